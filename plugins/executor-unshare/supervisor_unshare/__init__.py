@@ -1,0 +1,1 @@
+"""Runs content in sandboxes on this machine."""

@@ -1,0 +1,1 @@
+"""Shiny for Python applications."""

@@ -1,0 +1,101 @@
+"""The public API for plugin authors. Names load when they are used, so that importing is cheap.
+
+Everything that is not exported here (or by supervisor.testing) may change without notice.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0.dev0"
+
+_HOME = {
+    **dict.fromkeys(
+        (
+            "Capabilities Detected Executor Finding Installation Lifetime OutputChunk PlanContext "
+            "Runtime SourceFile Store StoreEvent Change"
+        ).split(),
+        "supervisor.interfaces",
+    ),
+    **dict.fromkeys(
+        (
+            "Access Bundle Cause Content ContentKind Deployment Exit Job Lease Limits Mount "
+            "Observation Pending PlaceKind PlaceRef Plan Purpose Ready Receipt Role Run RunId "
+            "Running Scaling Task TcpEndpoint Transition UnixEndpoint Usage place_key"
+        ).split(),
+        "supervisor.model",
+    ),
+    **dict.fromkeys(("hookimpl", "Context"), "supervisor.hookspecs"),
+    **dict.fromkeys(
+        ("SupervisorError", "StoreConflict", "StoreUnavailable"), "supervisor.errors"
+    ),
+    **dict.fromkeys(("Log",), "supervisor.log"),
+    **dict.fromkeys(("from_json", "to_json"), "supervisor.wire"),
+}
+
+__all__ = ["__version__", "layout", "packets", *sorted(_HOME)]  # noqa: PLE0604, RUF022
+
+if TYPE_CHECKING:
+    from supervisor import layout as layout
+    from supervisor import packets as packets
+    from supervisor.errors import StoreConflict as StoreConflict
+    from supervisor.errors import StoreUnavailable as StoreUnavailable
+    from supervisor.errors import SupervisorError as SupervisorError
+    from supervisor.hookspecs import Context as Context
+    from supervisor.hookspecs import hookimpl as hookimpl
+    from supervisor.interfaces import Capabilities as Capabilities
+    from supervisor.interfaces import Change as Change
+    from supervisor.interfaces import Detected as Detected
+    from supervisor.interfaces import Executor as Executor
+    from supervisor.interfaces import Finding as Finding
+    from supervisor.interfaces import Installation as Installation
+    from supervisor.interfaces import Lifetime as Lifetime
+    from supervisor.interfaces import OutputChunk as OutputChunk
+    from supervisor.interfaces import PlanContext as PlanContext
+    from supervisor.interfaces import Runtime as Runtime
+    from supervisor.interfaces import SourceFile as SourceFile
+    from supervisor.interfaces import Store as Store
+    from supervisor.interfaces import StoreEvent as StoreEvent
+    from supervisor.log import Log as Log
+    from supervisor.model import Access as Access
+    from supervisor.model import Bundle as Bundle
+    from supervisor.model import Cause as Cause
+    from supervisor.model import Content as Content
+    from supervisor.model import ContentKind as ContentKind
+    from supervisor.model import Deployment as Deployment
+    from supervisor.model import Exit as Exit
+    from supervisor.model import Job as Job
+    from supervisor.model import Lease as Lease
+    from supervisor.model import Limits as Limits
+    from supervisor.model import Mount as Mount
+    from supervisor.model import Observation as Observation
+    from supervisor.model import Pending as Pending
+    from supervisor.model import PlaceKind as PlaceKind
+    from supervisor.model import PlaceRef as PlaceRef
+    from supervisor.model import Plan as Plan
+    from supervisor.model import Purpose as Purpose
+    from supervisor.model import Ready as Ready
+    from supervisor.model import Receipt as Receipt
+    from supervisor.model import Role as Role
+    from supervisor.model import Run as Run
+    from supervisor.model import RunId as RunId
+    from supervisor.model import Running as Running
+    from supervisor.model import Scaling as Scaling
+    from supervisor.model import Task as Task
+    from supervisor.model import TcpEndpoint as TcpEndpoint
+    from supervisor.model import Transition as Transition
+    from supervisor.model import UnixEndpoint as UnixEndpoint
+    from supervisor.model import Usage as Usage
+    from supervisor.model import place_key as place_key
+    from supervisor.wire import from_json as from_json
+    from supervisor.wire import to_json as to_json
+
+
+def __getattr__(name: str) -> object:
+    if name in ("layout", "packets"):
+        return importlib.import_module(f"supervisor.{name}")
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'supervisor' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)

@@ -1,0 +1,126 @@
+"""Service: what the API may ask of the core. The core's Server implements it; tests fake it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+
+import attrs
+
+from supervisor.interfaces import Finding
+from supervisor.model import Bundle, Content, Run, Task
+
+
+@attrs.frozen(kw_only=True)
+class ContentView:
+    """A content as `supervisor list` and the index show it.
+
+    state is a word for people: "sleeping", "starting", "running", "failed", "stopped", "empty".
+    """
+
+    content: Content
+    state: str
+    reason: str = ""
+    url: str = ""
+    processes: int = 0
+    sessions: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class RunView:
+    """A run as `supervisor ps` shows it. cpu: seconds; memory: resident bytes; age: seconds."""
+
+    run: Run
+    content_name: str
+    content_guid: str
+    pid: int | None = None
+    sessions: int = 0
+    requests: int = 0
+    cpu: float | None = None
+    memory: int | None = None
+    processes: int | None = None
+    age: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class LogLine:
+    """One line that a run wrote. at: wall-clock seconds; text: decoded, without its newline."""
+
+    run: str
+    stream: str
+    at: float
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class PluginView:
+    """A plugin as `supervisor plugins` shows it; problem: why it failed or is blamed, or ""."""
+
+    name: str
+    version: str
+    gives: tuple[str, ...] = ()
+    problem: str = ""
+
+
+class Service(ABC):
+    """Everything is a SupervisorError that goes wrong: not-found, conflict, bad-request, ….
+
+    `ref` is a content's guid, name or id, or (where it says so) a run's id or the beginning of one
+    that no other run shares.
+    """
+
+    @abstractmethod
+    async def contents(self) -> Sequence[ContentView]:
+        """Give all contents that are not removed, by name."""
+
+    @abstractmethod
+    async def content(self, ref: str) -> ContentView:
+        """Give one content."""
+
+    @abstractmethod
+    async def create_content(self, name: str, title: str = "") -> Content:
+        """Make a content; the name ([A-Za-z0-9_-], 3 to 64 characters) must be free (conflict)."""
+
+    @abstractmethod
+    async def receive_bundle(self, ref: str, chunks: AsyncIterator[bytes]) -> Bundle:
+        """Store an uploaded tar.gz; durable when it returns. Cancelled: nothing is left."""
+
+    @abstractmethod
+    async def deploy(self, ref: str, bundle: int | None = None) -> Task:
+        """Unpack, check and activate a bundle (default: the newest); the task tells how it goes."""
+
+    @abstractmethod
+    async def task(self, task_id: str, *, first: int = 0, wait: float = 0.0) -> Task:
+        """Give a task with its output from line `first` on; wait up to `wait` seconds for news."""
+
+    @abstractmethod
+    async def runs(self, ref: str | None = None, *, ended: bool = False) -> Sequence[RunView]:
+        """Give the runs, newest first: the living, or with `ended` the last hundred as well."""
+
+    @abstractmethod
+    def logs(self, ref: str, *, follow: bool = False, tail: int = 100) -> AsyncIterator[LogLine]:
+        """Yield the last lines of a run, or of a content's living (else newest) runs, then follow."""
+
+    @abstractmethod
+    async def stop(self, ref: str) -> None:
+        """Stop a run, or a content: all its runs, and it stays stopped until restart."""
+
+    @abstractmethod
+    async def restart(self, ref: str) -> None:
+        """Start a content anew: new processes, back-off and giving up forgotten."""
+
+    @abstractmethod
+    async def kill(self, ref: str) -> None:
+        """Kill a run's whole process tree now, without asking."""
+
+    @abstractmethod
+    async def remove(self, ref: str) -> None:
+        """Stop a content and remove it with its files. Its uid and id are never used again."""
+
+    @abstractmethod
+    async def findings(self) -> Sequence[Finding]:
+        """Give what `supervisor doctor` shows, of the core and of every plugin."""
+
+    @abstractmethod
+    async def plugins(self) -> Sequence[PluginView]:
+        """Give every installed plugin, also those that failed."""

@@ -1,0 +1,74 @@
+"""The service log: one structured line per event, on standard error. Standard library only.
+
+TEXT:  2026-11-21T19:05:13.123Z INFO core run-ready run=01k… content=12 seconds=1.2
+JSON:  {"time": "…", "level": "info", "process": "core", "event": "run-ready", …}
+Text of users is escaped: one event is always one line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from typing import Literal
+
+Level = Literal["debug", "info", "warning", "error"]
+_ORDER = {"debug": 0, "info": 1, "warning": 2, "error": 3}
+_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+:/@,%*()[]{}<>~")
+
+
+class Log:
+    """Write events of one process (`core`, `gateway`, `helper`, `parent`)."""
+
+    def __init__(
+        self, process: str, *, form: str = "TEXT", level: Level = "info", fd: int = 2
+    ) -> None:
+        self.process = process
+        self.form = form
+        self.level = level
+        self._fd = fd
+
+    def debug(self, event: str, **fields: object) -> None:
+        """Write what only a developer wants to know."""
+        self._write("debug", event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """Write what happened as it should."""
+        self._write("info", event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Write what somebody should look at."""
+        self._write("warning", event, fields)
+
+    def error(self, event: str, *, exc: BaseException | None = None, **fields: object) -> None:
+        """Write what failed; with `exc`, its traceback as one field."""
+        if exc is not None:
+            fields["error"] = f"{type(exc).__name__}: {exc}"
+            fields["traceback"] = "".join(traceback.format_exception(exc))
+        self._write("error", event, fields)
+
+    def _write(self, level: Level, event: str, fields: dict[str, object]) -> None:
+        if _ORDER[level] < _ORDER[self.level]:
+            return
+        now = time.time()
+        stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
+        if self.form == "JSON":
+            record = {"time": stamp, "level": level, "process": self.process, "event": event}
+            line = json.dumps({**record, **fields}, default=str)
+        else:
+            parts = [stamp, level.upper(), self.process, event]
+            parts += [f"{key}={_quote(value)}" for key, value in fields.items()]
+            line = " ".join(parts)
+        try:
+            os.write(self._fd, line.encode("utf-8", "backslashreplace") + b"\n")
+        except OSError:  # the log's reader is gone; nothing is worth dying for here
+            sys.stderr = None  # type: ignore[assignment]
+
+
+def _quote(value: object) -> str:
+    text = str(value)
+    if text and _SAFE.issuperset(text):
+        return text
+    return json.dumps(text, ensure_ascii=False)

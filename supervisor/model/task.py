@@ -1,0 +1,44 @@
+"""Task, Transition, Lease: what clients poll, what the journal keeps, who holds what."""
+
+from __future__ import annotations
+
+import attrs
+
+from supervisor.model.ids import ContentId, RunId
+
+
+@attrs.frozen(kw_only=True)
+class Task:
+    """A long operation that clients poll. output are its lines so far; code is 0 on success."""
+
+    id: str
+    content: ContentId | None = None
+    output: tuple[str, ...] = ()
+    finished: bool = False
+    code: int = 0
+    error: str = ""
+    result: str = ""
+    created: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Transition:
+    """One journal line: a run moved from one state to another, and why."""
+
+    run: RunId
+    content: ContentId
+    was: str
+    now: str
+    event: str
+    reason: str = ""
+    at: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Lease:
+    """A named claim. fence grows with each new holder; expires is in the database's seconds."""
+
+    name: str
+    owner: str
+    fence: int
+    expires: float
