@@ -27,14 +27,12 @@ _HOME = {
         "supervisor.model",
     ),
     **dict.fromkeys(("hookimpl", "Context"), "supervisor.hookspecs"),
-    **dict.fromkeys(
-        ("SupervisorError", "StoreConflict", "StoreUnavailable"), "supervisor.errors"
-    ),
+    **dict.fromkeys(("SupervisorError", "StoreConflict", "StoreUnavailable"), "supervisor.errors"),
     **dict.fromkeys(("Log",), "supervisor.log"),
     **dict.fromkeys(("from_json", "to_json"), "supervisor.wire"),
 }
 
-__all__ = ["__version__", "layout", "packets", *sorted(_HOME)]  # noqa: PLE0604, RUF022
+__all__ = ["__version__", "layout", "packets", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from supervisor import layout as layout

@@ -15,7 +15,7 @@ Give each an environment of its own, for example:
 
 
 def main() -> int:
-    """Run the `supervisor` command; exit status 1 with one explanation where supervisord is present."""
+    """Run the `supervisor` command; exit status 1 and one explanation where supervisord is here."""
     try:
         clash = metadata.distribution("supervisor")
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""SupervisorError and the registry of codes: what each means, its HTTP status and its exit status."""
+"""SupervisorError and the registry of codes: their meaning, HTTP status and exit status."""
 
 from __future__ import annotations
 
@@ -16,42 +16,44 @@ class Code:
 
 
 _TABLE = (
-    # name, HTTP status, exit status, meaning
-    Code("internal", 500, 70, "A defect of content-supervisor itself; the service log has the traceback."),
+    # name, HTTP status, exit status (sysexits.h where one fits), meaning
+    Code("internal", 500, 70, "A defect of ours; the service log has the traceback."),
     Code("bad-request", 400, 64, "The request is malformed; the message says where."),
     Code("not-allowed", 403, 77, "The caller may not do this."),
     Code("not-found", 404, 66, "No such content, run, bundle, task or path."),
-    Code("conflict", 409, 75, "Somebody else changed the same record first; read it again and retry."),
+    Code("conflict", 409, 75, "Somebody else changed the record first; read it again."),
     Code("too-large", 413, 65, "The upload is larger than the server accepts."),
-    Code("unavailable", 503, 69, "The server cannot answer now (starting, stopping, or a part is away); retry."),
-    Code("settings-invalid", 500, 78, "The configuration file is wrong; the message names file, line and column."),
+    Code("unavailable", 503, 69, "Starting, stopping, or a part is away; retry."),
+    Code("settings-invalid", 500, 78, "The configuration is wrong; the message says where."),
     Code("port-in-use", 500, 69, "Another process listens on an address of HTTP.Listen."),
-    Code("data-dir-unusable", 500, 73, "Server.DataDir cannot be used: missing, not writable, or not ours."),
-    Code("data-dir-network", 500, 73, "The database would lie on a network file system, which cannot lock it."),
+    Code("data-dir-unusable", 500, 73, "Server.DataDir is missing, not writable or not ours."),
+    Code("data-dir-network", 500, 73, "The database would lie on a network file system."),
     Code("data-dir-held", 500, 75, "Another living server holds this data directory."),
-    Code("schema-newer", 500, 76, "The database was written by a newer version of content-supervisor."),
+    Code("schema-newer", 500, 76, "The database was written by a newer version of ours."),
     Code("store-unavailable", 503, 69, "The database does not answer; retry."),
     Code("store-conflict", 409, 75, "A compare-and-set found another version than expected."),
     Code("lease-lost", 503, 75, "The fence of our lease is stale: another server has taken over."),
-    Code("not-root-owned", 500, 77, "A file that would run as root can be written by somebody else."),
-    Code("identity-invalid", 500, 78, "A user or group that the server needs is missing or not usable."),
-    Code("helper-unavailable", 503, 69, "The helper process that starts content does not answer; retry."),
+    Code("not-root-owned", 500, 77, "A file that root would run can be written by others."),
+    Code("identity-invalid", 500, 78, "A user or group of the server is missing or not usable."),
+    Code(
+        "helper-unavailable", 503, 69, "The helper, which starts content, does not answer; retry."
+    ),
     Code("sandbox-failed", 500, 71, "A step of building the sandbox failed; nothing was started."),
-    Code("sandbox-unavailable", 500, 71, "This host allows no sandbox tier; the message says what to change."),
+    Code("sandbox-unavailable", 500, 71, "This host allows no sandbox; the message says why."),
     Code("job-refused", 400, 77, "The helper refused a job that breaks its root-owned rules."),
     Code("plan-refused", 400, 65, "A runtime asked for more than its purpose may have."),
-    Code("limit-unenforceable", 400, 78, "The chosen executor cannot enforce a limit set on the content."),
+    Code("limit-unenforceable", 400, 78, "The executor cannot enforce a limit of the content."),
     Code("no-executor", 500, 78, "No installed plugin can run this content."),
     Code("no-store", 500, 78, "No installed plugin provides the configured database."),
     Code("no-runtime", 400, 65, "No installed plugin knows this kind of content."),
-    Code("runtime-missing", 500, 69, "The interpreter that the content needs is not installed on this host."),
+    Code("runtime-missing", 500, 69, "The interpreter of the content is not installed here."),
     Code("no-app-found", 400, 65, "The folder or bundle holds nothing that a runtime recognises."),
-    Code("bundle-invalid", 400, 65, "The bundle is not a readable tar.gz, or holds an entry that is refused."),
-    Code("start-failed", 503, 69, "The content ended before it answered; its last lines are shown."),
+    Code("bundle-invalid", 400, 65, "The bundle is no readable tar.gz, or an entry is refused."),
+    Code("start-failed", 503, 69, "The content ended before it answered."),
     Code("start-too-slow", 503, 69, "The content did not answer within its InitTimeout."),
-    Code("gave-up", 503, 69, "The content failed to start too often; `supervisor restart` tries again."),
-    Code("socket-swapped", 502, 76, "What lies at the content's socket is not a socket of the content."),
-    Code("plugin-invalid", 500, 78, "A plugin failed to import, raised, or speaks another plugin API."),
+    Code("gave-up", 503, 69, "The content failed too often; `supervisor restart` helps."),
+    Code("socket-swapped", 502, 76, "What lies at the content's socket is not the content's."),
+    Code("plugin-invalid", 500, 78, "A plugin failed to import, raised, or is too old or new."),
     Code("plugin-hung", 500, 70, "A plugin held the core's loop or a hook past its time limit."),
 )
 
@@ -112,9 +114,7 @@ class StoreUnavailable(SupervisorError):
     """The database does not answer; nothing was written; the same call may succeed later."""
 
     def __init__(self, message: str, *, hint: str = "", plugin: str | None = None) -> None:
-        super().__init__(
-            "store-unavailable", message, hint=hint, plugin=plugin, recoverable=True
-        )
+        super().__init__("store-unavailable", message, hint=hint, plugin=plugin, recoverable=True)
 
 
 class StoreConflict(SupervisorError):

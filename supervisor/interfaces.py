@@ -154,7 +154,7 @@ class Executor(ABC):
 
 @attrs.frozen(kw_only=True)
 class SourceFile:
-    """One file of a bundle. text: its first 64 KiB if it is a small text file that was asked for."""
+    """One file of a bundle. text: its first 64 KiB if it is a text file that was asked for."""
 
     path: str
     size: int
@@ -215,7 +215,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def plan(self, purpose: Purpose, context: PlanContext) -> Plan:
-        """Say how to do one thing. Pure. Raises SupervisorError("no-runtime") for what it cannot."""
+        """Say how to do one thing. Pure. Raises SupervisorError("no-runtime") where it cannot."""
 
 
 Record = Content | Bundle | Deployment | Run | Task
@@ -309,7 +309,7 @@ class Store(ABC):
 
     @abstractmethod
     def changes(self, since: int) -> tuple[int, Sequence[StoreEvent]]:
-        """Give what changed after the cursor `since` (0 = all that is remembered) and a new cursor."""
+        """Give what changed after the cursor `since` (0 = all remembered) and a new cursor."""
 
     @abstractmethod
     def close(self) -> None:

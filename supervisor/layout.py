@@ -12,7 +12,8 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 MOUNT_ROOT = "/opt/content-supervisor/mnt"
-COMPATIBLE_MOUNT_ROOT = "/opt/rstudio-connect"  # inside sandboxes a link to the parent of MOUNT_ROOT
+# inside sandboxes a link to the parent of MOUNT_ROOT
+COMPATIBLE_MOUNT_ROOT = "/opt/rstudio-connect"
 
 _COMPONENT = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._+-]{1,255}\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
@@ -20,7 +21,7 @@ MAX_DEPTH = 6
 
 
 class PlaceKind(StrEnum):
-    """The kinds of place that a job may name. Each lies in one directory of its own under DataDir."""
+    """The kinds of place that a job may name. Each lies in a directory of its own under DataDir."""
 
     DEPLOYMENT = "deployment"  # ids: content, deployment
     RENDERING = "rendering"  # ids: content, variant, rendering

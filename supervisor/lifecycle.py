@@ -39,7 +39,7 @@ class Event(StrEnum):
 
 
 class Shape(StrEnum):
-    """Which table holds for a run: it serves until told otherwise, or it does one thing and ends."""
+    """Which table holds for a run: it serves until it is stopped, or does one thing and ends."""
 
     SERVING = "serving"
     ONE_SHOT = "one-shot"

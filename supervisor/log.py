@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-import sys
+import string
 import time
 import traceback
+from contextlib import suppress
 from typing import Literal
 
 Level = Literal["debug", "info", "warning", "error"]
 _ORDER = {"debug": 0, "info": 1, "warning": 2, "error": 3}
-_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+:/@,%*()[]{}<>~")
+_SAFE = frozenset(string.ascii_letters + string.digits + "._-+:/@,%*()[]{}<>~")
 
 
 class Log:
@@ -53,7 +54,8 @@ class Log:
         if _ORDER[level] < _ORDER[self.level]:
             return
         now = time.time()
-        stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
+        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+        stamp = f"{second}.{int(now * 1000) % 1000:03d}Z"
         if self.form == "JSON":
             record = {"time": stamp, "level": level, "process": self.process, "event": event}
             line = json.dumps({**record, **fields}, default=str)
@@ -61,10 +63,8 @@ class Log:
             parts = [stamp, level.upper(), self.process, event]
             parts += [f"{key}={_quote(value)}" for key, value in fields.items()]
             line = " ".join(parts)
-        try:
+        with suppress(OSError):  # the log's reader is gone; nothing is worth dying for here
             os.write(self._fd, line.encode("utf-8", "backslashreplace") + b"\n")
-        except OSError:  # the log's reader is gone; nothing is worth dying for here
-            sys.stderr = None  # type: ignore[assignment]
 
 
 def _quote(value: object) -> str:

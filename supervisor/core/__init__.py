@@ -1,1 +1,1 @@
-"""The core: contents, their runs, and everything that decides. Knows no language, sandbox or SQL."""
+"""The core: contents, their runs, everything that decides. Knows no language, sandbox or SQL."""

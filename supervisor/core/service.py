@@ -99,7 +99,7 @@ class Service(ABC):
 
     @abstractmethod
     def logs(self, ref: str, *, follow: bool = False, tail: int = 100) -> AsyncIterator[LogLine]:
-        """Yield the last lines of a run, or of a content's living (else newest) runs, then follow."""
+        """Yield the last lines of a run, or of a content's living (else newest) runs; follow."""
 
     @abstractmethod
     async def stop(self, ref: str) -> None:

@@ -107,7 +107,7 @@ class Bundle:
 
 @attrs.frozen(kw_only=True)
 class Deployment:
-    """One unpacked bundle in a pristine directory of its own, and what the runtime detected in it."""
+    """One unpacked bundle in a pristine directory of its own, and what a runtime detected."""
 
     id: DeploymentId
     content: ContentId

@@ -20,7 +20,7 @@ _KEY_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def new_run_id(*, milliseconds: int | None = None, entropy: bytes | None = None) -> RunId:
-    """Make a run id: a lower-case ULID of 26 characters, ordered by the millisecond it was made in."""
+    """Make a run id: a lower-case ULID of 26 characters, in the order of time (ms)."""
     if milliseconds is None:
         milliseconds = time.time_ns() // 1_000_000
     if entropy is None:

@@ -101,7 +101,7 @@ class Usage:
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """One process, one purpose. Times are wall-clock seconds; the id is written before the start."""
+    """One process, one purpose. Times are wall-clock seconds; the id is stored before the start."""
 
     id: RunId
     key: str
