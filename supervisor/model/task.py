@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from supervisor.model.ids import ContentId, RunId
+from supervisor.model.ids import BundleId, ContentId, RunId
 
 
 @attrs.frozen(kw_only=True)
@@ -13,6 +13,7 @@ class Task:
 
     id: str
     content: ContentId | None = None
+    bundle: BundleId | None = None
     output: tuple[str, ...] = ()
     finished: bool = False
     code: int = 0

@@ -1,0 +1,210 @@
+"""Lines of a run: tail in memory, file on disk, subscribers.
+
+Content may print anything at any rate. Lines are cut at LINE_LIMIT, bytes that are no text are
+replaced, what comes faster than RATE is counted and dropped, the file keeps its newest part. The
+pipe is always drained, so that no process ever waits for its log.
+"""
+
+from __future__ import annotations
+
+import calendar
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from supervisor.core.service import LogLine
+
+LINE_LIMIT = 8 * 1024
+TAIL = 200
+FILE_LIMIT = 8 * 1024 * 1024
+RATE = 1024 * 1024  # bytes per second that are kept in the long run
+BURST = 8 * 1024 * 1024
+_CONTROL = {i: f"\\x{i:02x}" for i in (*range(9), *range(10, 32), 127)}
+
+
+class Lines:
+    """Cut one stream of bytes into lines of text. Sans-IO."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._cut = 0  # bytes of the present line that were dropped
+
+    def feed(self, data: bytes) -> list[str]:
+        """Take bytes, give the lines that they complete."""
+        lines: list[str] = []
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            self._keep(data[start:end])
+            lines.append(self._take())
+            start = end + 1
+        self._keep(data[start:])
+        return lines
+
+    def end(self) -> list[str]:
+        """Give the last line, if it had no newline."""
+        return [self._take()] if self._rest or self._cut else []
+
+    def _keep(self, data: bytes) -> None:
+        room = max(0, LINE_LIMIT - len(self._rest))
+        self._rest += data[:room]
+        self._cut += max(0, len(data) - room)
+
+    def _take(self) -> str:
+        text = self._rest.decode("utf-8", "replace").rstrip("\r").translate(_CONTROL)
+        if self._cut:
+            text += f" … ({self._cut} more bytes of this line were not kept)"
+        self._rest.clear()
+        self._cut = 0
+        return text
+
+
+class Budget:
+    """A token bucket of bytes: what a run may have kept of its output."""
+
+    def __init__(self, now: float) -> None:
+        self._tokens = float(BURST)
+        self._at = now
+
+    def take(self, size: int, now: float) -> bool:
+        """Tell whether `size` more bytes are kept."""
+        self._tokens = min(BURST, self._tokens + (now - self._at) * RATE)
+        self._at = now
+        if self._tokens < size:
+            return False
+        self._tokens -= size
+        return True
+
+
+@attrs.define(eq=False)
+class Output:
+    """What one run wrote. `path` is its file; a directory that cannot be made costs only the file."""
+
+    run: str
+    path: str
+    clock: Callable[[], float] = time.time
+    tail: deque[LogLine] = attrs.field(factory=lambda: deque(maxlen=TAIL))
+    _streams: dict[str, Lines] = attrs.field(factory=dict)
+    _pending: bytearray = attrs.field(factory=bytearray)
+    _subscribers: set[trio.MemorySendChannel[LogLine]] = attrs.field(factory=set)
+    _budget: Budget = attrs.field(init=False)
+    _dropped: int = 0
+    _size: int = 0
+    _news: trio.Event = attrs.field(factory=trio.Event)
+
+    def __attrs_post_init__(self) -> None:
+        self._budget = Budget(self.clock())
+
+    def write(self, stream: str, data: bytes) -> None:
+        """Take bytes of "stdout" or "stderr"."""
+        now = self.clock()
+        if not self._budget.take(len(data), now):
+            self._dropped += len(data)
+            return
+        if self._dropped:
+            self.say(f"… {self._dropped} bytes came too fast and were not kept")
+            self._dropped = 0
+        for text in self._streams.setdefault(stream, Lines()).feed(data):
+            self._add(stream, now, text)
+
+    def say(self, text: str) -> None:
+        """Add a line of the supervisor's own."""
+        self._add("supervisor", self.clock(), text)
+
+    def close(self) -> None:
+        """Take what has no newline, wake up the subscribers for the last time."""
+        if self._dropped:
+            self.say(f"… {self._dropped} bytes came too fast and were not kept")
+            self._dropped = 0
+        for stream, lines in self._streams.items():
+            for text in lines.end():
+                self._add(stream, self.clock(), text)
+        for channel in self._subscribers:
+            channel.close()
+        self._subscribers.clear()
+        self._news.set()
+
+    def last_lines(self, count: int = 20) -> list[str]:
+        """Give the newest lines as text, for pages and tasks."""
+        return [line.text for line in list(self.tail)[-count:]]
+
+    def subscribe(self) -> trio.MemoryReceiveChannel[LogLine]:
+        """Give a channel of the lines to come; a reader that falls 1,000 lines behind loses some."""
+        send, receive = trio.open_memory_channel[LogLine](1000)
+        self._subscribers.add(send)
+        return receive
+
+    def _add(self, stream: str, at: float, text: str) -> None:
+        line = LogLine(run=self.run, stream=stream, at=at, text=text)
+        self.tail.append(line)
+        whole = int(at)
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+        self._pending += f"{stamp}.{int((at - whole) * 1e6):06d}Z {stream} {text}\n".encode(
+            "utf-8", "replace"
+        )
+        self._news.set()
+        for channel in tuple(self._subscribers):
+            try:
+                channel.send_nowait(line)
+            except trio.WouldBlock:
+                pass
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._subscribers.discard(channel)
+
+    async def keep(self) -> None:
+        """Write lines to the file, in a thread, until cancelled; then what is left."""
+        try:
+            while True:
+                await self._news.wait()
+                self._news = trio.Event()
+                await self._flush()
+                await trio.sleep(0.2)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._flush()
+
+    async def _flush(self) -> None:
+        data, self._pending = bytes(self._pending), bytearray()
+        if data:
+            await trio.to_thread.run_sync(self._append, data)
+
+    def _append(self, data: bytes) -> None:
+        try:
+            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            if self._size + len(data) > FILE_LIMIT and os.path.exists(self.path):
+                os.replace(self.path, f"{self.path}.1")
+                self._size = 0
+            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, data)
+                self._size = os.fstat(fd).st_size
+            finally:
+                os.close(fd)
+        except OSError:
+            self._size = 0  # a full disk costs the log on disk, never the run
+
+
+def read_tail(path: str, run: str, count: int) -> list[LogLine]:
+    """Give the newest lines of a finished run's file, oldest first; [] where there is none."""
+    lines: list[LogLine] = []
+    for name in (f"{path}.1", path):
+        try:
+            with open(name, encoding="utf-8", errors="replace") as file:
+                lines.extend(filter(None, (_parse(line, run) for line in file)))
+        except OSError:
+            continue
+    return lines[-count:] if count else []
+
+
+def _parse(line: str, run: str) -> LogLine | None:
+    try:
+        stamp, stream, text = line.rstrip("\n").split(" ", 2)
+        seconds, _, fraction = stamp.rstrip("Z").partition(".")
+        parsed = time.strptime(seconds + "+0000", "%Y-%m-%dT%H:%M:%S%z")
+    except ValueError:
+        return None
+    at = calendar.timegm(parsed) + int(fraction or 0) / 1e6
+    return LogLine(run=run, stream=stream, at=at, text=text)
