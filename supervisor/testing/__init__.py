@@ -1,0 +1,1 @@
+"""The public test kit: contract suites, fakes named by how they misbehave, fixtures."""
