@@ -1,0 +1,231 @@
+"""Configuration: what the file says. Settings: that and what the parent resolved, for children."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from supervisor.errors import SupervisorError
+from supervisor.settings.gcfg import Entry
+from supervisor.settings.sections import (
+    HTTP,
+    SECTIONS,
+    Applications,
+    Authentication,
+    Database,
+    Logging,
+    Mount,
+    Privileged,
+    Scheduler,
+    Server,
+    build,
+    unknown,
+)
+
+T = TypeVar("T")
+_FIELDS_OF_ENTRY = ("section", "subsection", "key", "value", "file", "line")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Configuration:
+    """The core's sections, and all entries as they stood; file: where from, None for defaults."""
+
+    file: str | None = None
+    entries: tuple[Entry, ...] = ()
+    server: Server = dataclasses.field(default_factory=Server)
+    http: HTTP = dataclasses.field(default_factory=HTTP)
+    authentication: Authentication = dataclasses.field(default_factory=Authentication)
+    privileged: Privileged = dataclasses.field(default_factory=Privileged)
+    applications: Applications = dataclasses.field(default_factory=Applications)
+    scheduler: Scheduler = dataclasses.field(default_factory=Scheduler)
+    database: Database = dataclasses.field(default_factory=Database)
+    logging: Logging = dataclasses.field(default_factory=Logging)
+    mounts: Mapping[str, Mount] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def plugin_sections(self) -> dict[str, dict[str, list[str]]]:
+        """Give section → key → all values in order, both lower case, as hookspecs.Context wants.
+
+        A section with a name of its own is found as it is written: `mount "fonts"`.
+        """
+        found: dict[str, dict[str, list[str]]] = {}
+        for entry in self.entries:
+            name = entry.section.lower()
+            if entry.subsection:
+                name += f' "{entry.subsection}"'
+            found.setdefault(name, {}).setdefault(entry.key.lower(), []).append(entry.value)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings(Configuration):
+    """What a child knows: the configuration, and what the parent resolved (see protocols.md)."""
+
+    data_dir: str
+    run_dir: str
+    rootless: bool
+    tier: str
+    core_uid: int
+    core_gid: int
+    gateway_uid: int
+    gateway_gid: int
+    install_uid: int
+    install_gid: int
+    admin_gid: int | None
+    uid_first: int
+    uid_last: int
+    shutdown_timeout: float
+    beat_timeout: float
+    log_form: str
+    log_level: str
+    mount_paths: tuple[str, ...]
+    server_address: str
+    executables: tuple[str, ...]
+
+    @classmethod
+    def of(cls, configuration: Configuration, **resolved: Any) -> Settings:
+        """Build settings from the configuration and what it cannot say by itself."""
+        return cls(
+            **_shallow(configuration),
+            uid_first=configuration.applications.uid_first,
+            uid_last=configuration.applications.uid_last,
+            shutdown_timeout=configuration.server.shutdown_timeout,
+            beat_timeout=configuration.server.beat_timeout,
+            log_form=configuration.logging.form,
+            log_level=configuration.logging.level,
+            mount_paths=tuple(mount.path for mount in configuration.mounts.values()),
+            server_address=configuration.server.address,
+            executables=_executables(configuration),
+            **resolved,
+        )
+
+    def to_json(self, *, sections: Iterable[str] | None = None) -> bytes:
+        """Give the JSON of protocols.md; with `sections`, only their entries (lower case)."""
+        wanted = None if sections is None else frozenset(sections)
+        resolved = {name: getattr(self, name) for name in _RESOLVED}
+        resolved["mounts"] = resolved.pop("mount_paths")
+        entries = [
+            {name: getattr(entry, name) for name in _FIELDS_OF_ENTRY}
+            for entry in self.entries
+            if wanted is None or entry.section.lower() in wanted
+        ]
+        return json.dumps({"settings": resolved, "entries": entries}).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Settings:
+        """Read what `to_json` wrote; raises ValueError where it is not that."""
+        message = json.loads(data)
+        try:
+            configuration = configure(Entry(**entry) for entry in message["entries"])
+            resolved = dict(message["settings"])
+            resolved["mount_paths"] = tuple(resolved.pop("mounts"))
+            resolved["executables"] = tuple(resolved["executables"])
+            return cls(**_shallow(configuration), **{name: resolved[name] for name in _RESOLVED})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not settings of this version: {error!r}") from None
+
+    @classmethod
+    def read(cls, fd: int) -> Settings:
+        """Read the settings from the descriptor that a child was started with, and close it."""
+        with os.fdopen(fd, "rb") as file:
+            file.seek(0)
+            return cls.from_json(file.read())
+
+
+def _shallow(configuration: Configuration) -> dict[str, Any]:
+    fields = dataclasses.fields(Configuration)
+    return {field.name: getattr(configuration, field.name) for field in fields}
+
+
+_RESOLVED = tuple(
+    field.name
+    for field in dataclasses.fields(Settings)
+    if field.name not in {inherited.name for inherited in dataclasses.fields(Configuration)}
+)
+
+
+def configure(entries: Iterable[Entry], *, file: str | None = None) -> Configuration:
+    """Build the configuration; raises SupervisorError("settings-invalid")."""
+    every = tuple(entries)
+    by_section: dict[str, list[Entry]] = {}
+    for entry in every:
+        by_section.setdefault(entry.section.lower(), []).append(entry)
+    for kind in SECTIONS:
+        for entry in by_section.get(kind.section.lower(), []):
+            if (kind is Mount) != bool(entry.subsection):
+                form = f'[{kind.section} "name"]' if kind is Mount else f"[{kind.section}]"
+                raise entry.refusal(f"the section is written {form}")
+
+    def section(kind: type[T]) -> T:
+        return build(kind, by_section.get(kind.section.lower(), []))  # type: ignore[attr-defined]
+
+    mounts: dict[str, list[Entry]] = {}
+    for entry in by_section.get("mount", []):
+        mounts.setdefault(entry.subsection, []).append(entry)
+    configuration = Configuration(
+        file=file,
+        entries=every,
+        server=section(Server),
+        http=section(HTTP),
+        authentication=section(Authentication),
+        privileged=section(Privileged),
+        applications=section(Applications),
+        scheduler=section(Scheduler),
+        database=section(Database),
+        logging=section(Logging),
+        mounts={name: build(Mount, lines) for name, lines in mounts.items()},
+        warnings=tuple(unknown(every)),
+    )
+    _check(configuration)
+    return configuration
+
+
+def _check(configuration: Configuration) -> None:
+    applications, scheduler = configuration.applications, configuration.scheduler
+    if not 0 < applications.uid_first <= applications.uid_last < 2**32 - 1:
+        raise SupervisorError(
+            "settings-invalid",
+            f"Applications.UidFirst {applications.uid_first} to UidLast {applications.uid_last}"
+            " is not a range of user ids",
+        )
+    if not scheduler.least <= scheduler.most or not scheduler.most or not scheduler.sessions_each:
+        raise SupervisorError(
+            "settings-invalid",
+            "Scheduler wants MinProcesses ≤ MaxProcesses, MaxProcesses ≥ 1"
+            " and MaxConnsPerProcess ≥ 1",
+        )
+    for name, mount in configuration.mounts.items():
+        if not mount.path:
+            raise SupervisorError("settings-invalid", f'[Mount "{name}"] has no Path')
+
+
+def _executables(configuration: Configuration) -> tuple[str, ...]:
+    """Every program that the file names as an `Executable`: it is root's word that it may run."""
+    named = [entry.value for entry in configuration.entries if entry.key.lower() == "executable"]
+    return tuple(dict.fromkeys(value for value in named if value))
+
+
+def refuse_open_door(configuration: Configuration, authenticators: Iterable[str] = ()) -> None:
+    """Refuse to listen beyond this machine while nobody would be asked who they are.
+
+    Raises SupervisorError("settings-invalid") unless every address is a loopback one, or
+    `[Authentication] Provider` is `none` or names one of `authenticators`.
+    """
+    provider = configuration.authentication.provider
+    open_to_others = [listen for listen in configuration.http.listen if not listen.loopback]
+    if not open_to_others or provider.lower() == "none" or provider in set(authenticators):
+        return
+    problem = (
+        f"no authenticator named {provider!r} is installed" if provider else "nobody would sign in"
+    )
+    raise SupervisorError(
+        "settings-invalid",
+        f"HTTP.Listen = {open_to_others[0]} is open to other machines, and {problem}",
+        hint="Listen on 127.0.0.1 behind a proxy that signs people in, or write\n"
+        "  [Authentication]\n  Provider = none\n"
+        "  to let everybody in who can connect.",
+    )

@@ -1,0 +1,177 @@
+"""The core's own sections of the configuration, as frozen dataclasses with their defaults.
+
+The sections of plugins are theirs: they pass through as entries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from supervisor.settings import values
+from supervisor.settings.gcfg import Entry
+
+T = TypeVar("T")
+
+
+def _key(name: str, read: Callable[[str], Any], default: Any, *, multi: bool = False) -> Any:
+    return dataclasses.field(default=default, metadata={"name": name, "read": read, "multi": multi})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Server:
+    """The server as a whole. data_dir and run_dir are None where the default of the tier counts."""
+
+    section: ClassVar[str] = "Server"
+    address: str = _key("Address", values.text, "")
+    data_dir: str | None = _key("DataDir", values.path, None)
+    run_dir: str | None = _key("RunDir", values.path, None)
+    shutdown_timeout: float = _key("ShutdownTimeout", values.duration, 8.0)
+    beat_timeout: float = _key("BeatTimeout", values.duration, 15.0)
+    start_timeout: float = _key("StartTimeout", values.duration, 60.0)
+    sender_email: str = _key("SenderEmail", values.text, "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HTTP:
+    """Where the gateway listens. Loopback, until somebody decides who may come in."""
+
+    section: ClassVar[str] = "HTTP"
+    listen: tuple[values.Listen, ...] = _key(
+        "Listen", values.listen, (values.Listen(host="127.0.0.1", port=3939),), multi=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Authentication:
+    """Who may come in: the name of an authenticator, or `none`: everybody who can connect."""
+
+    section: ClassVar[str] = "Authentication"
+    provider: str = _key("Provider", values.text, "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Privileged:
+    """What runs as root and who the others are. Users and groups are names or numbers.
+
+    helper: the name of an installed helper, "" for the only one installed, "none" for no helper.
+    executables: programs that a helper may start, beyond its own list.
+    """
+
+    section: ClassVar[str] = "Privileged"
+    helper: str = _key("Helper", values.text, "")
+    executables: tuple[str, ...] = _key("Executable", values.path, (), multi=True)
+    core_user: str = _key("CoreUser", values.text, "content-supervisor")
+    gateway_user: str = _key("GatewayUser", values.text, "content-supervisor-gw")
+    install_user: str = _key("InstallUser", values.text, "content-supervisor-run")
+    admin_group: str = _key("AdminGroup", values.text, "content-supervisor-admin")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Applications:
+    """Whose identity content gets: one uid per content from uid_first to uid_last, inclusive."""
+
+    section: ClassVar[str] = "Applications"
+    uid_first: int = _key("UidFirst", values.integer, 200_000)
+    uid_last: int = _key("UidLast", values.integer, 299_999)
+    run_as: str = _key("RunAs", values.text, "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scheduler:
+    """Defaults of a content's scaling; the fields are those of model.Scaling, times in seconds."""
+
+    section: ClassVar[str] = "Scheduler"
+    least: int = _key("MinProcesses", values.integer, 0)
+    most: int = _key("MaxProcesses", values.integer, 1)
+    sessions_each: int = _key("MaxConnsPerProcess", values.integer, 20)
+    load_factor: float = _key("LoadFactor", values.fraction, 0.5)
+    init: float = _key("InitTimeout", values.duration, 60.0)
+    idle: float = _key("IdleTimeout", values.duration, 120.0)
+    connection: float = _key("ConnectionTimeout", values.duration, 3600.0)
+    read: float = _key("ReadTimeout", values.duration, 3600.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Database:
+    """Which store keeps the records; "" is the only one installed. dir: None is DataDir/db."""
+
+    section: ClassVar[str] = "Database"
+    provider: str = _key("Provider", values.text, "")
+    dir: str | None = _key("Dir", values.path, None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Logging:
+    """The service log, on standard error."""
+
+    section: ClassVar[str] = "Logging"
+    form: str = _key("ServiceLogFormat", values.one_of("TEXT", "JSON"), "TEXT")
+    level: str = _key("ServiceLogLevel", values.one_of("debug", "info", "warning", "error"), "info")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mount:
+    """A host path shown read-only in every sandbox: `[Mount "fonts"] Path = /usr/share/fonts`."""
+
+    section: ClassVar[str] = "Mount"
+    path: str = _key("Path", values.path, "")
+
+
+SECTIONS = (
+    Server, HTTP, Authentication, Privileged, Applications, Scheduler, Database, Logging, Mount,
+)  # fmt: skip
+
+
+def build(kind: type[T], entries: Sequence[Entry]) -> T:
+    """Build a section from its entries: the last value counts, of multi keys all; empty is unset.
+
+    Raises SupervisorError("settings-invalid") naming the place of a value that does not fit.
+    Unknown keys are left to `unknown`.
+    """
+    given: dict[str, Any] = {}
+    fields = {field.metadata["name"].lower(): field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for entry in entries:
+        field = fields.get(entry.key.lower())
+        if field is None or not entry.value:
+            continue
+        try:
+            value = field.metadata["read"](entry.value)
+        except ValueError as error:
+            raise entry.refusal(str(error)) from None
+        if field.metadata["multi"]:
+            given[field.name] = (*given.get(field.name, ()), value)
+        else:
+            given[field.name] = value
+    return kind(**given)
+
+
+def unknown(entries: Sequence[Entry]) -> list[str]:
+    """Give a warning for each key of a core section that does not exist, with the nearest one."""
+    known = {
+        kind.section.lower(): {
+            field.metadata["name"].lower(): field.metadata["name"]
+            for field in dataclasses.fields(kind)
+        }
+        for kind in SECTIONS
+    }
+    names = {kind.section.lower(): kind.section for kind in SECTIONS}
+    warnings: list[str] = []
+    for entry in entries:
+        where = f"{entry.file}:{entry.line}" if entry.line else entry.file
+        keys = known.get(entry.section.lower())
+        if keys is None:
+            near = difflib.get_close_matches(entry.section.lower(), names, n=1, cutoff=0.8)
+            if near:
+                warnings.append(
+                    f"{where}: no section [{entry.section}] of the core;"
+                    f" did you mean [{names[near[0]]}]?"
+                )
+        elif entry.key.lower() not in keys:
+            near = difflib.get_close_matches(entry.key.lower(), keys, n=1)
+            meant = f"; did you mean {keys[near[0]]}?" if near else ", it is ignored"
+            warnings.append(f"{where}: [{entry.section}] has no key {entry.key}{meant}")
+    return warnings
