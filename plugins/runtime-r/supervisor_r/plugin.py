@@ -1,1 +1,32 @@
 """The hooks of this plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import attrs
+
+from supervisor import Context, Runtime, hookimpl
+from supervisor_r.runtime import RRuntime
+
+
+@attrs.frozen(kw_only=True)
+class RSettings:
+    """The section [R]. executable: paths of R, beside those found in the usual places."""
+
+    section: ClassVar[str] = "R"
+
+    executable: tuple[str, ...] = ()
+
+
+@hookimpl
+def supervisor_settings() -> Sequence[type[RSettings]]:
+    """Give the section [R]."""
+    return (RSettings,)
+
+
+@hookimpl
+def supervisor_runtimes(context: Context) -> Sequence[Runtime]:
+    """Give the R runtime."""
+    return (RRuntime(),)

@@ -1,0 +1,55 @@
+# Serves the Shiny app in the working directory on the Unix socket SUPERVISOR_LISTEN.
+# Runs inside the content's own R, so it keeps to what R 3.1 understands.
+local({
+  fail <- function(...) {
+    cat("content-supervisor: ", ..., "\n", sep = "", file = stderr())
+    quit(save = "no", status = 1, runLast = FALSE)
+  }
+  flat <- function(text) gsub("[[:space:]]+", " ", text)
+
+  socket <- Sys.getenv("SUPERVISOR_LISTEN")
+  state <- Sys.getenv("SUPERVISOR_STATE")
+  Sys.unsetenv("SUPERVISOR_LAUNCHER")
+  if (!nzchar(socket)) fail("SUPERVISOR_LISTEN does not name a socket")
+
+  tryCatch(
+    suppressPackageStartupMessages(library("shiny", character.only = TRUE)),
+    error = function(e) {
+      fail("the package 'shiny' cannot be used by R ", as.character(getRversion()), " in ",
+           R.home(), ": ", flat(conditionMessage(e)))
+    }
+  )
+
+  # Bookmarks belong to the content, not to one deployment of it.
+  if (nzchar(state) && "shinyOptions" %in% getNamespaceExports("shiny")) {
+    bookmark <- function(id) file.path(state, "shiny_bookmarks", basename(id))
+    shiny::shinyOptions(
+      save.interface = function(id, callback) {
+        dir.create(bookmark(id), recursive = TRUE, showWarnings = FALSE)
+        callback(bookmark(id))
+      },
+      load.interface = function(id, callback) callback(bookmark(id))
+    )
+  }
+
+  # httpuv takes a path for a port, and its umask as an attribute: mode 0660.
+  unlink(socket)
+  attr(socket, "mask") <- strtoi("117", 8L)
+
+  ours <- sys.nframe()
+  calls <- NULL
+  tryCatch(
+    withCallingHandlers(
+      shiny::runApp(getwd(), port = socket, launch.browser = FALSE),
+      error = function(e) calls <<- sys.calls()
+    ),
+    error = function(e) {
+      # The first frames are this launcher's own, the last two are the handler's.
+      lines <- vapply(calls, function(call) deparse(call, width.cutoff = 100L)[1L], "")
+      lines <- lines[seq_along(lines) > ours & seq_along(lines) <= length(lines) - 2L]
+      cat("Error: ", conditionMessage(e), "\n", sep = "", file = stderr())
+      cat(sprintf("  called from %s\n", rev(tail(lines, 12L))), sep = "", file = stderr())
+      fail("the app stopped with an error: ", flat(conditionMessage(e)))
+    }
+  )
+})
