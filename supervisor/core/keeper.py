@@ -1,0 +1,354 @@
+"""One app: keeps the wanted number of workers, admits, backs off, drains, gives up."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+
+import attrs
+import trio
+
+from supervisor import policy
+from supervisor.core.worker import Worker
+from supervisor.errors import SupervisorError
+from supervisor.lifecycle import State
+from supervisor.log import Log
+from supervisor.model import Content, Deployment, Job
+
+DEMAND = 30.0  # seconds for which one visit wants the app running
+SETTLE = 1.0  # seconds between "no new sessions" and the end of an idle worker
+DRAIN_LIMIT = 3600.0  # seconds for which sessions on an old deployment may go on
+
+_BEFORE_READY = (State.QUEUED, State.STARTING, State.PROBING)
+
+
+class Verdict(StrEnum):
+    """The answer to: may this visitor go, and where?"""
+
+    WORKER = "worker"
+    STARTING = "starting"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    EMPTY = "empty"
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """Why a content does not run. retry: seconds until another visit tries again, None = never."""
+
+    code: str
+    reason: str
+    lines: tuple[str, ...] = ()
+    retry_at: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """A verdict with the worker or the failure that belongs to it."""
+
+    verdict: Verdict
+    worker: Worker | None = None
+    failure: Failure | None = None
+
+
+@attrs.define(eq=False)
+class Keeper:
+    """Supervises one content. All decisions about it are made in its one task.
+
+    make gives a new worker with its job; ended is told of each deployment whose last worker is gone.
+    """
+
+    content: Content
+    deployment: Deployment | None
+    make: Callable[[Content, Deployment, int], Awaitable[tuple[Worker, Job]]]
+    changed: Callable[[Worker], None]
+    deserted: Callable[[Deployment], Awaitable[None]]
+    log: Log
+    workers: list[Worker] = attrs.field(factory=list)
+    failures: int = 0
+    failure: Failure | None = None
+    _deployments: dict[int, Deployment] = attrs.field(factory=dict)
+    _demand_until: float = float("-inf")
+    _launching: int = 0
+    _wake: trio.Event = attrs.field(factory=trio.Event)
+    _news: trio.Event = attrs.field(factory=trio.Event)
+    _closing: bool = False
+    _nursery: trio.Nursery | None = None
+    _dice: random.Random = attrs.field(factory=random.Random)
+
+    # -- its task -----------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the content until cancelled; its processes stay then, for the next core."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for worker in self.workers:
+                nursery.start_soon(self._slot, worker, None)
+            task_status.started()
+            while True:
+                self._wake = trio.Event()
+                self._tend()
+                with trio.move_on_after(self._pause()):
+                    await self._wake.wait()
+
+    def _tend(self) -> None:
+        now = trio.current_time()
+        if self._closing or self.deployment is None or self.content.stopped:
+            return
+        live = [worker for worker in self.workers if self._counts(worker)]
+        loads = [worker.load() for worker in live]
+        if now >= self._retry_at():
+            demand = now < self._demand_until
+            for _ in range(
+                policy.missing(self.content.scaling, loads, demand=demand) - self._launching
+            ):
+                self._launch(self.deployment)
+        surplus = set(policy.surplus(self.content.scaling, loads))
+        for worker in live:
+            if worker.id in surplus:
+                self._retire(worker, "idle", limit=None)
+
+    def _pause(self) -> float:
+        if self.workers:
+            return 1.0  # idle workers are looked for once a second
+        if self.content.scaling.least and self.failure is not None:
+            return max(0.1, min(60.0, self._retry_at() - trio.current_time()))
+        return 60.0
+
+    def _counts(self, worker: Worker) -> bool:
+        """Whether a worker serves, or will serve, new visitors of the active deployment."""
+        return (
+            self.deployment is not None
+            and worker.deployment == self.deployment.id
+            and worker.state in (*_BEFORE_READY, State.READY)
+        )
+
+    def _retry_at(self) -> float:
+        if self.failure is None:
+            return float("-inf")
+        return float("inf") if self.failure.retry_at is None else self.failure.retry_at
+
+    # -- starting -----------------------------------------------------------------------------
+
+    def _launch(self, deployment: Deployment) -> None:
+        assert self._nursery is not None
+        self._launching += 1
+        self._nursery.start_soon(self._start, deployment)
+
+    async def _start(self, deployment: Deployment) -> None:
+        try:
+            worker, job = await self.make(self.content, deployment, self.failures + 1)
+        except SupervisorError as error:
+            self._failed(error.code, error.message, tuple(error.hint.splitlines()))
+            return
+        except Exception as error:
+            self.log.error("start-broke", exc=error, content=self.content.id)
+            self._failed("internal", f"a defect of the server: {error!r}", ())
+            return
+        finally:
+            self._launching -= 1
+        self._add(worker, deployment)
+        await self._slot(worker, job)
+
+    def _add(self, worker: Worker, deployment: Deployment) -> None:
+        self.workers.append(worker)
+        self._deployments[deployment.id] = deployment
+        self._tell()
+
+    async def _slot(self, worker: Worker, job: Job | None) -> None:
+        """One worker's place: whatever goes wrong in it stays in it."""
+        try:
+            await worker.live(job)
+        except Exception as error:
+            self.log.error("worker-broke", exc=error, run=worker.id, content=self.content.id)
+            self._failed("internal", f"a defect of the server: {error!r}", ())
+        finally:
+            self.workers.remove(worker)
+        self._judge(worker)
+        self._tell()
+        self.wake()
+        deployment = self._deployments.get(worker.deployment)
+        if deployment is not None and not self._in_use(deployment):
+            self._deployments.pop(deployment.id, None)
+            await self.deserted(deployment)
+
+    def _in_use(self, deployment: Deployment) -> bool:
+        return deployment == self.deployment or any(
+            worker.deployment == deployment.id for worker in self.workers
+        )
+
+    def _judge(self, worker: Worker) -> None:
+        """Learn from how a worker of the active deployment ended."""
+        if self.deployment is None or worker.deployment != self.deployment.id:
+            return
+        if worker.state is State.EXITED or worker.state is State.LOST:
+            return
+        now = trio.current_time()
+        if worker.ready_at is not None and now - worker.ready_at >= policy.SHORT_LIFE:
+            self.failures = 0  # it served for a while: the next visit starts it anew at once
+            return
+        if worker.error is not None:
+            code = worker.error.code
+        else:
+            code = "start-too-slow" if "InitTimeout" in worker.tracked.run.reason else "start-failed"
+        served = worker.ready_at is not None and self.failures == 0
+        self._failed(
+            code,
+            worker.tracked.run.reason,
+            tuple(worker.output.last_lines()),
+            at_once=served,
+        )
+
+    def _failed(
+        self, code: str, reason: str, lines: tuple[str, ...], *, at_once: bool = False
+    ) -> None:
+        self.failures += 1
+        now = trio.current_time()
+        wait = 0.0 if at_once else policy.delay(self.failures, self._dice.random())
+        given_up = policy.gives_up(self.failures)
+        self.failure = Failure(
+            code="gave-up" if given_up else code,
+            reason=reason,
+            lines=lines,
+            retry_at=None if given_up else now + wait,
+        )
+        self._demand_until = float("-inf")  # the next visit asks anew
+        self.log.warning(
+            "content-failed", content=self.content.id, failures=self.failures, reason=reason
+        )
+        self._tell()
+
+    # -- what others ask ----------------------------------------------------------------------
+
+    def now(self) -> Answer:
+        """Say how it stands, without asking for anything."""
+        if self.content.stopped:
+            return Answer(verdict=Verdict.STOPPED)
+        if self.deployment is None:
+            return Answer(verdict=Verdict.EMPTY)
+        chosen = policy.choose(
+            [w.load() for w in self.workers if w.deployment == self.deployment.id]
+        )
+        if chosen is not None:
+            worker = next(worker for worker in self.workers if worker.id == chosen)
+            return Answer(verdict=Verdict.WORKER, worker=worker)
+        starting = any(self._counts(worker) for worker in self.workers) or self._launching
+        if not starting and trio.current_time() < self._retry_at():
+            return Answer(verdict=Verdict.FAILED, failure=self.failure)
+        return Answer(verdict=Verdict.STARTING, failure=self.failure)
+
+    def visit(self) -> Answer:
+        """Say how it stands, and want it running for a while if it is not."""
+        answer = self.now()
+        if answer.verdict in (Verdict.WORKER, Verdict.STARTING):
+            self._demand_until = trio.current_time() + DEMAND
+            if answer.verdict is Verdict.STARTING:
+                self.wake()
+        return answer
+
+    async def admit(self) -> Answer:
+        """Visit, and wait until a worker is ready or there is none to wait for."""
+        answer = self.visit()
+        while answer.verdict is Verdict.STARTING:
+            news = self._news
+            await news.wait()
+            answer = self.now()
+            if answer.verdict is Verdict.STARTING and not self._expected():
+                # what we waited for is gone without a verdict: ask again
+                answer = self.visit()
+        return answer
+
+    def _expected(self) -> bool:
+        return bool(self._launching) or any(self._counts(worker) for worker in self.workers)
+
+    async def try_out(self, deployment: Deployment) -> Worker:
+        """Start a worker of a deployment that is not active yet; give it once it is ready.
+
+        Raises SupervisorError with the reason and the last lines where it never gets ready.
+        """
+        assert self._nursery is not None
+        worker, job = await self.make(self.content, deployment, 1)
+        self._add(worker, deployment)
+        self._nursery.start_soon(self._slot, worker, job)
+        while not worker.ready.is_set():
+            if worker.gone.is_set():
+                if worker.error is not None:
+                    raise worker.error
+                lines = worker.output.last_lines()
+                raise SupervisorError(
+                    "start-failed", worker.tracked.run.reason, hint="\n".join(lines)
+                )
+            await self._news.wait()
+        return worker
+
+    def activate(self, content: Content, deployment: Deployment) -> None:
+        """Serve another deployment from now on; workers of the old one drain."""
+        self.content, self.deployment = content, deployment
+        self.forget_failures()
+        for worker in list(self.workers):
+            if worker.deployment != deployment.id:
+                self._retire(worker, "a newer deployment is active", limit=DRAIN_LIMIT)
+
+    def restart(self, content: Content) -> None:
+        """Replace all workers and forget every failure."""
+        self.content = content
+        self.forget_failures()
+        for worker in list(self.workers):
+            worker.stop("restarted")
+        if content.scaling.least == 0:
+            self._demand_until = trio.current_time() + DEMAND
+        self.wake()
+
+    def stop(self, content: Content, reason: str) -> None:
+        """Stop all workers; visits start none while content.stopped."""
+        self.content = content
+        for worker in list(self.workers):
+            worker.stop(reason)
+        self._tell()
+
+    async def close(self, reason: str, grace: float) -> None:
+        """Stop all workers for good; return when they are gone."""
+        self._closing = True
+        for worker in list(self.workers):
+            worker.stop(reason, grace=grace)
+        while self.workers or self._launching:
+            await self._news.wait()
+
+    def forget_failures(self) -> None:
+        """Start counting failed starts anew."""
+        self.failures, self.failure = 0, None
+        self._tell()
+
+    def _retire(self, worker: Worker, reason: str, *, limit: float | None) -> None:
+        assert self._nursery is not None
+        if worker.state is State.READY:
+            worker.drain(reason)
+            self._nursery.start_soon(self._drained, worker, reason, limit)
+        elif worker.state in _BEFORE_READY:
+            worker.stop(reason)
+
+    async def _drained(self, worker: Worker, reason: str, limit: float | None) -> None:
+        """End a draining worker when its last session has gone, or at the limit."""
+        with trio.move_on_after(limit if limit is not None else float("inf")):
+            await trio.sleep(SETTLE)
+            while (worker.sockets or worker.requests) and not worker.gone.is_set():
+                await trio.sleep(SETTLE)
+        worker.stop(reason)
+
+    def wake(self) -> None:
+        """Look again now."""
+        self._wake.set()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, trio.Event()
+        news.set()
+
+    def notice(self, worker: Worker) -> None:
+        """Be told that one of its workers moved."""
+        if worker.state is State.READY and worker.ready.is_set():
+            if self.failure is not None and self._counts(worker):
+                self.failure = None
+        self._tell()
+        self.wake()
+        self.changed(worker)

@@ -1,0 +1,97 @@
+"""One unpack, install, render or tidy from queued to gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+
+import attrs
+import trio
+
+from supervisor.core.output import Output
+from supervisor.core.tracked import Tracked, describe, outcome
+from supervisor.errors import SupervisorError
+from supervisor.interfaces import Executor
+from supervisor.lifecycle import Event, State
+from supervisor.model import Cause, Exit, Job, Receipt, Running
+
+START_LIMIT = 60.0
+LAST_OUTPUT = 5.0
+CALL_LIMIT = 30.0
+
+
+@attrs.define(eq=False)
+class OneShot:
+    """One process that does one thing and ends.
+
+    heard is given every byte that it writes to standard output, beside the lines in `output`.
+    """
+
+    tracked: Tracked
+    executor: Executor
+    output: Output
+    heard: Callable[[bytes], None] = lambda data: None
+    run_limit: float = 600.0
+    _quiet: trio.Event = attrs.field(factory=trio.Event)
+    _too_slow: bool = False
+
+    @property
+    def state(self) -> State:
+        """The run's state."""
+        return self.tracked.run.state
+
+    async def live(self, job: Job) -> Exit:
+        """Start the job and give how it ended. Cancelled: it is stopped, then forgotten.
+
+        Never raises for what the process did; a refused start is an Exit with its reason.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.output.keep)
+            await self.tracked.admit()
+            exit_ = await self._process(job, nursery)
+            event = outcome(self.state, exit_, too_slow=self._too_slow)
+            self.tracked.move(event, describe(exit_), exit=exit_)
+            self.output.close()
+            nursery.cancel_scope.cancel()
+        return exit_
+
+    async def _process(self, job: Job, nursery: trio.Nursery) -> Exit:
+        try:
+            with trio.fail_after(START_LIMIT):
+                receipt = await self.executor.start(job)
+        except SupervisorError as error:
+            return Exit(cause=Cause.FAILED, detail=str(error))
+        except trio.TooSlowError:
+            return Exit(cause=Cause.FAILED, detail=f"no answer in {START_LIMIT:.0f} s")
+        self.tracked.note(receipt=receipt)
+        nursery.start_soon(self._read_output, receipt)
+        nursery.start_soon(self._limit, receipt)
+        async with aclosing(self.executor.watch(receipt)) as observations:  # type: ignore[type-var]
+            async for seen in observations:
+                if isinstance(seen, Exit):
+                    with trio.move_on_after(LAST_OUTPUT):
+                        await self._quiet.wait()
+                    return seen
+                if isinstance(seen, Running) and self.state is State.STARTING:
+                    self.tracked.move(Event.RUNNING, started=self.tracked.clock())
+        return Exit(cause=Cause.LOST, detail="the executor lost sight of it")
+
+    async def _limit(self, receipt: Receipt) -> None:
+        await trio.sleep(self.run_limit)
+        self._too_slow = True
+        self.tracked.move(Event.TOO_SLOW, f"not done after {self.run_limit:.0f} s")
+        with trio.move_on_after(CALL_LIMIT):
+            await self.executor.stop(receipt, 1.0)
+
+    async def _read_output(self, receipt: Receipt) -> None:
+        try:
+            if self.executor.capabilities.output:
+                async with aclosing(self.executor.output(receipt)) as chunks:  # type: ignore[type-var]
+                    async for chunk in chunks:
+                        self.output.write(chunk.stream, chunk.data)
+                        if chunk.stream == "stdout":
+                            self.heard(chunk.data)
+        except SupervisorError as error:
+            self.output.say(f"[supervisor] its output cannot be read: {error.message}")
+        finally:
+            self._quiet.set()

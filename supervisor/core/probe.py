@@ -1,0 +1,84 @@
+"""Ask a starting process whether it answers as its plan says."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+import trio
+
+from supervisor import unixsocket
+from supervisor.errors import SupervisorError
+from supervisor.model import Endpoint, Ready, UnixEndpoint
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.25  # seconds between two tries
+
+
+async def until_ready(endpoint: Endpoint, ready: Ready, waiting: Callable[[str], None]) -> None:
+    """Return once the process answers. No time limit of its own; cancel it.
+
+    `waiting` is told what is in the way whenever that changes.
+    """
+    pause, told = FIRST_PAUSE, ""
+    while True:
+        trouble = await _try(endpoint, ready)
+        if trouble is None:
+            return
+        if trouble != told:
+            waiting(trouble)
+            told = trouble
+        await trio.sleep(pause)
+        pause = min(LONGEST_PAUSE, pause * 1.5)
+
+
+async def _try(endpoint: Endpoint, ready: Ready) -> str | None:
+    """Give what is in the way, or None."""
+    try:
+        sock = await _connect(endpoint)
+    except FileNotFoundError:
+        return "it does not listen yet"
+    except SupervisorError as error:
+        return error.message
+    except OSError as error:
+        return f"it does not accept connections yet ({error.strerror or error})"
+    if ready.connect_only:
+        sock.close()
+        return None
+    with trio.socket.from_stdlib_socket(sock) as stream:
+        try:
+            return await _get(stream, ready)
+        except OSError as error:
+            return f"it closed the connection ({error.strerror or error})"
+
+
+async def _connect(endpoint: Endpoint) -> socket.socket:
+    if isinstance(endpoint, UnixEndpoint):
+        directory = unixsocket.open_directory(endpoint.directory)
+        try:
+            return unixsocket.connect(directory, endpoint.name, endpoint.uid)
+        finally:
+            os.close(directory)
+    stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    return socket.socket(fileno=os.dup(stream.socket.fileno()))
+
+
+async def _get(stream: trio.socket.SocketType, ready: Ready) -> str | None:
+    request = (
+        f"GET {ready.path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: content-supervisor\r\n"
+        "Accept: */*\r\nConnection: close\r\n\r\n"
+    )
+    await stream.send(request.encode("ascii"))
+    head = b""
+    while b"\n" not in head and len(head) < 4096:
+        data = await stream.recv(4096)
+        if not data:
+            return "it closed the connection without an answer"
+        head += data
+    parts = head.split(None, 2)
+    if len(parts) < 2 or not parts[0].startswith(b"HTTP/") or not parts[1].isdigit():
+        return "it does not speak HTTP"
+    status = int(parts[1])
+    if status in ready.statuses or (not ready.statuses and status < 500):
+        return None
+    return f"it answers GET {ready.path} with status {status}"

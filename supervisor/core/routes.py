@@ -1,0 +1,291 @@
+"""The core's side of the gateway link: resolve, tell of workers, count what is open."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import trio
+
+from supervisor import packets, unixsocket
+from supervisor.core.keeper import Answer, Keeper, Verdict
+from supervisor.core.worker import Worker
+from supervisor.lifecycle import State
+from supervisor.log import Log
+from supervisor.model import Guid, RunId, UnixEndpoint
+
+SENT_LIMIT = 10_000  # messages that a gateway may be behind before it is given up
+
+
+@attrs.define(eq=False)
+class Gateway:
+    """One connected gateway process."""
+
+    sock: socket.socket
+    queue: deque[tuple[packets.Message, tuple[int, ...]]] = attrs.field(factory=deque)
+    filled: trio.Event = attrs.field(factory=trio.Event)
+    counts: dict[str, tuple[int, int]] = attrs.field(factory=dict)
+    totals: dict[str, int] = attrs.field(factory=dict)
+
+    def send(self, message: packets.Message, *fds: int) -> None:
+        """Queue a message; the descriptors are duplicated here and closed when it was sent."""
+        self.queue.append((message, tuple(os.dup(fd) for fd in fds)))
+        self.filled.set()
+
+    def drop(self) -> None:
+        """Close what was never sent."""
+        for _, fds in self.queue:
+            for fd in fds:
+                os.close(fd)
+        self.queue.clear()
+
+
+@attrs.define(eq=False)
+class Routes:
+    """Answer the gateways. keepers: by guid; workers: all living ones, by run id."""
+
+    listener: socket.socket
+    gateway_uid: int
+    key: bytes
+    core_id: str
+    wait: float
+    keepers: Mapping[Guid, Keeper]
+    workers: Mapping[RunId, Worker]
+    log: Log
+    gateways: set[Gateway] = attrs.field(factory=set)
+    connected: Callable[[], None] = lambda: None
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Accept gateways until cancelled."""
+        self.listener.setblocking(False)
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                await trio.lowlevel.wait_readable(self.listener)
+                try:
+                    sock, _ = self.listener.accept()
+                except OSError:
+                    continue
+                nursery.start_soon(self._guarded, sock)
+
+    async def _guarded(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        pid, uid, _ = packets.peer(sock)
+        if uid != self.gateway_uid:
+            self.log.warning("gateway-refused", pid=pid, uid=uid)
+            sock.close()
+            return
+        gateway = Gateway(sock=sock)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send, gateway)
+                await self._receive(gateway, nursery)
+                nursery.cancel_scope.cancel()
+        except Exception as error:
+            self.log.error("gateway-link-broke", exc=error, pid=pid)
+        finally:
+            self.gateways.discard(gateway)
+            gateway.drop()
+            sock.close()
+            self._recount(set(gateway.counts))
+            self.log.info("gateway-left", pid=pid)
+
+    # -- what the gateway says ----------------------------------------------------------------
+
+    async def _receive(self, gateway: Gateway, nursery: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(gateway.sock)
+            try:
+                packet = packets.receive(gateway.sock)
+            except BlockingIOError:
+                continue
+            except (OSError, packets.BadPacket) as error:
+                self.log.warning("gateway-link-closed", reason=str(error))
+                return
+            if packet is None:
+                return
+            message, fds = packet
+            for fd in fds:
+                os.close(fd)
+            self._take(gateway, message, nursery)
+
+    def _take(self, gateway: Gateway, message: packets.Message, nursery: trio.Nursery) -> None:
+        match message["type"]:
+            case "hello":
+                self._greet(gateway, message)
+            case "resolve":
+                nursery.start_soon(self._resolve, gateway, message)
+            case "activity":
+                self._count(gateway, message)
+            case "unreachable":
+                worker = self.workers.get(RunId(str(message.get("run"))))
+                if worker is not None:
+                    self.log.warning(
+                        "worker-unreachable", run=worker.id, reason=message.get("reason", "")
+                    )
+
+    def _greet(self, gateway: Gateway, message: packets.Message) -> None:
+        version = message.get("v")
+        if version not in (packets.VERSION, packets.VERSION - 1):
+            self.log.error("gateway-version", theirs=version, ours=packets.VERSION)
+            gateway.sock.close()
+            return
+        self.log.info("gateway-joined", pid=message.get("pid"))
+        gateway.send(
+            {
+                "type": "hello",
+                "v": packets.VERSION,
+                "key": self.key.hex(),
+                "core": self.core_id,
+                "wait": self.wait,
+            }
+        )
+        self.gateways.add(gateway)
+        for worker in self.workers.values():
+            self._tell_one(gateway, worker)
+        self.connected()
+
+    def _count(self, gateway: Gateway, message: packets.Message) -> None:
+        runs = message.get("runs")
+        if not isinstance(runs, dict):
+            return
+        touched = set(runs)
+        if message.get("all"):
+            touched |= set(gateway.counts)
+            gateway.counts.clear()
+        for run, count in runs.items():
+            gateway.counts[run] = (int(count.get("sockets", 0)), int(count.get("requests", 0)))
+            total = int(count.get("total", 0))
+            worker = self.workers.get(RunId(run))
+            if worker is not None and total != gateway.totals.get(run):
+                worker.active_at = trio.current_time()
+            gateway.totals[run] = total
+            if gateway.counts[run] == (0, 0):
+                del gateway.counts[run]
+        self._recount(touched)
+
+    def _recount(self, runs: set[str]) -> None:
+        for run in runs:
+            worker = self.workers.get(RunId(run))
+            if worker is not None:
+                counts = [gateway.counts.get(run, (0, 0)) for gateway in self.gateways]
+                worker.active(sum(c[0] for c in counts), sum(c[1] for c in counts))
+
+    # -- what it is told ----------------------------------------------------------------------
+
+    async def _resolve(self, gateway: Gateway, message: packets.Message) -> None:
+        keeper = self.keepers.get(Guid(str(message.get("content"))))
+        if keeper is None:
+            gateway.send({"type": "answer", "id": message.get("id"), "as": "missing"})
+            return
+        pinned = self.workers.get(RunId(str(message.get("run"))))
+        if pinned is not None and self._keeps(keeper, pinned):
+            answer = Answer(verdict=Verdict.WORKER, worker=pinned)
+        elif message.get("want") == "page":
+            answer = keeper.visit()
+        else:
+            answer = await keeper.admit()
+        if answer.worker is not None:
+            self._tell_one(gateway, answer.worker)
+        gateway.send({"type": "answer", "id": message.get("id"), **_describe(keeper, answer)})
+
+    def _keeps(self, keeper: Keeper, worker: Worker) -> bool:
+        """Whether a visitor who was on this worker goes back to it."""
+        return worker.guid == keeper.content.guid and worker.state in (
+            State.READY,
+            State.DRAINING,
+        )
+
+    def tell(self, worker: Worker) -> None:
+        """Tell every gateway how a worker stands now."""
+        for gateway in self.gateways:
+            self._tell_one(gateway, worker)
+
+    def _tell_one(self, gateway: Gateway, worker: Worker) -> None:
+        states = {State.READY: "live", State.DRAINING: "draining"}
+        if worker.state not in states:
+            if worker.ready.is_set():
+                reason = worker.tracked.run.reason
+                gateway.send({"type": "gone", "run": worker.id, "reason": reason})
+            return
+        if not isinstance(worker.endpoint, UnixEndpoint):
+            return
+        try:
+            directory = unixsocket.open_directory(worker.endpoint.directory)
+        except OSError as error:
+            self.log.warning("run-directory-gone", run=worker.id, error=str(error))
+            return
+        try:
+            gateway.send(
+                {
+                    "type": "worker",
+                    "run": worker.id,
+                    "content": worker.guid,
+                    "state": states[worker.state],
+                    "name": worker.endpoint.name,
+                    "uid": worker.endpoint.uid,
+                },
+                directory,
+            )
+        finally:
+            os.close(directory)
+
+    def closing(self, seconds: float) -> None:
+        """Tell every gateway that the server stops."""
+        for gateway in self.gateways:
+            gateway.send({"type": "closing", "seconds": seconds})
+
+    async def _send(self, gateway: Gateway) -> None:
+        while True:
+            while gateway.queue:
+                if len(gateway.queue) > SENT_LIMIT:
+                    raise RuntimeError("the gateway does not read")
+                message, fds = gateway.queue[0]
+                try:
+                    packets.send(gateway.sock, message, fds)
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(gateway.sock)
+                    continue
+                except OSError:
+                    return
+                gateway.queue.popleft()
+                for fd in fds:
+                    os.close(fd)
+            gateway.filled = trio.Event()
+            await gateway.filled.wait()
+
+
+def _describe(keeper: Keeper, answer: Answer) -> dict[str, Any]:
+    title = keeper.content.title or keeper.content.name
+    match answer.verdict:
+        case Verdict.WORKER:
+            assert answer.worker is not None
+            return {"as": "worker", "run": answer.worker.id}
+        case Verdict.STARTING:
+            return {"as": "starting", "title": title}
+        case Verdict.STOPPED:
+            return {"as": "stopped", "title": title}
+        case Verdict.EMPTY:
+            return {
+                "as": "failed",
+                "title": title,
+                "code": "no-app-found",
+                "reason": "nothing has been deployed yet",
+                "lines": [],
+                "retry": 60,
+            }
+    failure = answer.failure
+    assert failure is not None
+    retry = None if failure.retry_at is None else max(1, failure.retry_at - trio.current_time())
+    return {
+        "as": "failed",
+        "title": title,
+        "code": failure.code,
+        "reason": failure.reason,
+        "lines": list(failure.lines),
+        "retry": retry,
+    }
