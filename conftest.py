@@ -1,0 +1,122 @@
+"""What tests may need of the machine: skipped by name here, an error in CI."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Generator
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+CI = os.environ.get("CI", "").lower() in ("1", "true")
+ROOT = Path(__file__).parent
+CONTENT_PYTHON = ROOT / ".dev" / "python" / "bin" / "python"
+
+# In CI a test may be skipped for what no package can give, and for nothing else.
+ALLOWED_IN_CI = ("not on this kernel:",)
+
+
+class Needs:
+    """What a test needs. Each method returns where it is there, and skips by name where not."""
+
+    def root(self) -> None:
+        """The test starts processes as other users."""
+        self._need(os.geteuid() == 0, "needs root")
+
+    def program(self, *names: str) -> str:
+        """One of these programs; gives its path."""
+        for name in names:
+            if path := shutil.which(name):
+                return path
+        pytest.skip(f"needs the program {' or '.join(names)} (./dev system)")
+
+    def r(self, *packages: str) -> str:
+        """R with these packages; gives the path of Rscript."""
+        rscript = self.program("Rscript")
+        for package in packages:
+            self._need(_r_has(rscript, package), f"needs R's package {package} (./dev system)")
+        return rscript
+
+    def python(self, *modules: str) -> str:
+        """The content Python of `./dev` with these modules; gives the path of its interpreter."""
+        there = f"import {', '.join(modules or ('sys',))}"
+        self._need(
+            CONTENT_PYTHON.exists() and _answers(str(CONTENT_PYTHON), "-c", there),
+            f"needs a Python with {', '.join(modules)} in {CONTENT_PYTHON.parent.parent}"
+            " (./dev test makes it)",
+        )
+        return str(CONTENT_PYTHON)
+
+    def chromium(self) -> str:
+        """A browser; gives its path."""
+        self._need(
+            importlib.util.find_spec("playwright") is not None, "needs the module playwright"
+        )
+        return self.program("chromium", "chromium-browser")
+
+    def kernel(self, there: bool, what: str) -> None:
+        """Something that only another kernel or host could give; skipped in CI too."""
+        self._need(there, f"not on this kernel: {what}")
+
+    def _need(self, there: bool, reason: str) -> None:
+        if not there:
+            pytest.skip(reason)
+
+
+@cache
+def _answers(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+
+
+def _r_has(rscript: str, package: str) -> bool:
+    return _answers(rscript, "-e", f'quit(status = !nzchar(system.file(package = "{package}")))')
+
+
+@pytest.fixture(scope="session")
+def needs() -> Needs:
+    """Say what the test needs: `needs.root()`, `needs.r("shiny")`, `needs.program("nginx")`."""
+    return Needs()
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The root of the checkout."""
+    return ROOT
+
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def _refuse_skip(report: Report) -> Report:
+    if CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
+        if not reason.startswith(ALLOWED_IN_CI):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, which CI does not allow: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure in CI."""
+    return _refuse_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn a skipped file into a failure in CI."""
+    return _refuse_skip((yield))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what would enable the skipped tests."""
+    if terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line(
+            "What was skipped may need Debian packages: `./dev system` prints or installs them."
+        )

@@ -1,0 +1,72 @@
+"""Write the generated parts of docs/reference/ anew (`./dev docs`); a test compares them.
+
+A generated part stands between the lines `<!-- begin NAME -->` and `<!-- end NAME -->`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from make_diagrams import bundle_diagram, run_diagram
+
+from supervisor import hookspecs
+from supervisor.errors import CODES
+from supervisor.lifecycle import ONE_SHOT, SERVING
+
+REFERENCE = Path(__file__).parent / "reference"
+
+
+def errors() -> str:
+    """Give the table of error codes."""
+    rows = [f"| `{c.name}` | {c.http} | {c.exit} | {c.meaning} |" for c in CODES.values()]
+    return "\n".join(["| code | HTTP | exit | meaning |", "|---|---|---|---|", *rows])
+
+
+def hooks() -> str:
+    """Give each hook with its arguments, what it returns, and its docstring."""
+    parts = []
+    for name, hook in vars(hookspecs).items():
+        if name.startswith("supervisor_"):
+            signature = str(inspect.signature(hook)).replace("'", "")
+            parts.append(f"### `{name}{signature}`\n\n{inspect.getdoc(hook)}")
+    return "\n\n".join(parts)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "serving": lambda: run_diagram(SERVING),
+    "one-shot": lambda: run_diagram(ONE_SHOT),
+    "bundle": bundle_diagram,
+    "errors": errors,
+    "hooks": hooks,
+}
+
+
+def renewed(text: str) -> str:
+    """Give a page with every generated part as it should be; raises KeyError for an unknown part."""
+    return re.sub(
+        r"<!-- begin ([\w-]+) -->\n.*?<!-- end \1 -->",
+        lambda match: (
+            f"<!-- begin {match[1]} -->\n\n{PARTS[match[1]]()}\n\n<!-- end {match[1]} -->"
+        ),
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def main() -> None:
+    """Write every page of docs/reference/ whose generated parts have changed."""
+    for page in sorted(REFERENCE.glob("*.md")):
+        text = page.read_text()
+        if (new := renewed(text)) != text:
+            page.write_text(new)
+            print(f"wrote {page}")
+
+
+if __name__ == "__main__":
+    main()
