@@ -19,6 +19,7 @@ _TABLE = (
     # name, HTTP status, exit status (sysexits.h where one fits), meaning
     Code("internal", 500, 70, "A defect of ours; the service log has the traceback."),
     Code("bad-request", 400, 64, "The request is malformed; the message says where."),
+    Code("not-signed-in", 401, 77, "Nobody known asks; this needs an administrator or an account."),
     Code("not-allowed", 403, 77, "The caller may not do this."),
     Code("not-found", 404, 66, "No such content, run, bundle, task or path."),
     Code("conflict", 409, 75, "Somebody else changed the record first; read it again."),

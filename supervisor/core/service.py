@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import attrs
 
+from supervisor.errors import SupervisorError
 from supervisor.interfaces import Finding
 from supervisor.model import Bundle, Content, Run, Task
 
@@ -22,6 +23,7 @@ class ContentView:
     state: str
     reason: str = ""
     url: str = ""
+    bundle: int | None = None  # the bundle that is active
     processes: int = 0
     sessions: int = 0
 
@@ -80,6 +82,10 @@ class Service(ABC):
     @abstractmethod
     async def create_content(self, name: str, title: str = "") -> Content:
         """Make a content; the name ([A-Za-z0-9_-], 3 to 64 characters) must be free (conflict)."""
+
+    async def retitle(self, ref: str, title: str) -> None:
+        """Change a content's title."""
+        raise SupervisorError("bad-request", "This server cannot change titles.")
 
     @abstractmethod
     async def receive_bundle(self, ref: str, chunks: AsyncIterator[bytes]) -> Bundle:
