@@ -48,7 +48,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def renewed(text: str) -> str:
-    """Give a page with every generated part as it should be; raises KeyError for an unknown part."""
+    """Give a page with every generated part as it should be now. KeyError: an unknown part."""
     return re.sub(
         r"<!-- begin ([\w-]+) -->\n.*?<!-- end \1 -->",
         lambda match: (
