@@ -201,6 +201,6 @@ def _living(held: Mapping[str | int, Record]) -> dict[str | int, Record]:
 def _matches(record: Any, where: Mapping[str, Any]) -> bool:
     for field, wanted in where.items():
         value = getattr(record, field)
-        if value not in wanted if isinstance(wanted, tuple | list) else value != wanted:
+        if value not in wanted if isinstance(wanted, tuple | list | frozenset) else value != wanted:
             return False
     return True

@@ -1,0 +1,113 @@
+"""The lease `data-dir`: one living server per store, and a dead one is succeeded at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Callable
+
+import attrs
+
+from supervisor.errors import SupervisorError
+from supervisor.interfaces import Store
+from supervisor.model import Lease
+
+NAME = "data-dir"
+TTL = 15.0
+RENEW_EACH = 5.0
+
+_OWNER = re.compile(r"(?P<node>[^:]*):(?P<pid>\d+) on (?P<host>.*) since (?P<since>\S+)\Z")
+
+
+@attrs.frozen(kw_only=True)
+class Owner:
+    """Who holds a lease: a core (pid) of a node, on a host, since a time of day.
+
+    As text it starts with "{node}:{pid}" and can be read by people as well.
+    """
+
+    node: str
+    pid: int
+    host: str
+    since: str
+
+    @classmethod
+    def here(cls, node: str) -> Owner:
+        """Describe this process."""
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        return cls(node=node, pid=os.getpid(), host=socket.gethostname(), since=since)
+
+    @classmethod
+    def read(cls, text: str) -> Owner | None:
+        """Read an owner's text back; None for a text that is none."""
+        match = _OWNER.match(text)
+        if match is None:
+            return None
+        return cls(
+            node=match["node"], pid=int(match["pid"]), host=match["host"], since=match["since"]
+        )
+
+    def __str__(self) -> str:
+        return f"{self.node}:{self.pid} on {self.host} since {self.since}"
+
+
+def is_dead_core_of(node: str) -> Callable[[Lease], bool]:
+    """Give a `may_replace` for take: the holder is a core of this node that lives no more."""
+
+    def may_replace(lease: Lease) -> bool:
+        owner = Owner.read(lease.owner)
+        return owner is not None and owner.node == node and not _lives(owner.pid)
+
+    return may_replace
+
+
+def take(
+    store: Store,
+    owner: str,
+    *,
+    may_replace: Callable[[Lease], bool] = lambda _: False,
+    name: str = NAME,
+    ttl: float = TTL,
+) -> Lease:
+    """Take the lease; blocking, for a thread.
+
+    A living holder for which may_replace is true is succeeded at once. Raises data-dir-held, which
+    names the holder, and StoreUnavailable.
+    """
+    lease = store.claim(name, owner, ttl)
+    if lease is not None:
+        return lease
+    holder = store.holder(name)
+    if holder is not None and may_replace(holder):
+        store.release(holder)  # does nothing if somebody else was quicker
+        lease = store.claim(name, owner, ttl)
+    if lease is None:
+        raise _held(store.holder(name) or holder)
+    return lease
+
+
+def _held(holder: Lease | None) -> SupervisorError:
+    owner = Owner.read(holder.owner) if holder is not None else None
+    if owner is not None:
+        who = f"pid {owner.pid} on {owner.host} since {owner.since}"
+    else:
+        who = holder.owner if holder is not None else "somebody who has just gone"
+    return SupervisorError(
+        "data-dir-held",
+        f"another server uses this data directory: {who}",
+        hint="Stop that server first. If it was killed, its claim ends by itself within"
+        f" {TTL:.0f} seconds: try again then.",
+        recoverable=True,
+    )
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

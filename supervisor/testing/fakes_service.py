@@ -1,0 +1,289 @@
+"""FakeService: a core without processes, for tests of the API and the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import attrs
+import trio
+
+from supervisor.core.service import ContentView, LogLine, PluginView, RunView, Service
+from supervisor.errors import SupervisorError
+from supervisor.interfaces import Finding
+from supervisor.lifecycle import State
+from supervisor.model import (
+    Bundle,
+    BundleId,
+    Content,
+    ContentId,
+    DeploymentId,
+    Purpose,
+    Run,
+    RunId,
+    Task,
+    new_guid,
+    new_job_key,
+    new_run_id,
+)
+
+DEPLOY_LINES = ("Unpacking the bundle", "Looking for an app: found app.py", "Started")
+
+
+class FakeService(Service):
+    """Keep everything in dicts. A deployed content gets one run that is ready and logs two lines.
+
+    fail_deploy: the error every deployment ends with. surprise: raised by contents(), as a defect.
+    line_added: set by `write`; follow sees the line at once. bundles holds sizes, never bytes.
+    """
+
+    def __init__(self) -> None:
+        self.views: dict[str, ContentView] = {}
+        self.run_views: dict[str, RunView] = {}
+        self.bundles: dict[int, Bundle] = {}
+        self.tasks: dict[str, Task] = {}
+        self.lines: list[LogLine] = []
+        self.calls: list[tuple[str, str]] = []
+        self.followers = 0
+        self.fail_deploy: SupervisorError | None = None
+        self.surprise: Exception | None = None
+        self._news = trio.Condition()
+
+    async def contents(self) -> Sequence[ContentView]:
+        """Give all contents by name."""
+        if self.surprise is not None:
+            raise self.surprise
+        return sorted(self.views.values(), key=lambda view: view.content.name)
+
+    async def content(self, ref: str) -> ContentView:
+        """Find by guid, name or id."""
+        for view in self.views.values():
+            if ref in (view.content.guid, view.content.name, str(view.content.id)):
+                return view
+        raise SupervisorError("not-found", f"There is no content '{ref}'.")
+
+    async def create_content(self, name: str, title: str = "") -> Content:
+        """Make an empty content."""
+        if not re.fullmatch(r"[A-Za-z0-9_-]{3,64}", name):
+            raise SupervisorError("bad-request", f"'{name}' is not a name for a content.")
+        if any(view.content.name == name for view in self.views.values()):
+            raise SupervisorError("conflict", f"There is a content '{name}' already.")
+        number = ContentId(len(self.calls) + len(self.views) + 1)
+        content = Content(id=number, guid=new_guid(), name=name, title=title, created=time.time())
+        self.views[content.guid] = ContentView(content=content, state="empty")
+        self.calls.append(("create", name))
+        return content
+
+    async def retitle(self, ref: str, title: str) -> None:
+        """Change the title."""
+        view = await self.content(ref)
+        self._keep(attrs.evolve(view, content=attrs.evolve(view.content, title=title)))
+
+    async def receive_bundle(self, ref: str, chunks: AsyncIterator[bytes]) -> Bundle:
+        """Count and digest the bytes."""
+        view = await self.content(ref)
+        size, digest = 0, sha256()
+        async for chunk in chunks:
+            size += len(chunk)
+            digest.update(chunk)
+        bundle = Bundle(
+            id=BundleId(len(self.bundles) + 1),
+            content=view.content.id,
+            digest=digest.hexdigest(),
+            size=size,
+            created=time.time(),
+        )
+        self.bundles[bundle.id] = bundle
+        return bundle
+
+    async def deploy(self, ref: str, bundle: int | None = None) -> Task:
+        """Finish at once, or fail with `fail_deploy`."""
+        view = await self.content(ref)
+        if bundle is not None and bundle not in self.bundles:
+            raise SupervisorError("not-found", f"There is no bundle {bundle}.")
+        task = Task(id=new_job_key(), content=view.content.id, created=time.time(), finished=True)
+        if self.fail_deploy is not None:
+            task = attrs.evolve(task, output=DEPLOY_LINES[:1], code=1, error=str(self.fail_deploy))
+        else:
+            task = attrs.evolve(task, output=DEPLOY_LINES)
+            newest = bundle or max(self.bundles)
+            deployed = attrs.evolve(view.content, active_deployment=DeploymentId(newest))
+            self._keep(
+                ContentView(
+                    content=deployed,
+                    state="running",
+                    url=f"/content/{deployed.guid}/",
+                    bundle=newest,
+                    processes=1,
+                )
+            )
+            self._start_run(deployed)
+        self.tasks[task.id] = task
+        self.calls.append(("deploy", view.content.name))
+        return task
+
+    async def task(self, task_id: str, *, first: int = 0, wait: float = 0.0) -> Task:
+        """Show one line a call, so that clients must poll."""
+        task = self.tasks.get(task_id)
+        if task is None:
+            raise SupervisorError("not-found", f"There is no task '{task_id}'.")
+        shown = task.output[first : first + 1]
+        more = first + len(shown) < len(task.output)
+        return attrs.evolve(
+            task,
+            output=shown,
+            finished=not more,
+            code=0 if more else task.code,
+            error="" if more else task.error,
+        )
+
+    async def runs(self, ref: str | None = None, *, ended: bool = False) -> Sequence[RunView]:
+        """Give the runs, newest first."""
+        guid = (await self.content(ref)).content.guid if ref is not None else None
+        chosen = [
+            view
+            for view in self.run_views.values()
+            if guid in (None, view.content_guid) and (ended or view.run.ended is None)
+        ]
+        return sorted(chosen, key=lambda view: view.run.id, reverse=True)
+
+    async def logs(
+        self, ref: str, *, follow: bool = False, tail: int = 100
+    ) -> AsyncIterator[LogLine]:
+        """Give the last lines, then those that `write` adds."""
+        run = await self._run_of(ref)
+        self.followers += 1
+        try:
+            mine = [line for line in self.lines if line.run == run]
+            for line in mine[-tail:] if tail else []:
+                yield line
+            seen = len(self.lines)
+            while follow:
+                async with self._news:
+                    while len(self.lines) == seen:
+                        await self._news.wait()
+                for line in self.lines[seen:]:
+                    if line.run == run:
+                        yield line
+                seen = len(self.lines)
+        finally:
+            self.followers -= 1
+
+    async def write(self, ref: str, text: str, stream: str = "stdout") -> None:
+        """Let a run write one line."""
+        run = await self._run_of(ref)
+        async with self._news:
+            self.lines.append(LogLine(run=run, stream=stream, at=time.time(), text=text))
+            self._news.notify_all()
+
+    async def stop(self, ref: str) -> None:
+        """Note the call; a content becomes stopped."""
+        self.calls.append(("stop", ref))
+        if ref not in self.run_views:
+            self._keep(attrs.evolve(await self.content(ref), state="stopped"))
+
+    async def restart(self, ref: str) -> None:
+        """Note the call; the content runs."""
+        self._keep(attrs.evolve(await self.content(ref), state="running"))
+        self.calls.append(("restart", ref))
+
+    async def kill(self, ref: str) -> None:
+        """End the run."""
+        run = await self._run_of(ref)
+        view = self.run_views[run]
+        ended = attrs.evolve(view.run, state=State.FAILED, ended=time.time(), reason="killed")
+        self.run_views[run] = attrs.evolve(view, run=ended, pid=None)
+        self.calls.append(("kill", run))
+
+    async def remove(self, ref: str) -> None:
+        """Forget the content and its runs."""
+        guid = (await self.content(ref)).content.guid
+        del self.views[guid]
+        for run, view in list(self.run_views.items()):
+            if view.content_guid == guid:
+                del self.run_views[run]
+        self.calls.append(("remove", ref))
+
+    async def findings(self) -> Sequence[Finding]:
+        """Give one good and one bad finding."""
+        return [
+            Finding(name="kernel", ok=True, text="new enough"),
+            Finding(name="disk", ok=False, text="nearly full", fix="make room"),
+        ]
+
+    async def plugins(self) -> Sequence[PluginView]:
+        """Give one good and one broken plugin."""
+        return [
+            PluginView(name="good", version="1.0", gives=("runtime one",)),
+            PluginView(name="broken", version="0.1", problem="could not be imported"),
+        ]
+
+    def _keep(self, view: ContentView) -> None:
+        self.views[view.content.guid] = view
+
+    def _start_run(self, content: Content) -> None:
+        now = time.time()
+        run = Run(
+            id=new_run_id(),
+            key=new_job_key(),
+            content=content.id,
+            purpose=Purpose.SERVE,
+            state=State.READY,
+            executor="fake",
+            created=now,
+        )
+        self.run_views[run.id] = RunView(
+            run=run,
+            content_name=content.name,
+            content_guid=content.guid,
+            pid=4711,
+            cpu=1.5,
+            memory=123_456_789,
+            processes=2,
+        )
+        for text in ("starting", "listening"):
+            self.lines.append(LogLine(run=run.id, stream="stderr", at=now, text=text))
+
+    async def _run_of(self, ref: str) -> RunId:
+        for view in sorted(self.run_views.values(), key=lambda view: view.run.id, reverse=True):
+            names = (view.content_guid, view.content_name)
+            if ref in names or (len(ref) >= 4 and view.run.id.startswith(ref)):
+                return view.run.id
+        raise SupervisorError("not-found", f"There is no run or content '{ref}'.")
+
+
+async def _serve(path: Path, max_bundle: int) -> None:
+    from supervisor.api.access import ApiSettings, find_admin_gid
+    from supervisor.api.server import serve_api
+    from supervisor.log import Log
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        os.chmod(path, 0o666)
+        listener.listen(64)
+        settings = ApiSettings(
+            core_uid=os.getuid(),
+            gateway_uid=-1,
+            admin_gid=find_admin_gid(),
+            max_bundle=max_bundle,
+        )
+        await serve_api(listener.detach(), FakeService(), settings, log=Log("core"))
+
+
+def main() -> None:
+    """Serve a FakeService on a socket: `python -m supervisor.testing.fakes_service SOCKET`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("socket", type=Path)
+    parser.add_argument("--max-bundle", type=int, default=2**32)
+    arguments = parser.parse_args()
+    trio.run(_serve, arguments.socket, arguments.max_bundle)
+
+
+if __name__ == "__main__":
+    main()
