@@ -31,7 +31,7 @@ def require_shiny() -> None:
 
 
 def load(entrypoint: str) -> Any:
-    """Give the app that an entrypoint names: `app`, `app.py`, `module:object` or encoded express."""
+    """Give the app that `app`, `app.py`, `module:object` or an encoded express file names."""
     if entrypoint.startswith(EXPRESS):
         return express(decoded(entrypoint[len(EXPRESS) :]))
     module, _, attribute = entrypoint.partition(":")

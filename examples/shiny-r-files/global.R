@@ -1,0 +1,3 @@
+library(shiny)
+
+cylinders <- sort(unique(mtcars$cyl))
