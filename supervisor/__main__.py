@@ -1,5 +1,5 @@
 """`python -m supervisor`: the same as the `supervisor` command."""
 
-from supervisor._entry import main
+from content_supervisor_entry import main
 
 raise SystemExit(main())

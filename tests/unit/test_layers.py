@@ -26,7 +26,7 @@ LAYERS = (
     "core.server",
     "api pages",
     "cli parent testing",
-    "_entry __main__",
+    "__main__",
 )
 BOTTOM = frozenset(LAYERS[0].split())
 
@@ -155,7 +155,7 @@ def test_help_and_version_load_neither_trio_nor_sqlalchemy(arguments: list[str])
     script = f"""
 import sys
 sys.argv = ["supervisor", *{arguments!r}]
-from supervisor._entry import main
+from content_supervisor_entry import main
 try:
     status = main()
 except SystemExit as end:
