@@ -69,6 +69,16 @@ class Finding:
 
 
 @attrs.frozen(kw_only=True)
+class PluginView:
+    """A plugin as `supervisor plugins` shows it; problem: why it failed or is blamed, or ""."""
+
+    name: str
+    version: str
+    gives: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class OutputChunk:
     """Bytes that a run wrote. stream is "stdout" or "stderr"; cursor resumes after this chunk."""
 

@@ -9,6 +9,7 @@ import attrs
 
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Finding
+from supervisor.interfaces import PluginView as PluginView
 from supervisor.model import Bundle, Content, Run, Task
 
 
@@ -52,16 +53,6 @@ class LogLine:
     stream: str
     at: float
     text: str
-
-
-@attrs.frozen(kw_only=True)
-class PluginView:
-    """A plugin as `supervisor plugins` shows it; problem: why it failed or is blamed, or ""."""
-
-    name: str
-    version: str
-    gives: tuple[str, ...] = ()
-    problem: str = ""
 
 
 class Service(ABC):
