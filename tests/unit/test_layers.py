@@ -15,14 +15,14 @@ ROOT = Path(__file__).parents[2]
 # Bottom first. A line may import itself and the lines above it in this list; `core.` stands for
 # what of the core has no line of its own.
 LAYERS = (
-    "errors layout lifecycle packets log unixsocket",
+    "errors layout lifecycle packets log unixsocket stacks unpack_program",
     "model wire",
     "interfaces hookspecs",
-    "policy rights settings",
+    "policy rights settings unpack",
     "plugins",
     "core.",
     "core.worker core.oneshot",
-    "core.keeper core.jobs core.schedule core.publish core.routes",
+    "core.keeper core.makers core.jobs core.schedule core.publish core.routes",
     "core.server",
     "api pages",
     "cli parent testing",
