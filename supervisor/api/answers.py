@@ -1,0 +1,46 @@
+"""JSON answers and errors: everything that the API sends goes through here."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from supervisor.errors import SupervisorError
+from supervisor.log import Log
+from supervisor.wire import encode
+
+
+def answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Make a JSON response."""
+    response = Response(encode(value), status, headers, media_type="application/json")
+    response.headers["cache-control"] = "no-store"
+    response.headers["x-content-type-options"] = "nosniff"
+    return response
+
+
+def error_answer(error: SupervisorError) -> Response:
+    """Make the response to a request that failed for a reason that the caller may read."""
+    headers = {}
+    if error.http_status == 401:
+        headers["www-authenticate"] = "Key"
+    if error.recoverable and error.http_status == 503:
+        headers["retry-after"] = "5"
+    return answer({**error.as_json(), "payload": None}, error.http_status, headers)
+
+
+def internal_error(error: BaseException, log: Log, scope: Mapping[str, Any]) -> Response:
+    """Log a defect with its traceback; tell the caller only a reference to find it by."""
+    reference = secrets.token_hex(6)
+    log.error(
+        "api-failed", exc=error, reference=reference, method=scope["method"], path=scope["path"]
+    )
+    return error_answer(
+        SupervisorError(
+            "internal",
+            "The server failed to answer because of a defect of its own.",
+            hint=f"Its log has the details under reference={reference}.",
+        )
+    )

@@ -1,0 +1,101 @@
+"""build_app: the routes, behind one gate that tells administrators from visitors."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from supervisor.api import bundles, content, doctor, logs, runs, server_settings, tasks
+from supervisor.api.access import ADMIN_GROUP, ApiSettings, is_administrator
+from supervisor.api.answers import error_answer, internal_error
+from supervisor.api.requests import service_of
+from supervisor.core.service import Service
+from supervisor.errors import SupervisorError
+from supervisor.log import Log
+from supervisor.pages.index import SECURITY_HEADERS, index_page
+
+OPEN_PATHS = frozenset({"/", "/__api__/server_settings"})
+
+API_ROUTES = [
+    *server_settings.ROUTES,
+    *content.ROUTES,
+    *bundles.ROUTES,
+    *tasks.ROUTES,
+    *runs.ROUTES,
+    *logs.ROUTES,
+    *doctor.ROUTES,
+]
+
+
+def build_app(service: Service, settings: ApiSettings, log: Log) -> Starlette:
+    """Make the ASGI application. It reads who asks from scope["extensions"]."""
+
+    async def failed(request: Request, error: Exception) -> Response:
+        return internal_error(error, log, request.scope)
+
+    app = Starlette(
+        routes=[Route("/", index, methods=["GET"]), Mount("/__api__", routes=API_ROUTES)],
+        middleware=[Middleware(Gate, settings=settings)],
+        exception_handlers={
+            SupervisorError: _refused,
+            HTTPException: _not_routed,
+            Exception: failed,
+        },
+    )
+    app.router.redirect_slashes = False
+    app.state.service = service
+    app.state.settings = settings
+    return app
+
+
+async def index(request: Request) -> Response:
+    """The page of all contents."""
+    page = index_page(await service_of(request).contents())
+    return HTMLResponse(page, headers=SECURITY_HEADERS)
+
+
+class Gate:
+    """Let administrators pass, and visitors to what is open to all; answer 401 otherwise."""
+
+    def __init__(self, app: ASGIApp, settings: ApiSettings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Judge one request."""
+        if scope["type"] != "http":
+            return
+        peer = scope["extensions"]["supervisor.identity"]
+        shown = Headers(scope=scope).get("authorization", "")
+        if scope["path"] in OPEN_PATHS or is_administrator(peer, shown, self._settings):
+            await self._app(scope, receive, send)
+            return
+        refusal = SupervisorError(
+            "not-signed-in",
+            "Only an administrator of this server may do this.",
+            hint=f"Be root or a member of the group {ADMIN_GROUP} on the server itself.",
+        )
+        await error_answer(refusal)(scope, receive, send)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SupervisorError)
+    return error_answer(error)
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path, method = request.url.path, request.method
+    if error.status_code == 405:
+        refusal = SupervisorError("bad-request", f"{path} does not take {method}.")
+        response = error_answer(refusal)
+        response.status_code = 405
+        response.headers.update(error.headers or {})
+        return response
+    return error_answer(SupervisorError("not-found", f"There is nothing at {path}."))

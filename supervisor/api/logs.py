@@ -1,0 +1,87 @@
+"""/v1/supervisor/logs/{ref}: lines of runs as NDJSON, and with `follow` those still to come."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import trio
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from supervisor.api.answers import error_answer
+from supervisor.api.requests import flag_parameter, number_parameter, service_of
+from supervisor.core.service import LogLine
+from supervisor.errors import SupervisorError
+from supervisor.wire import encode
+
+MOST_LINES = 100_000
+HEAD_AFTER = 0.25  # seconds: a silent log is answered too, an unknown one still with its status
+
+
+class LineStream(Response):
+    """Send lines as they come, one JSON object each, until they end or the client goes."""
+
+    def __init__(self, lines: AsyncIterator[LogLine]) -> None:
+        super().__init__(media_type="application/x-ndjson")
+        del self.headers["content-length"]
+        self.headers["cache-control"] = "no-store"
+        self._lines = lines
+        self._started = False
+        self._lock = trio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run until the lines end; the source is closed in every case."""
+        async with trio.open_nursery() as nursery:
+
+            async def watch_client() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                nursery.cancel_scope.cancel()
+
+            async def start_soon() -> None:
+                await trio.sleep(HEAD_AFTER)
+                await self._send(send, b"")
+
+            nursery.start_soon(watch_client)
+            nursery.start_soon(start_soon)
+            try:
+                async with aclosing(self._lines) as lines:  # type: ignore[type-var]  # a generator
+                    async for line in lines:
+                        await self._send(send, encode(line) + b"\n")
+                await self._send(send, b"", last=True)
+            except SupervisorError as error:
+                if not self._started:
+                    nursery.cancel_scope.cancel()
+                    with trio.CancelScope(shield=True):
+                        await error_answer(error)(scope, receive, send)
+                else:
+                    await self._send(send, encode(error.as_json()) + b"\n", last=True)
+            nursery.cancel_scope.cancel()
+
+    async def _send(self, send: Send, body: bytes, *, last: bool = False) -> None:
+        async with self._lock:
+            if not self._started:
+                self._started = True
+                await send(
+                    {
+                        "type": "http.response.start",
+                        "status": self.status_code,
+                        "headers": self.raw_headers,
+                    }
+                )
+            await send({"type": "http.response.body", "body": body, "more_body": not last})
+
+
+async def read(request: Request) -> Response:
+    """Give the last `tail` lines of a run or a content, then with `follow` the next ones."""
+    tail = int(number_parameter(request, "tail", 100, most=MOST_LINES))
+    follow = flag_parameter(request, "follow")
+    return LineStream(
+        service_of(request).logs(request.path_params["ref"], follow=follow, tail=tail)
+    )
+
+
+ROUTES = [Route("/v1/supervisor/logs/{ref}", read, methods=["GET"])]

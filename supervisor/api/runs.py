@@ -1,0 +1,45 @@
+"""/v1/supervisor/runs and what can be done to runs and contents: stop, restart, kill."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from supervisor.api.answers import answer
+from supervisor.api.requests import flag_parameter, service_of
+from supervisor.api.shapes import run_shape
+
+
+async def index(request: Request) -> Response:
+    """List the living runs, newest first; of one `content`; with `ended` also those that ended."""
+    ref = request.query_params.get("content")
+    views = await service_of(request).runs(ref, ended=flag_parameter(request, "ended"))
+    return answer([run_shape(view) for view in views])
+
+
+async def kill(request: Request) -> Response:
+    """End a run's whole process tree at once."""
+    await service_of(request).kill(request.path_params["ref"])
+    return answer({})
+
+
+async def stop(request: Request) -> Response:
+    """Stop a run, or a content until its restart."""
+    await service_of(request).stop(request.path_params["ref"])
+    return answer({})
+
+
+async def restart(request: Request) -> Response:
+    """Start a content anew."""
+    await service_of(request).restart(request.path_params["ref"])
+    return answer({})
+
+
+ROUTES = [
+    Route("/v1/supervisor/runs", index, methods=["GET"]),
+    Route("/v1/supervisor/runs/{ref}/kill", kill, methods=["POST"]),
+    Route("/v1/supervisor/runs/{ref}/stop", stop, methods=["POST"]),
+    Route("/v1/supervisor/content/{ref}/stop", stop, methods=["POST"]),
+    Route("/v1/supervisor/content/{ref}/restart", restart, methods=["POST"]),
+]

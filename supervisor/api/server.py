@@ -1,0 +1,130 @@
+"""serve_api: our own accept loop, so that every request knows which process asked."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+import h11
+import trio
+
+from supervisor.api.access import ApiSettings
+from supervisor.api.answers import internal_error
+from supervisor.api.app import build_app
+from supervisor.api.exchange import READ_SIZE, Application, Disconnected, Exchange, Wire
+from supervisor.api.peer import read_peer
+from supervisor.core.service import Service
+from supervisor.log import Log
+
+IDLE_TIMEOUT = 75.0  # seconds between two requests of a connection
+LINGER = 2.0  # seconds for a client to read a refusal while it still uploads
+MOST_CONNECTIONS = 1000
+
+
+async def serve_api(
+    listener: socket.socket | int,
+    service: Service,
+    settings: ApiSettings,
+    *,
+    log: Log,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer on a listening Unix socket until cancelled. Takes the socket (or descriptor) over."""
+    if isinstance(listener, int):
+        listener = socket.socket(fileno=listener)
+    app = build_app(service, settings, log)
+    open_connections = 0
+
+    async def serve(stream: trio.SocketStream) -> None:
+        nonlocal open_connections
+        if open_connections >= MOST_CONNECTIONS:
+            log.warning("api-full", connections=open_connections)
+            await stream.aclose()
+            return
+        open_connections += 1
+        try:
+            await serve_connection(stream, app, log)
+        finally:
+            open_connections -= 1
+
+    listener.setblocking(False)
+    accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+    await trio.serve_listeners(serve, [accepting], task_status=_started(task_status))
+
+
+class _started:  # serve_listeners reports its listeners; our callers need only the moment
+    def __init__(self, task_status: trio.TaskStatus[None]) -> None:
+        self._task_status = task_status
+
+    def started(self, value: object = None) -> None:
+        self._task_status.started()
+
+
+async def serve_connection(stream: trio.SocketStream, app: Application, log: Log) -> None:
+    """Serve one connection, request after request, until either side closes it."""
+    async with stream:
+        try:
+            peer = read_peer(stream.socket)  # type: ignore[arg-type]  # getsockopt is the same
+            extensions = {
+                "supervisor.peer": {"pid": peer.pid, "uid": peer.uid, "gid": peer.gid},
+                "supervisor.identity": peer,
+            }
+            wire = Wire(stream)
+            while await _serve_request(wire, app, extensions, log):
+                wire.http.start_next_cycle()
+            await _linger(wire)
+        except Disconnected:
+            return
+        except OSError as error:
+            log.warning("api-connection-failed", error=str(error))
+
+
+async def _serve_request(
+    wire: Wire, app: Application, extensions: dict[str, object], log: Log
+) -> bool:
+    """Serve one request; tell whether the connection can take another one."""
+    try:
+        with trio.move_on_after(IDLE_TIMEOUT) as idle:
+            event = await wire.next_event()
+    except h11.RemoteProtocolError as error:
+        await _refuse(wire, error.error_status_hint, str(error))
+        return False
+    if idle.cancelled_caught or not isinstance(event, h11.Request):
+        return False
+    if not event.target.startswith(b"/"):
+        await _refuse(wire, 400, "the target is not a path")
+        return False
+    exchange = Exchange(wire, event, dict(extensions))
+    try:
+        await app(exchange.scope, exchange.receive, exchange.send)
+    except Disconnected:
+        return False
+    except Exception as error:
+        if not exchange.complete:  # otherwise the application has answered, and logged it, itself
+            answer = internal_error(error, log, exchange.scope)
+            if exchange.started:
+                return False
+            await answer(exchange.scope, exchange.receive, exchange.send)
+    return wire.http.our_state is h11.DONE and wire.http.their_state is h11.DONE
+
+
+async def _refuse(wire: Wire, status: int, reason: str) -> None:
+    body = f"Bad request: {reason}\n".encode()
+    headers = [("content-type", "text/plain"), ("content-length", str(len(body)))]
+    with contextlib.suppress(h11.LocalProtocolError):
+        await wire.send(
+            h11.Response(status_code=status, headers=[*headers, ("connection", "close")])
+        )
+        await wire.send(h11.Data(data=body))
+        await wire.send(h11.EndOfMessage())
+
+
+async def _linger(wire: Wire) -> None:
+    # A client that is refused in the middle of an upload must get to read why.
+    with trio.move_on_after(LINGER):
+        try:
+            await wire.stream.send_eof()
+            while await wire.stream.receive_some(READ_SIZE):
+                pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return

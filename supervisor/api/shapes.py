@@ -1,0 +1,117 @@
+"""Model values in the shapes of the public publishing API: ids are texts, times RFC 3339."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from supervisor.core.service import ContentView, RunView
+from supervisor.model import Bundle, Task
+from supervisor.wire import to_json
+
+# Fields that existing clients expect to find; null says "not set" or "not known here".
+_UNSET = dict.fromkeys(
+    "cpu_request cpu_limit memory_request memory_limit amd_gpu_limit nvidia_gpu_limit "
+    "service_account_name default_image_name default_r_environment_management "
+    "default_py_environment_management image_name r_version r_environment_management py_version "
+    "py_environment_management quarto_version run_as owner_guid".split()
+)
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """Give an RFC 3339 time in UTC; None stays None."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def content_shape(view: ContentView) -> dict[str, Any]:
+    """Give a content item; what is ours alone lies under "supervisor"."""
+    content, scaling = view.content, view.content.scaling
+    return {
+        **_UNSET,
+        "guid": content.guid,
+        "id": str(content.id),
+        "name": content.name,
+        "title": content.title or content.name,
+        "description": "",
+        "access_type": "all",
+        "connection_timeout": int(scaling.connection),
+        "read_timeout": int(scaling.read),
+        "init_timeout": int(scaling.init),
+        "idle_timeout": int(scaling.idle),
+        "max_processes": scaling.most,
+        "min_processes": scaling.least,
+        "max_conns_per_process": scaling.sessions_each,
+        "load_factor": scaling.load_factor,
+        "created_time": timestamp(content.created),
+        "last_deployed_time": timestamp(content.created),
+        "bundle_id": None if view.bundle is None else str(view.bundle),
+        "app_mode": content.app_mode or "unknown",
+        "content_category": "",
+        "parameterized": False,
+        "cluster_name": "Local",
+        "run_as_current_user": False,
+        "content_url": view.url or f"/content/{content.guid}/",
+        "dashboard_url": "/",
+        "app_role": "owner",
+        "supervisor": {
+            "state": view.state,
+            "reason": view.reason,
+            "processes": view.processes,
+            "sessions": view.sessions,
+        },
+    }
+
+
+def bundle_shape(bundle: Bundle, guid: str) -> dict[str, Any]:
+    """Give an uploaded bundle."""
+    return {
+        "id": str(bundle.id),
+        "content_guid": guid,
+        "created_time": timestamp(bundle.created),
+        "cluster_name": "Local",
+        "image_name": None,
+        "active": bundle.state == "active",
+        "size": bundle.size,
+        "metadata": {},
+    }
+
+
+def task_shape(task: Task, first: int) -> dict[str, Any]:
+    """Give a task; `last` is what the client sends as `first` next time."""
+    return {
+        "id": task.id,
+        "output": list(task.output),
+        "last": first + len(task.output),
+        "finished": task.finished,
+        "code": task.code,
+        "error": task.error,
+        "result": task.result or None,
+    }
+
+
+def run_shape(view: RunView) -> dict[str, Any]:
+    """Give a run as `ps` shows it. Times in seconds, memory in bytes."""
+    run = view.run
+    return {
+        "id": run.id,
+        "key": run.key,
+        "content": {"guid": view.content_guid, "name": view.content_name},
+        "purpose": run.purpose,
+        "state": run.state,
+        "reason": run.reason,
+        "attempt": run.attempt,
+        "executor": run.executor,
+        "node": run.node,
+        "pid": view.pid,
+        "sessions": view.sessions,
+        "requests": view.requests,
+        "cpu": view.cpu,
+        "memory": view.memory,
+        "processes": view.processes,
+        "age": view.age,
+        "created_time": timestamp(run.created),
+        "ended_time": timestamp(run.ended),
+        "exit": to_json(run.exit),
+    }
