@@ -1,0 +1,155 @@
+"""Start one child process: its identity, its descriptors and nothing else of ours."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from supervisor import packets
+from supervisor.parent.identity import Identity
+
+_PR_SET_PDEATHSIG = 1
+_TRACE_LIMIT = 16 * 1024
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """What a child is, for every generation of it.
+
+    argv is completed by `--fd NAME=NUMBER` arguments; identity None means: as the parent; fds are
+    handed over under their names; beats says that it must beat and may be asked for its stacks.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    settings: bytes
+    identity: Identity | None = None
+    fds: Mapping[str, int] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict)
+    beats: bool = False
+
+
+@dataclass(kw_only=True, slots=True)
+class Child:
+    """One living process. control is our end (non-blocking); trace a memfd, or None."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    control: socket.socket
+    trace: int | None
+
+    @property
+    def pid(self) -> int:
+        """The process id; it cannot be reused before `reaped` was called."""
+        return self.process.pid
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def tell(self, message: packets.Message) -> bool:
+        """Send a message; False where the child does not read or is gone."""
+        try:
+            packets.send(self.control, message)
+        except OSError:
+            return False
+        return True
+
+    def reaped(self, status: int) -> str:
+        """Close what belonged to the ended process and give the stacks that it left, "" if none."""
+        # Popen must not wait for this pid again: it may be another child's by then.
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        self.control.close()
+        if self.trace is None:
+            return ""
+        text = os.pread(self.trace, _TRACE_LIMIT, 0).decode("utf-8", "replace")
+        os.close(self.trace)
+        return text
+
+
+def start(program: Program) -> Child:
+    """Start a child in a session of its own; raises OSError where that fails (nothing is left)."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    settings = sealed("settings", program.settings)
+    trace = os.memfd_create("trace", os.MFD_CLOEXEC) if program.beats else None
+    fds = {"control": theirs.fileno(), "settings": settings, **program.fds}
+    if trace is not None:
+        fds["trace"] = trace
+    identity = program.identity
+    try:
+        process = subprocess.Popen(
+            [*program.argv, *(f"--fd={name}={fd}" for name, fd in fds.items())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=tuple(fds.values()),
+            cwd="/",
+            env=dict(program.environ),
+            user=identity.uid if identity else None,
+            group=identity.gid if identity else None,
+            extra_groups=list(identity.groups) if identity else None,
+            start_new_session=True,
+            umask=0o022,
+            preexec_fn=_die_with(os.getpid()),
+        )
+    except BaseException as error:
+        ours.close()
+        if trace is not None:
+            os.close(trace)
+        if isinstance(error, subprocess.SubprocessError):
+            raise OSError(0, f"cannot start {program.name}: {error}") from error
+        raise
+    finally:
+        theirs.close()
+        os.close(settings)
+    ours.setblocking(False)
+    return Child(name=program.name, process=process, control=ours, trace=trace)
+
+
+def sealed(name: str, data: bytes) -> int:
+    """Give a memfd that holds `data` and can never be changed, by anybody."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    fcntl.fcntl(
+        fd,
+        fcntl.F_ADD_SEALS,
+        fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE,
+    )
+    return fd
+
+
+def environment(
+    environ: Mapping[str, str], identity: Identity, *, rootless: bool
+) -> dict[str, str]:
+    """Give the whole environment of a child: nothing of ours that could change what it loads."""
+    clean = {
+        "PATH": environ.get("PATH", _PATH) if rootless else _PATH,
+        "LANG": environ.get("LANG", "C.UTF-8"),
+        "HOME": identity.home,
+    }
+    if "TZ" in environ:
+        clean["TZ"] = environ["TZ"]
+    if rootless and "XDG_RUNTIME_DIR" in environ:
+        clean["XDG_RUNTIME_DIR"] = environ["XDG_RUNTIME_DIR"]
+    return clean
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    """Have the kernel kill the child when the parent dies: a hung one would not see its EOF."""
+
+    def before_exec() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return before_exec

@@ -1,0 +1,104 @@
+"""The TCP listening sockets of HTTP.Listen, and who holds a port that we cannot have."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import socket
+from collections.abc import Iterable
+
+from supervisor.errors import SupervisorError
+from supervisor.settings import Listen
+
+_BACKLOG = 4096
+
+
+def listen_all(addresses: Iterable[Listen]) -> list[socket.socket]:
+    """Listen on every address, or on none: raises SupervisorError("port-in-use") and the like."""
+    sockets: list[socket.socket] = []
+    try:
+        for address in addresses:
+            sockets.append(listen_tcp(address))
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def listen_tcp(address: Listen) -> socket.socket:
+    """Listen on one address; the empty host means IPv6 and IPv4 where the machine has both."""
+    if address.host:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        return _listen(address, family, address.host)
+    try:
+        return _listen(address, socket.AF_INET6, "::")
+    except _NoSuchFamily:
+        return _listen(address, socket.AF_INET, "0.0.0.0")
+
+
+class _NoSuchFamily(SupervisorError):
+    pass
+
+
+def _listen(address: Listen, family: int, host: str) -> socket.socket:
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _NoSuchFamily("settings-invalid", f"cannot listen on {address}: {error}") from None
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
+        sock.bind((host, address.port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise _explain(address, error) from None
+    return sock
+
+
+def _explain(address: Listen, error: OSError) -> SupervisorError:
+    if error.errno == errno.EADDRINUSE:
+        holder = holder_of(address.port)
+        return SupervisorError(
+            "port-in-use",
+            f"HTTP.Listen = {address} is in use by {holder or 'another process'}",
+            hint="Stop it, or listen elsewhere: [HTTP] Listen.",
+        )
+    if error.errno == errno.EACCES:
+        return SupervisorError(
+            "settings-invalid",
+            f"HTTP.Listen = {address}: ports below 1024 are for root",
+            hint="Start the server as root, or listen on a higher port.",
+        )
+    kind = _NoSuchFamily if error.errno == errno.EADDRNOTAVAIL else SupervisorError
+    return kind("settings-invalid", f"cannot listen on {address}: {error.strerror}")
+
+
+def holder_of(port: int) -> str:
+    """Give `name (pid N)` of whoever listens on a TCP port of this machine, "" if it is hidden."""
+    inodes = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    for link in glob.iglob("/proc/[0-9]*/fd/*"):
+        try:
+            if os.readlink(link) in inodes:
+                pid = link.split("/")[2]
+                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                    return f"{file.read().strip()} (pid {pid})"
+        except OSError:  # it ended meanwhile, or is not ours to look at
+            continue
+    return ""
+
+
+def _listening_inodes(port: int) -> Iterable[str]:
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as file:
+                rows = [line.split() for line in file][1:]
+        except OSError:
+            continue
+        for row in rows:
+            local, state, inode = row[1], row[3], row[9]
+            if state == "0A" and int(local.rpartition(":")[2], 16) == port and inode != "0":
+                yield inode

@@ -1,0 +1,190 @@
+"""`supervisor serve`: resolve everything, take what must be ours alone, then run the tree."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from supervisor import __version__
+from supervisor.log import Log
+from supervisor.parent import directories, identity, lock, ports, sockets, trust
+from supervisor.parent.child import Program, environment
+from supervisor.parent.identity import Identities, Identity
+from supervisor.parent.notify import Notifier
+from supervisor.parent.tree import Tree
+from supervisor.parent.watch import Limits
+from supervisor.settings import Configuration, Settings, data_dir, refuse_open_door, run_dir
+
+# What the one parser of network bytes has no use for, it does not get: no password of a database.
+_GATEWAY_SECTIONS = frozenset({"server", "http", "scheduler", "logging"})
+
+
+def serve(
+    configuration: Configuration,
+    *,
+    programs: Mapping[str, tuple[str, ...]] | None = None,
+    environ: Mapping[str, str] | None = None,
+    terminal: int = 1,
+) -> int:
+    """Run a server until it is told to stop; give the exit status.
+
+    programs: name (`core`, `gateway`, `helper`) → argv, instead of the real ones. The first lines
+    for a person go to the descriptor `terminal`. Raises SupervisorError where it cannot start:
+    then nothing was started, and everything taken is given back.
+    """
+    environ = os.environ if environ is None else environ
+    log = Log("parent", form=configuration.logging.form, level=configuration.logging.level)  # type: ignore[arg-type]
+    for warning in configuration.warnings:
+        log.warning("settings", problem=warning)
+    refuse_open_door(configuration)
+    who = identity.resolve(configuration, uid=os.geteuid(), gid=os.getegid())
+    argvs = dict(programs) if programs is not None else _programs(configuration, who)
+    if not who.rootless and configuration.file is not None:
+        trust.refuse_writable([configuration.file])
+    settings = _settings(configuration, who, environ)
+    held: list[int] = []
+    listening: list[socket.socket] = []
+    try:
+        directories.make_run_dir(settings.run_dir, who)
+        held.append(
+            lock.hold(
+                os.path.join(settings.run_dir, "parent.lock"),
+                code="run-dir-held",
+                what=f"the directory {settings.run_dir}",
+            )
+        )
+        directories.make_data_dir(settings.data_dir, who)
+        held.append(
+            lock.hold(
+                os.path.join(settings.data_dir, f".held-{os.uname().nodename}"),
+                code="data-dir-held",
+                what=f"the data directory {settings.data_dir}",
+            )
+        )
+        http = ports.listen_all(configuration.http.listen)
+        listening += http
+        unix = {}
+        for want in sockets.unix_sockets(who):
+            unix[want.name] = sockets.listen_unix(settings.run_dir, want)
+            listening.append(unix[want.name])
+        _introduce(settings, log, terminal, http)
+        return Tree(
+            _children(argvs, settings, who, environ, unix, http),
+            log=log,
+            shutdown_timeout=configuration.server.shutdown_timeout,
+            limits=Limits(
+                start=configuration.server.start_timeout, beat=configuration.server.beat_timeout
+            ),
+            notifier=Notifier.of(environ),
+        ).run()
+    finally:
+        if len(listening) > len(configuration.http.listen):
+            sockets.remove(settings.run_dir, who)
+        for sock in listening:
+            sock.close()
+        for fd in held:
+            os.close(fd)
+
+
+def _programs(configuration: Configuration, who: Identities) -> dict[str, tuple[str, ...]]:
+    """Give the real programs; as root only from files that root alone can write."""
+    helper = trust.find_helper(configuration.privileged.helper)
+    if not who.rootless:
+        paths = list(trust.program_paths(helper))
+        trust.refuse_writable(paths)
+        for one in (who.core, who.gateway):
+            trust.refuse_unreadable(
+                (sys.executable, __file__), uid=one.uid, gids=(one.gid, *one.groups), name=one.name
+            )
+    python = (sys.executable, "-I", "-m")
+    argvs: dict[str, tuple[str, ...]] = {}
+    argvs |= {"core": (*python, "supervisor.core"), "gateway": (*python, "supervisor.gateway")}
+    if helper is not None:
+        argvs["helper"] = (*python, helper.module)
+    return argvs
+
+
+def _settings(
+    configuration: Configuration, who: Identities, environ: Mapping[str, str]
+) -> Settings:
+    return Settings.of(
+        configuration,
+        data_dir=data_dir(configuration, environ, uid=who.helper.uid),
+        run_dir=run_dir(configuration, environ, uid=who.helper.uid),
+        rootless=who.rootless,
+        tier="rootless" if who.rootless else "root",
+        core_uid=who.core.uid,
+        core_gid=who.core.gid,
+        gateway_uid=who.gateway.uid,
+        gateway_gid=who.gateway.gid,
+        install_uid=who.install.uid,
+        install_gid=who.install.gid,
+        admin_gid=who.admin_gid,
+    )
+
+
+def _children(
+    argvs: Mapping[str, tuple[str, ...]],
+    settings: Settings,
+    who: Identities,
+    environ: Mapping[str, str],
+    unix: Mapping[str, socket.socket],
+    http: Iterable[socket.socket],
+) -> list[Program]:
+    """Give the children in the order of their start: whoever serves the others comes first."""
+
+    def program(
+        name: str, one: Identity, handed: Mapping[str, socket.socket], data: bytes
+    ) -> Program:
+        return Program(
+            name=name,
+            argv=argvs[name],
+            settings=data,
+            identity=None if who.rootless else one,
+            fds={label: sock.fileno() for label, sock in handed.items()},
+            environ=environment(environ, one, rootless=who.rootless),
+            beats=name == "core",
+        )
+
+    everything = settings.to_json()
+    table = {
+        "helper": (
+            who.helper,
+            {name: unix[name] for name in ("helper", "helper-connect")},
+            everything,
+        ),
+        "core": (who.core, {name: unix[name] for name in ("core", "link")}, everything),
+        "gateway": (
+            who.gateway,
+            {f"http-{number}": sock for number, sock in enumerate(http)},
+            settings.to_json(sections=_GATEWAY_SECTIONS),
+        ),
+    }
+    return [program(name, *row) for name, row in table.items() if name in argvs]
+
+
+def _introduce(settings: Settings, log: Log, terminal: int, http: Iterable[socket.socket]) -> None:
+    addresses = [_url(sock) for sock in http]
+    tier = "root" if settings.tier == "root" else f"rootless (uid {settings.core_uid})"
+    lines = (
+        f"content-supervisor {__version__}, tier {tier}",
+        f"  listens on  {', '.join(addresses)}",
+        f"  data        {settings.data_dir}",
+        f"  sockets     {settings.run_dir}",
+        f"  settings    {settings.file or 'built-in defaults'}",
+        f"  log         standard error ({settings.log_form}, {settings.log_level})",
+    )
+    with suppress(OSError):  # nobody may read it
+        os.write(terminal, ("\n".join(lines) + "\n").encode())
+    log.info(
+        "serving", version=__version__, tier=settings.tier, addresses=",".join(addresses),
+        data_dir=settings.data_dir, run_dir=settings.run_dir,
+    )  # fmt: skip
+
+
+def _url(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

@@ -1,0 +1,153 @@
+"""One child and its successors: when to start it, whether it hangs, what its successor is told.
+
+No clock and no loop here: `now` (monotonic seconds) comes from the tree.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+
+from supervisor import packets
+from supervisor.log import Log
+from supervisor.parent.child import Child, Program, start
+
+FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
+HEALTHY_AFTER = 10.0  # seconds alive after which a death starts the back-off anew
+TRACE_TIME = 0.3  # seconds for writing the stacks
+# Exit statuses (sysexits.h) by which a child refuses to start, for a reason that a person must
+# mend. Not 69 and 70: a service that is away comes back, and a defect may pass.
+REFUSALS = frozenset(range(64, 79)) - {69, 70}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Seconds: from start to ready, and between beats thereafter. For children that beat."""
+
+    start: float = 60.0
+    beat: float = 15.0
+
+
+class Watch:
+    """Keep one program running until told to let it end."""
+
+    def __init__(self, program: Program, *, limits: Limits, log: Log) -> None:
+        self.program = program
+        self.child: Child | None = None
+        self.ready = False
+        self.ever_ready = False
+        self.start_at: float | None = 0.0
+        self._limits = limits
+        self._log = log
+        self._delay = 0.0
+        self._started = 0.0
+        self._heard = 0.0
+        self._kill_at: float | None = None
+        self._verdict = ""
+        self._previous: packets.Message | None = None
+
+    @property
+    def name(self) -> str:
+        """The child's name."""
+        return self.program.name
+
+    def start(self, now: float) -> None:
+        """Start the next generation; where that fails, try again later."""
+        self.start_at, self._started, self._heard = None, now, now
+        self.ready, self._kill_at, self._verdict = False, None, ""
+        try:
+            self.child = start(self.program)
+        except OSError as error:
+            self._log.error("child-not-started", child=self.name, reason=str(error))
+            self._back_off(now)
+            return
+        self._log.info("child-started", child=self.name, child_pid=self.child.pid)
+        if self._previous is not None:
+            self.child.tell(self._previous)
+
+    def message(self, message: packets.Message, now: float) -> None:
+        """Take a message of the living child."""
+        kind = message["type"]
+        if kind == "hello" and message.get("v") not in (packets.VERSION, packets.VERSION - 1):
+            self._condemn(f"speaks version {message.get('v')!r} of the link", now)
+        elif kind == "ready" and not self.ready:
+            self.ready = self.ever_ready = True
+            self._heard = now
+            self._log.info("child-ready", child=self.name, seconds=round(now - self._started, 3))
+        elif kind == "beat":
+            self._heard = now
+
+    def deadline(self) -> float | None:
+        """Give the next moment at which `tick` has something to do."""
+        if self.child is None:
+            return self.start_at
+        if self._kill_at is not None:
+            return self._kill_at
+        if not self.program.beats:
+            return None
+        return self._heard + (self._limits.beat if self.ready else self._limits.start)
+
+    def tick(self, now: float) -> None:
+        """Do what is due: start, ask a hung child for its stacks, kill it."""
+        due = self.deadline()
+        if due is None or now < due:
+            return
+        if self.child is None:
+            self.start(now)
+        elif self._kill_at is None:
+            what = "no beat" if self.ready else "not ready"
+            self._condemn(f"hung: {what} for {now - self._heard:.1f} s", now)
+        else:
+            self._kill_at = None
+            self._heard = now + 3600  # killed already; only the kernel can be waited for
+            self.child.signal(signal.SIGKILL)
+
+    def forgive(self, now: float) -> None:
+        """Count from now: the parent itself did not run, so the silence proves nothing."""
+        self._heard = max(self._heard, now)
+
+    def ended(self, status: int, now: float) -> str:
+        """Take the end of the child, plan its successor, and say how it ended."""
+        assert self.child is not None
+        trace = self.child.reaped(status)
+        how = self._verdict or describe(status)
+        self._log.warning(
+            "child-ended", child=self.name, child_pid=self.child.pid, how=how,
+            **({"trace": trace} if trace else {}),
+        )  # fmt: skip
+        if self.program.beats:
+            self._previous = {"type": "previous", "exit": how, "trace": trace}
+        self.child = None
+        self.ready = False
+        self._back_off(now)
+        return how
+
+    def refused(self, status: int) -> bool:
+        """Tell whether the child said by its exit status that a person must mend something."""
+        return not self.ever_ready and os.WIFEXITED(status) and os.WEXITSTATUS(status) in REFUSALS
+
+    def _condemn(self, verdict: str, now: float) -> None:
+        assert self.child is not None
+        self._verdict = verdict
+        self._log.error("child-condemned", child=self.name, reason=verdict)
+        self._kill_at = now + TRACE_TIME
+        if self.program.beats:
+            self.child.signal(signal.SIGUSR2)
+
+    def _back_off(self, now: float) -> None:
+        if now - self._started >= HEALTHY_AFTER:
+            self._delay = 0.0
+        self.start_at = now + self._delay
+        self._delay = min(max(self._delay * 2, FIRST_DELAY), LONGEST_DELAY)
+
+
+def describe(status: int) -> str:
+    """Give a wait status in words: `exit status 1`, `signal 9 (SIGKILL)`."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return f"signal {number} ({signal.Signals(number).name})"
+        except ValueError:
+            return f"signal {number}"
+    return f"exit status {os.waitstatus_to_exitcode(status)}"

@@ -1,0 +1,113 @@
+"""A child that does what its arguments say, and notes down what it was given.
+
+fake.py JOURNAL NAME [--do WHAT]... --fd=NAME=NUMBER...; each note is one JSON line of JOURNAL.
+"""
+
+import argparse
+import faulthandler
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+
+from supervisor import packets
+from supervisor.settings import Settings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("journal")
+    parser.add_argument("name")
+    parser.add_argument("--do", action="append", default=[])
+    parser.add_argument("--fd", action="append", default=[])
+    arguments = parser.parse_args()
+    fds = {name: int(number) for name, _, number in (fd.partition("=") for fd in arguments.fd)}
+
+    def note(event: str, **fields: object) -> None:
+        line = json.dumps({"name": arguments.name, "pid": os.getpid(), "event": event, **fields})
+        with open(arguments.journal, "a") as file:
+            file.write(line + "\n")
+
+    def first_time(what: str) -> bool:
+        try:
+            os.close(os.open(f"{arguments.journal}.{what}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
+
+    settings = Settings.read(os.dup(fds["settings"]))
+    note(
+        "started",
+        at=time.monotonic(),
+        fds=sorted(fds),
+        open=sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
+        numbers=sorted(fds.values()),
+        ids=[os.getresuid(), os.getresgid(), sorted(os.getgroups())],
+        environ=dict(os.environ),
+        session=os.getsid(0) == os.getpid(),
+        data_dir=settings.data_dir,
+        sections=sorted({entry.section for entry in settings.entries}),
+    )
+    for what in arguments.do:
+        verb, _, value = what.partition(":")
+        if verb == "exit" or (verb == "exit-once" and first_time("exit")):
+            raise SystemExit(int(value))
+        if verb == "write-settings":
+            try:
+                os.pwrite(fds["settings"], b"x", 0)
+            except OSError as error:
+                note("settings-sealed", errno=error.errno)
+    if "trace" in fds:
+        faulthandler.register(signal.SIGUSR2, file=fds["trace"], all_threads=True)
+    if "deaf" in arguments.do:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    control = socket.socket(fileno=fds["control"])
+    packets.send(control, {"type": "hello", "v": 1})
+    if "late" not in arguments.do:
+        packets.send(control, {"type": "ready"})
+        note("ready")
+    selector = selectors.DefaultSelector()
+    selector.register(control, selectors.EVENT_READ)
+    for name, number in fds.items():
+        if name not in ("control", "settings", "trace"):
+            listening = socket.socket(fileno=number)
+            listening.setblocking(False)
+            selector.register(listening, selectors.EVENT_READ, name)
+    hangs = "hang" in arguments.do or ("hang-once" in arguments.do and first_time("hang"))
+    while True:
+        for key, _ in selector.select(0.05):
+            if key.data is not None:
+                try:
+                    connection, _ = key.fileobj.accept()
+                except BlockingIOError:
+                    continue
+                with connection:
+                    connection.send(f"{key.data} {os.getpid()}\n".encode())
+                continue
+            received = packets.receive(control)
+            if received is None:
+                note("orphaned")
+                if "deaf" in arguments.do:
+                    time.sleep(60)
+                raise SystemExit(0)
+            message = received[0]
+            note(message["type"], at=time.monotonic(), message=message)
+            if message["type"] == "stop" and "deaf" not in arguments.do:
+                raise SystemExit(0)
+        if "trace" in fds:
+            packets.send(control, {"type": "beat"})
+            if hangs:
+                hold_the_loop()
+
+
+def hold_the_loop() -> None:
+    time.sleep(60)
+
+
+if __name__ == "__main__":
+    sys.stdout.flush()
+    main()
