@@ -24,7 +24,7 @@ class Log:
     """Write events of one process (`core`, `gateway`, `helper`, `parent`)."""
 
     def __init__(
-        self, process: str, *, form: str = "TEXT", level: Level = "info", fd: int = 2
+        self, process: str, *, form: str = "TEXT", level: str = "info", fd: int = 2
     ) -> None:
         self.process = process
         self.form = form

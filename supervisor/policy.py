@@ -1,4 +1,4 @@
-"""Pure choices: which worker, whether to start one, how long to wait, when to give up, when idle."""
+"""Pure choices: which worker, whether to start one, how long to wait, when to give up."""
 
 from __future__ import annotations
 

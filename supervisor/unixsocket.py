@@ -17,7 +17,7 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_directory(path: str) -> int:
-    """Open a run's socket directory as an O_PATH descriptor; the caller closes it. Raises OSError."""
+    """Open a run's socket directory as an O_PATH descriptor; the caller closes it."""
     return os.open(path, _DIRECTORY)
 
 

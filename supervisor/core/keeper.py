@@ -56,7 +56,7 @@ class Answer:
 class Keeper:
     """Supervises one content. All decisions about it are made in its one task.
 
-    make gives a new worker with its job; ended is told of each deployment whose last worker is gone.
+    make gives a new worker with its job; deserted is told of a deployment nothing runs any more.
     """
 
     content: Content
@@ -191,7 +191,7 @@ class Keeper:
         if worker.error is not None:
             code = worker.error.code
         else:
-            code = "start-too-slow" if "InitTimeout" in worker.tracked.run.reason else "start-failed"
+            code = "start-too-slow" if worker.too_slow else "start-failed"
         served = worker.ready_at is not None and self.failures == 0
         self._failed(
             code,
@@ -262,13 +262,15 @@ class Keeper:
     def _expected(self) -> bool:
         return bool(self._launching) or any(self._counts(worker) for worker in self.workers)
 
-    async def try_out(self, deployment: Deployment) -> Worker:
+    async def try_out(self, candidate: Content, deployment: Deployment) -> Worker:
         """Start a worker of a deployment that is not active yet; give it once it is ready.
+
+        candidate: the content as it will be once the deployment is active.
 
         Raises SupervisorError with the reason and the last lines where it never gets ready.
         """
         assert self._nursery is not None
-        worker, job = await self.make(self.content, deployment, 1)
+        worker, job = await self.make(candidate, deployment, 1)
         self._add(worker, deployment)
         self._nursery.start_soon(self._slot, worker, job)
         while not worker.ready.is_set():
@@ -332,9 +334,12 @@ class Keeper:
         """End a draining worker when its last session has gone, or at the limit."""
         with trio.move_on_after(limit if limit is not None else float("inf")):
             await trio.sleep(SETTLE)
-            while (worker.sockets or worker.requests) and not worker.gone.is_set():
-                await trio.sleep(SETTLE)
+            await worker.deserted()
         worker.stop(reason)
+
+    async def news(self) -> None:
+        """Return when anything about its workers has changed."""
+        await self._news.wait()
 
     def wake(self) -> None:
         """Look again now."""
@@ -346,9 +351,8 @@ class Keeper:
 
     def notice(self, worker: Worker) -> None:
         """Be told that one of its workers moved."""
-        if worker.state is State.READY and worker.ready.is_set():
-            if self.failure is not None and self._counts(worker):
-                self.failure = None
+        if worker.state is State.READY and worker.ready.is_set() and self._counts(worker):
+            self.failure = None
         self._tell()
         self.wake()
         self.changed(worker)

@@ -24,13 +24,13 @@ CALL_LIMIT = 30.0
 class OneShot:
     """One process that does one thing and ends.
 
-    heard is given every byte that it writes to standard output, beside the lines in `output`.
+    heard is given every byte that it writes and its stream, beside the lines in `output`.
     """
 
     tracked: Tracked
     executor: Executor
     output: Output
-    heard: Callable[[bytes], None] = lambda data: None
+    heard: Callable[[str, bytes], None] = lambda stream, data: None
     run_limit: float = 600.0
     _quiet: trio.Event = attrs.field(factory=trio.Event)
     _too_slow: bool = False
@@ -89,8 +89,7 @@ class OneShot:
                 async with aclosing(self.executor.output(receipt)) as chunks:  # type: ignore[type-var]
                     async for chunk in chunks:
                         self.output.write(chunk.stream, chunk.data)
-                        if chunk.stream == "stdout":
-                            self.heard(chunk.data)
+                        self.heard(chunk.stream, chunk.data)
         except SupervisorError as error:
             self.output.say(f"[supervisor] its output cannot be read: {error.message}")
         finally:

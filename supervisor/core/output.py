@@ -81,7 +81,7 @@ class Budget:
 
 @attrs.define(eq=False)
 class Output:
-    """What one run wrote. `path` is its file; a directory that cannot be made costs only the file."""
+    """What one run wrote. `path` is its file; a full disk costs only the file."""
 
     run: str
     path: str
@@ -132,7 +132,7 @@ class Output:
         return [line.text for line in list(self.tail)[-count:]]
 
     def subscribe(self) -> trio.MemoryReceiveChannel[LogLine]:
-        """Give a channel of the lines to come; a reader that falls 1,000 lines behind loses some."""
+        """Give a channel of the lines to come; a reader 1,000 lines behind loses some."""
         send, receive = trio.open_memory_channel[LogLine](1000)
         self._subscribers.add(send)
         return receive

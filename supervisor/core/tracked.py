@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
@@ -24,7 +25,6 @@ class Tracked:
     run: Run
     journal: Journal
     log: Log
-    observe: Callable[[Transition], None] = lambda transition: None
     clock: Callable[[], float] = time.time
 
     @property
@@ -42,18 +42,18 @@ class Tracked:
         changes = self._advance(Event.ADMITTED, "", {})
         await self.journal.intent(*changes)
 
-    def move(self, event: Event, reason: str = "", **fields: object) -> State:
-        """Take an event; give the new state. Raises ImpossibleTransition for what the table lacks."""
+    def move(self, event: Event, reason: str = "", **fields: Any) -> State:
+        """Take an event, give the new state; raises ImpossibleTransition where there is none."""
         for change in self._advance(event, reason, fields):
             self.journal.fact(change)
         return self.run.state
 
-    def note(self, **fields: object) -> None:
+    def note(self, **fields: Any) -> None:
         """Record something that is no transition: a receipt, what it waits for."""
         self.run = attrs.evolve(self.run, version=self.run.version + 1, **fields)
         self.journal.fact(Change(kind="run", record=self.run))
 
-    def _advance(self, event: Event, reason: str, fields: dict[str, object]) -> list[Change]:
+    def _advance(self, event: Event, reason: str, fields: dict[str, Any]) -> list[Change]:
         was, now = self.run.state, advance(self.shape, self.run.state, event)
         at = self.clock()
         if now in ENDS:
@@ -77,7 +77,6 @@ class Tracked:
             purpose=self.run.purpose.value,
             **({"reason": reason} if reason else {}),
         )
-        self.observe(transition)
         return [
             Change(kind="run", record=self.run),
             Change(kind="transition", record=transition),

@@ -59,8 +59,9 @@ class Worker:
     _order: trio.Event = attrs.field(factory=trio.Event)
     _event: Event = Event.STOP
     _reason: str = ""
-    _too_slow: bool = False
+    too_slow: bool = False
     _quiet: trio.Event = attrs.field(factory=trio.Event)
+    _free: trio.Event = attrs.field(factory=trio.Event)
 
     @property
     def id(self) -> RunId:
@@ -100,6 +101,14 @@ class Worker:
         if sockets or requests or self.sockets or self.requests:
             self.active_at = trio.current_time()
         self.sockets, self.requests = sockets, requests
+        if not sockets and not requests:
+            self._free.set()
+            self._free = trio.Event()
+
+    async def deserted(self) -> None:
+        """Return when nobody uses it any more, or it is gone."""
+        while (self.sockets or self.requests) and not self.gone.is_set():
+            await self._free.wait()
 
     async def live(self, job: Job | None) -> None:
         """Start the job, or (None) adopt the run by its receipt; return when the process is gone.
@@ -116,6 +125,7 @@ class Worker:
                 nursery.cancel_scope.cancel()
         finally:
             self.gone.set()
+            self._free.set()
             self.changed(self)
 
     async def _process(self, job: Job | None, nursery: trio.Nursery) -> Exit:
@@ -132,7 +142,7 @@ class Worker:
             self.error = error
             return Exit(code=None, cause=Cause.FAILED, detail=str(error))
         except trio.TooSlowError:
-            self._too_slow = True
+            self.too_slow = True
             return Exit(cause=Cause.FAILED, detail=f"no answer in {START_LIMIT:.0f} s")
         if receipt is None:
             return Exit(cause=Cause.LOST, detail="the core ended before it was started")
@@ -190,7 +200,7 @@ class Worker:
             await self.ready.wait()
         if not self.ready.is_set() and self.state in (State.STARTING, State.PROBING):
             waits = f": {self.tracked.run.reason}" if self.tracked.run.reason else ""
-            self._event, self._too_slow = Event.TOO_SLOW, True
+            self._event, self.too_slow = Event.TOO_SLOW, True
             self.stop(f"not ready after {limit:.0f} s (InitTimeout){waits}")
 
     async def _obey(self, receipt: Receipt) -> None:
@@ -216,7 +226,7 @@ class Worker:
             self._quiet.set()
 
     def _end(self, exit_: Exit) -> None:
-        event = outcome(self.state, exit_, too_slow=self._too_slow)
+        event = outcome(self.state, exit_, too_slow=self.too_slow)
         asked = self.state is State.STOPPING
         reason = self._reason if asked and event is not Event.VANISHED else describe(exit_)
         if self.state is State.STARTING and event is Event.ENDED_WELL:

@@ -1,0 +1,90 @@
+"""The core process: `python -I -m supervisor.core --fd NAME=NUMBER …`, started by the parent."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import signal
+import socket
+import sys
+from functools import partial
+
+import trio
+
+from supervisor.api.access import api_settings
+from supervisor.api.server import serve_api
+from supervisor.core.control import Control, dump_stacks_on_signal
+from supervisor.core.server import Server, Sockets, context_of
+from supervisor.errors import SupervisorError
+from supervisor.log import Log
+from supervisor.plugins import Plugins
+from supervisor.settings import Settings
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the core; give its exit status (a code's, where the core cannot serve)."""
+    parser = argparse.ArgumentParser(prog="supervisor.core")
+    parser.add_argument("--fd", action="append", default=[], metavar="NAME=NUMBER")
+    given = parser.parse_args(argv)
+    fds = {name: int(number) for name, _, number in (item.partition("=") for item in given.fd)}
+    for number in fds.values():
+        os.set_inheritable(number, False)
+    settings = Settings.read(fds["settings"])
+    log = Log("core", form=settings.log_form, level=settings.log_level)
+    if "control" in fds:  # the parent speaks for the terminal and the service manager
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    dump_stacks_on_signal(fds.get("trace"))
+    gc.freeze()
+    try:
+        trio.run(_serve, settings, fds, log)
+    except BaseExceptionGroup as group:
+        known = group.subgroup(SupervisorError)
+        if known is None:
+            raise
+        error = _first(known)
+        log.error("core-cannot-serve", code=error.code, reason=error.message, hint=error.hint)
+        return error.exit_status
+    return 0
+
+
+async def _serve(settings: Settings, fds: dict[str, int], log: Log) -> None:
+    plugins = Plugins(log=log)
+    reports: list[tuple[str, str]] = []
+    control = Control(
+        sock=socket.socket(fileno=fds["control"]) if "control" in fds else None,
+        log=log,
+        previous=lambda exit_, trace: _blame(plugins, exit_, trace, reports),
+    )
+    await plugins.load(context_of(settings))
+    known = {"core_uid", "gateway_uid", "run_dir"}
+    access = api_settings({name: getattr(settings, name) for name in known})
+    server = Server(
+        settings=settings,
+        sockets=Sockets(
+            core=socket.socket(fileno=fds["core"]), link=socket.socket(fileno=fds["link"])
+        ),
+        control=control,
+        plugins=plugins,
+        log=log,
+        serve_api=partial(serve_api, settings=access, log=log),
+    )
+    await server.run()
+
+
+def _blame(plugins: Plugins, exit_: str, trace: str, reports: list[tuple[str, str]]) -> None:
+    """Name the plugin that held the loop of the core before us."""
+    reports.append((exit_, trace))
+    name = plugins.blamed_by_trace(trace) if trace else None
+    if name is not None:
+        plugins.blame(name, f"it held the core's loop, so the core was restarted ({exit_})")
+
+
+def _first(group: BaseExceptionGroup[SupervisorError]) -> SupervisorError:
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,286 @@
+"""Make workers and one-shots: ask the runtime for its plan, build the job, open the log."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import attrs
+import trio
+
+from supervisor import layout
+from supervisor.core.asking import ask
+from supervisor.core.journal import Journal
+from supervisor.core.oneshot import OneShot
+from supervisor.core.output import Output
+from supervisor.core.placing import GRACE, common_environment, make_job
+from supervisor.core.tracked import Tracked
+from supervisor.core.worker import Worker
+from supervisor.errors import SupervisorError
+from supervisor.interfaces import (
+    Detected,
+    Executor,
+    Installation,
+    PlanContext,
+    Runtime,
+)
+from supervisor.log import Log
+from supervisor.model import (
+    Bundle,
+    Content,
+    Deployment,
+    DeploymentId,
+    Job,
+    Plan,
+    Purpose,
+    Ready,
+    Run,
+    new_job_key,
+    new_run_id,
+)
+from supervisor.plugins import Plugins
+from supervisor.unpack import Unpacked, read_answer, unpack_plan
+
+UNPACK_LIMIT = 600.0
+
+
+@attrs.define(eq=False)
+class Makers:
+    """What every new run of this core needs. installed: per runtime, best first."""
+
+    journal: Journal
+    plugins: Plugins
+    log: Log
+    node: str
+    data_dir: str
+    server: str
+    changed: Callable[[Worker], None] = lambda worker: None
+    installed: dict[str, Sequence[Installation]] = attrs.field(factory=dict)
+
+    # -- workers ------------------------------------------------------------------------------
+
+    async def worker(
+        self, content: Content, deployment: Deployment, attempt: int
+    ) -> tuple[Worker, Job]:
+        """Make a worker and its job; SupervisorError where a plugin is missing or refuses."""
+        executor = self.executor(content, Purpose.SERVE)
+        run = self._run(content, Purpose.SERVE, executor, deployment.id, attempt)
+        plan = await self.plan(content, deployment)
+        job = await self._job(run, content, plan, deployment.runtime)
+        return self.worker_of(run, content, executor, plan.ready or Ready()), job
+
+    async def adopted(self, run: Run, content: Content, deployment: Deployment) -> Worker:
+        """Make the worker of a run that an earlier core has started."""
+        executor = self.executor_named(run.executor)
+        try:
+            plan = await self.plan(content, deployment)
+        except SupervisorError as error:  # its runtime is gone; the process serves all the same
+            self.log.warning("plan-unknown", run=run.id, error=error.message)
+            return self.worker_of(run, content, executor, Ready())
+        return self.worker_of(run, content, executor, plan.ready or Ready())
+
+    def worker_of(self, run: Run, content: Content, executor: Executor, ready: Ready) -> Worker:
+        """Make a worker around a run."""
+        assert run.deployment is not None
+        return Worker(
+            tracked=self.tracked(run),
+            guid=content.guid,
+            deployment=run.deployment,
+            executor=executor,
+            output=self.output(run),
+            ready_rule=ready,
+            scaling=content.scaling,
+            grace=GRACE,
+            changed=self.changed,
+        )
+
+    async def plan(self, content: Content, deployment: Deployment) -> Plan:
+        """Ask the deployment's runtime how it is served."""
+        runtime = self.runtime(deployment.runtime)
+        context = PlanContext(
+            content=content,
+            deployment=deployment,
+            installation=self._installation_of(deployment),
+            environment=content.environment,
+        )
+        return await ask(runtime.name, partial(runtime.plan, Purpose.SERVE, context))
+
+    # -- unpacking ----------------------------------------------------------------------------
+
+    async def unpack(self, content: Content, number: DeploymentId, bundle: Bundle) -> Unpacked:
+        """Unpack a bundle into the directory of a new deployment, in a sandbox, as the content.
+
+        Raises SupervisorError("bundle-invalid") with what the unpacker said.
+        """
+        executor = self.executor(content, Purpose.UNPACK)
+        run = self._run(content, Purpose.UNPACK, executor, number, 1)
+        job = await self._job(run, content, unpack_plan(interpreter()), "unpack", bundle.digest)
+        heard = {"stdout": bytearray(), "stderr": bytearray()}
+        shot = OneShot(
+            tracked=self.tracked(run),
+            executor=executor,
+            output=self.output(run),
+            heard=lambda stream, data: heard[stream].extend(data),
+            run_limit=UNPACK_LIMIT,
+        )
+        exit_ = await shot.live(job)
+        if exit_.code is None:
+            raise SupervisorError(
+                "sandbox-failed",
+                f"the bundle could not be unpacked: {shot.tracked.run.reason}",
+                hint="\n".join(shot.output.last_lines(10)),
+            )
+        return read_answer(exit_.code, bytes(heard["stdout"]), bytes(heard["stderr"]))
+
+    async def detect(self, unpacked: Unpacked) -> Detected:
+        """Ask every runtime what the bundle is; the highest score wins."""
+        found = []
+        for runtime in self.plugins.runtimes.values():
+            detected = await ask(
+                runtime.name, partial(runtime.detect, unpacked.files, unpacked.manifest or {})
+            )
+            if detected is not None:
+                found.append(detected)
+        if not found:
+            known = ", ".join(sorted(self.plugins.runtimes)) or "none"
+            raise SupervisorError(
+                "no-app-found",
+                "the bundle holds no application that an installed runtime recognises",
+                hint=f"Installed runtimes: {known}. They look for app.R, ui.R with server.R, "
+                "app.py, or the app mode in manifest.json.",
+            )
+        return max(found, key=lambda detected: detected.score)
+
+    # -- parts --------------------------------------------------------------------------------
+
+    def executor(self, content: Content, purpose: Purpose) -> Executor:
+        """Choose who runs this: the content's own executor, else the first that can."""
+        if content.executor is not None:
+            return self.executor_named(content.executor)
+        for executor in self.plugins.executors.values():
+            if purpose in executor.capabilities.purposes:
+                return executor
+        raise SupervisorError(
+            "no-executor",
+            f"no installed executor can {purpose.value}",
+            hint="Install a plugin that provides one, for example content-supervisor[all].",
+        )
+
+    def executor_named(self, name: str) -> Executor:
+        """Give an executor by name."""
+        try:
+            return self.plugins.executors[name]
+        except KeyError:
+            raise SupervisorError(
+                "no-executor", f"the executor {name!r} is not installed"
+            ) from None
+
+    def runtime(self, name: str) -> Runtime:
+        """Give a runtime by name."""
+        try:
+            return self.plugins.runtimes[name]
+        except KeyError:
+            raise SupervisorError("no-runtime", f"the runtime {name!r} is not installed") from None
+
+    def installation(self, detected: Detected) -> Installation:
+        """Choose the interpreter for what was detected: the best that the host has."""
+        for installation in self.installed.get(detected.runtime, ()):
+            return installation
+        raise SupervisorError(
+            "runtime-missing",
+            f"this host has no interpreter for {detected.app_mode} (runtime {detected.runtime!r})",
+            hint="Install one, or name it in the runtime's Executable setting; "
+            "`supervisor doctor` shows what was found.",
+        )
+
+    def _installation_of(self, deployment: Deployment) -> Installation:
+        installed = self.installed.get(deployment.runtime, ())
+        for installation in installed:
+            if installation.executable == deployment.installation:
+                return installation
+        for installation in installed:
+            return installation
+        raise SupervisorError(
+            "runtime-missing",
+            f"{deployment.installation}, which this content was deployed with, is not installed",
+            hint="Install it again, or deploy the content anew.",
+        )
+
+    def _run(
+        self,
+        content: Content,
+        purpose: Purpose,
+        executor: Executor,
+        deployment: DeploymentId,
+        attempt: int,
+    ) -> Run:
+        return Run(
+            id=new_run_id(),
+            key=new_job_key(),
+            content=content.id,
+            deployment=deployment,
+            purpose=purpose,
+            attempt=attempt,
+            executor=executor.name,
+            node=self.node,
+            created=time.time(),
+        )
+
+    async def _job(
+        self, run: Run, content: Content, plan: Plan, runtime: str, digest: str | None = None
+    ) -> Job:
+        refusal = await self.plugins.veto(content, run.purpose.value)
+        if refusal is not None:
+            raise SupervisorError("not-allowed", refusal)
+        extra = await self.plugins.environment(content, run)
+        environment = common_environment(content, run, server=self.server, extra=extra)
+        return make_job(
+            run=run,
+            content=content,
+            plan=plan,
+            runtime=runtime,
+            environment=environment,
+            digest=digest,
+        )
+
+    def tracked(self, run: Run) -> Tracked:
+        """Make the holder of a run's state."""
+        return Tracked(run=run, journal=self.journal, log=self.log)
+
+    def output(self, run: Run) -> Output:
+        """Open the log of a run."""
+        return Output(run=run.id, path=self.log_path(run))
+
+    def log_path(self, run: Run) -> str:
+        """Where a run's log lies."""
+        return os.path.join(self.data_dir, *layout.log_components(run.content, run.id))
+
+
+async def find_installations(
+    plugins: Plugins, sections: Callable[[str], dict[str, list[str]]], log: Log
+) -> dict[str, Sequence[Installation]]:
+    """Ask every runtime what this host has; one that fails or hangs has none and is blamed."""
+    found: dict[str, Sequence[Installation]] = {}
+
+    async def look(name: str, runtime: Runtime) -> None:
+        try:
+            found[name] = await ask(
+                name, partial(runtime.installations, sections(name)), limit=60.0
+            )
+        except SupervisorError as error:
+            log.error("installations-unknown", runtime=name, error=error.message)
+            found[name] = ()
+
+    async with trio.open_nursery() as nursery:
+        for name, runtime in plugins.runtimes.items():
+            nursery.start_soon(look, name, runtime)
+    return found
+
+
+def interpreter() -> str:
+    """The Python that this program runs on, outside any virtual environment."""
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    return os.path.realpath(base)

@@ -1,0 +1,209 @@
+"""Bundle: stored by digest, then unpack → detect → check → activate."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from supervisor.core.journal import Journal
+from supervisor.core.keeper import Keeper
+from supervisor.core.placing import deployment_place, is_serving
+from supervisor.core.tasks import LiveTask
+from supervisor.errors import SupervisorError
+from supervisor.interfaces import Change, Detected, Executor, Installation
+from supervisor.lifecycle import advance_bundle
+from supervisor.log import Log
+from supervisor.model import (
+    Bundle,
+    BundleId,
+    BundleState,
+    Content,
+    ContentId,
+    Deployment,
+    DeploymentId,
+)
+from supervisor.unpack import Unpacked
+
+MOST_BYTES = 2 * 1024**3  # of one uploaded bundle
+
+
+async def store_bundle(
+    data_dir: str, chunks: AsyncIterator[bytes], *, most: int = MOST_BYTES
+) -> tuple[str, int]:
+    """Write an upload to bundles/{digest}.tar.gz; give digest and size. Durable when it returns.
+
+    Raises SupervisorError: too-large, bundle-invalid (empty). Failed or cancelled: nothing is left.
+    """
+    partial = Path(data_dir, "uploads", secrets.token_hex(8))
+    digest, size = hashlib.sha256(), 0
+    file = await trio.open_file(partial, "wb")
+    try:
+        async with file:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > most:
+                    raise SupervisorError("too-large", f"the bundle is larger than {most} bytes")
+                digest.update(chunk)
+                await file.write(chunk)
+            await file.flush()
+            await trio.to_thread.run_sync(os.fsync, file.fileno())
+        if not size:
+            raise SupervisorError("bundle-invalid", "the upload is empty")
+        final = Path(data_dir, "bundles", f"{digest.hexdigest()}.tar.gz")
+        await trio.to_thread.run_sync(_settle, partial, final)
+        return digest.hexdigest(), size
+    except BaseException:
+        _forget(partial)
+        raise
+
+
+def _forget(partial: Path) -> None:
+    with suppress(OSError):
+        partial.unlink()
+
+
+def _settle(partial: Path, final: Path) -> None:
+    partial.chmod(0o444)
+    os.replace(partial, final)
+    directory = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@attrs.define(eq=False)
+class Publisher:
+    """Carry one bundle from uploaded to active. Deployments of one content wait for each other.
+
+    unpack runs the UNPACK one-shot and gives the listing; detect and install ask the runtimes.
+    """
+
+    journal: Journal
+    log: Log
+    executor: Callable[[Content], Executor]
+    unpack: Callable[[Content, DeploymentId, Bundle], Awaitable[Unpacked]]
+    detect: Callable[[Unpacked], Awaitable[Detected]]
+    installation: Callable[[Detected], Installation]
+    keeper: Callable[[ContentId], Keeper]
+    url: Callable[[Content], str]
+    _locks: dict[ContentId, trio.Lock] = attrs.field(factory=dict)
+
+    async def publish(self, task: LiveTask, content: ContentId, bundle: BundleId) -> None:
+        """Deploy a bundle and finish its task; whatever goes wrong ends in the task.
+
+        What was served before is served until the new deployment is ready, and for ever if it
+        never is. Cancelled (the core ends): the next core begins the task again.
+        """
+        async with self._locks.setdefault(content, trio.Lock()):
+            try:
+                found = await self.journal.get("bundle", bundle)
+                if not isinstance(found, Bundle):
+                    raise SupervisorError("not-found", f"there is no bundle {bundle}")
+                await self._publish(task, self.keeper(content), found)
+            except SupervisorError as error:
+                self._say_failure(task, error)
+            except Exception as error:
+                self.log.error("publish-broke", exc=error, content=content, bundle=bundle)
+                self._say_failure(task, SupervisorError("internal", f"{error!r}"))
+
+    def _say_failure(self, task: LiveTask, error: SupervisorError) -> None:
+        task.say(*error.hint.splitlines())
+        task.fail(error)
+        self.log.warning("publish-failed", task=task.record.id, error=error.message)
+
+    async def _publish(self, task: LiveTask, keeper: Keeper, bundle: Bundle) -> None:
+        content = keeper.content
+        number = DeploymentId(await self.journal.next_id("deployment"))
+        bundle = attrs.evolve(bundle, state=BundleState.UPLOADED, reason="")  # a retry begins anew
+        place = deployment_place(content, number)
+        task.say(f"Unpacking bundle {bundle.id} ({bundle.size} bytes)")
+        try:
+            listing = await self.unpack(content, number, bundle)
+            bundle = await self._advance(bundle, "unpacked", manifest=listing.manifest or {})
+            detected = await self.detect(listing)
+            installation = self.installation(detected)
+            task.say(
+                f"Found {detected.app_mode} ({detected.entrypoint}), {len(listing.files)} files;"
+                f" it runs on {installation.executable} {installation.version}"
+            )
+            deployment = Deployment(
+                id=number,
+                content=content.id,
+                bundle=bundle.id,
+                runtime=detected.runtime,
+                app_mode=detected.app_mode,
+                entrypoint=detected.entrypoint,
+                installation=installation.executable,
+                created=time.time(),
+            )
+            await self.journal.intent(Change(kind="deployment", record=deployment, was=0))
+            bundle = await self._advance(bundle, "installed")
+            candidate = attrs.evolve(content, kind=detected.kind, app_mode=detected.app_mode)
+            if is_serving(detected.kind):
+                task.say("Starting a first process")
+                worker = await keeper.try_out(candidate, deployment)
+                task.say(f"Run {worker.id} answers")
+            await self._activate(keeper, candidate, deployment, bundle)
+        except SupervisorError as error:
+            await self._reject(bundle, error)
+            await self.executor(content).remove(place)
+            raise
+        self.log.info("published", content=content.id, deployment=number, bundle=bundle.id)
+        task.say(f"Active: {self.url(content)}")
+        task.succeed(self.url(content))
+
+    async def _activate(
+        self, keeper: Keeper, candidate: Content, deployment: Deployment, bundle: Bundle
+    ) -> None:
+        """One compare-and-set: what is served is the old or the new, never a mixture."""
+        was = keeper.content
+        active = attrs.evolve(
+            was,
+            kind=candidate.kind,
+            app_mode=candidate.app_mode,
+            active_deployment=deployment.id,
+            stopped=False,
+            version=was.version + 1,
+        )
+        retired = await self._retired(was, bundle)
+        now = _moved(bundle, "activated")
+        await self.journal.intent(
+            Change(kind="content", record=active, was=was.version),
+            Change(kind="bundle", record=now),
+            *(Change(kind="bundle", record=_moved(old, "retired")) for old in retired),
+        )
+        keeper.activate(active, deployment)
+
+    async def _retired(self, content: Content, but: Bundle) -> Sequence[Bundle]:
+        where = {"content": content.id, "state": BundleState.ACTIVE.value}
+        return [old for old in await self.journal.find("bundle", where) if old.id != but.id]
+
+    async def _advance(self, bundle: Bundle, event: str, **fields: Any) -> Bundle:
+        moved = _moved(bundle, event, **fields)
+        await self.journal.intent(Change(kind="bundle", record=moved))
+        return moved
+
+    async def _reject(self, bundle: Bundle, error: SupervisorError) -> None:
+        if bundle.state is not BundleState.ACTIVE:
+            self.journal.fact(
+                Change(kind="bundle", record=_moved(bundle, "rejected", reason=error.message))
+            )
+
+
+def _moved(bundle: Bundle, event: str, **fields: Any) -> Bundle:
+    return attrs.evolve(
+        bundle,
+        state=BundleState(advance_bundle(bundle.state.value, event)),
+        version=bundle.version + 1,
+        **fields,
+    )

@@ -1,0 +1,323 @@
+"""Top of the trio tree: the nesting of nurseries is the order of start and, reversed, of stop."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import socket
+import uuid
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+import trio
+
+from supervisor.core import lease
+from supervisor.core.adopt import adopt
+from supervisor.core.contents import Contents
+from supervisor.core.control import Control
+from supervisor.core.journal import Journal
+from supervisor.core.makers import Makers, find_installations
+from supervisor.core.observers import Observers
+from supervisor.core.routes import Routes
+from supervisor.core.service import Service
+from supervisor.core.tasks import Tasks
+from supervisor.errors import SupervisorError
+from supervisor.hookspecs import Context
+from supervisor.interfaces import Executor, Finding, Store
+from supervisor.log import Log
+from supervisor.model import ContentId, Scaling
+from supervisor.plugins import Plugins
+from supervisor.settings import Settings
+
+JOURNAL_SHARE = 1.0  # seconds of the shutdown that are the journal's
+RETRY_FIRST, RETRY_MOST = 0.2, 5.0
+
+
+class ServeApi(Protocol):
+    """The API, which lies above the core: answer on a listening socket until cancelled."""
+
+    async def __call__(
+        self,
+        listener: socket.socket,
+        service: Service,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None: ...
+
+
+@attrs.define(eq=False)
+class Sockets:
+    """The listening sockets that the parent handed over."""
+
+    core: socket.socket
+    link: socket.socket
+
+
+@attrs.define(eq=False)
+class Server:
+    """One core. run() returns after an orderly stop; SupervisorError where it cannot serve."""
+
+    settings: Settings
+    sockets: Sockets
+    control: Control
+    plugins: Plugins
+    log: Log
+    serve_api: ServeApi
+
+    @property
+    def own_dir(self) -> Path:
+        """The directory of RunDir that is the core's own."""
+        return Path(self.settings.run_dir, "core")
+
+    async def run(self) -> None:
+        """Serve until the parent says stop, or is gone."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.control.run)
+            nursery.start_soon(self._until_gone, nursery.cancel_scope)
+            node = self._node()
+            store = await self._open_store()
+            try:
+                await self._with_journal(store, node)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(store.close)
+            nursery.cancel_scope.cancel()
+
+    async def _until_gone(self, scope: trio.CancelScope) -> None:
+        await self.control.gone.wait()
+        self.log.error("parent-gone")
+        scope.cancel()
+
+    # -- journal ⊃ executors ⊃ contents ⊃ routes and API -------------------------------------
+
+    async def _with_journal(self, store: Store, node: str) -> None:
+        owner = str(lease.Owner.here(node))
+        held = await trio.to_thread.run_sync(
+            lambda: lease.take(store, owner, may_replace=lease.is_dead_core_of(node))
+        )
+        observers = Observers(plugins=self.plugins, log=self.log)
+        journal = Journal(store, held, run_dir=self.own_dir, log=self.log, told=observers.told)
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(journal.run)
+                await nursery.start(observers.run)
+                await self._with_executors(journal, node)
+                await journal.flush(JOURNAL_SHARE)
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(store.release, journal.lease)
+
+    async def _with_executors(self, journal: Journal, node: str) -> None:
+        async with trio.open_nursery() as nursery:
+            for executor in self.plugins.executors.values():
+                await nursery.start(self._serve_executor, executor)
+            makers = Makers(
+                journal=journal,
+                plugins=self.plugins,
+                log=self.log,
+                node=node,
+                data_dir=self.settings.data_dir,
+                server=self.settings.server_address,
+            )
+            makers.installed = await find_installations(self.plugins, self._section, self.log)
+            await self._with_contents(journal, makers)
+            nursery.cancel_scope.cancel()
+
+    async def _with_contents(self, journal: Journal, makers: Makers) -> None:
+        contents = Contents(
+            journal=journal,
+            makers=makers,
+            tasks=Tasks(journal=journal),
+            log=self.log,
+            data_dir=self.settings.data_dir,
+            address=self._address(),
+            scaling=self._scaling(),
+            uid_of=self._uid_of,
+            findings_of=lambda: self._findings(makers),
+        )
+        routes = Routes(
+            listener=self.sockets.link,
+            gateway_uid=self.settings.gateway_uid,
+            key=self._key(),
+            core_id=secrets.token_hex(8),
+            wait=(contents.scaling.init or 60.0) + 5.0,
+            keepers=contents.by_guid,
+            workers=contents.workers,
+            log=self.log,
+        )
+        contents.changed = routes.tell
+        async with trio.open_nursery() as nursery:
+            contents.nursery = nursery
+            await self._load(contents, journal, makers)
+            async with trio.open_nursery() as front:
+                await front.start(routes.serve)
+                await front.start(self.serve_api, self.sockets.core, contents)
+                await self.control.say({"type": "ready"})
+                self.log.info("core-ready", contents=len(contents.by_guid))
+                await self.control.stop.wait()
+                self.log.info("core-stopping", seconds=self.control.seconds)
+                routes.closing(self.control.seconds)
+                front.cancel_scope.cancel()
+            await self._close(contents)
+            nursery.cancel_scope.cancel()
+
+    async def _load(self, contents: Contents, journal: Journal, makers: Makers) -> None:
+        """Adopt what runs, then put every content under its keeper, then go on with its tasks."""
+        stored = await journal.find("content", {"removed": None})
+        adopted = await adopt(journal, makers, {c.id: c for c in stored}, self.log)
+        for content in stored:
+            await contents.open(content, adopted.get(content.id, ()))
+        for record in await journal.find("task", {"finished": False}):
+            task = contents.tasks.resume(record)
+            if record.bundle is None or record.content not in {c.id for c in stored}:
+                task.fail(SupervisorError("not-found", "the content was removed meanwhile"))
+                continue
+            task.say("The server was restarted; the deployment begins anew")
+            assert contents.nursery is not None
+            contents.nursery.start_soon(
+                contents.publisher.publish, task, record.content, record.bundle
+            )
+
+    async def _close(self, contents: Contents) -> None:
+        """End all apps, in the time that is left."""
+        grace = max(0.5, self.control.seconds - JOURNAL_SHARE - 2.0)
+        with trio.move_on_after(grace + 1.5):
+            async with trio.open_nursery() as nursery:
+                for keeper in contents.by_guid.values():
+                    nursery.start_soon(keeper.close, "the server stops", grace)
+
+    async def _serve_executor(
+        self, executor: Executor, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Keep an executor's own task going; the first time, wait until it can be used."""
+        status: trio.TaskStatus[None] = task_status
+        pause = RETRY_FIRST
+        while True:
+            try:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(_serve, executor)
+                    pause = RETRY_FIRST
+                    status.started()
+                    status = trio.TASK_STATUS_IGNORED
+            except Exception as error:
+                self.log.error("executor-away", executor=executor.name, exc=error)
+            else:
+                self.log.error("executor-away", executor=executor.name, error="it returned")
+            await trio.sleep(pause)
+            pause = min(RETRY_MOST, pause * 2)
+
+    # -- facts --------------------------------------------------------------------------------
+
+    async def _open_store(self) -> Store:
+        provider = self.settings.database.provider.lower()
+        stores = self.plugins.stores
+        if provider not in stores and not (provider == "" and len(stores) == 1):
+            known = ", ".join(sorted(stores)) or "none"
+            raise SupervisorError(
+                "no-store",
+                f"no installed plugin provides the database {provider!r}",
+                hint=f"Database.Provider can be: {known}.",
+            )
+        make = stores[provider] if provider in stores else next(iter(stores.values()))
+        store: Store = await trio.to_thread.run_sync(make, self.context())
+        await trio.to_thread.run_sync(store.migrate)
+        return store
+
+    def context(self) -> Context:
+        """What plugins may know."""
+        return context_of(self.settings)
+
+    def _section(self, name: str) -> dict[str, list[str]]:
+        return self.settings.plugin_sections().get(name.lower(), {})
+
+    def _node(self) -> str:
+        """This node's id, which outlives cores and ends with RunDir."""
+        path = self.own_dir / "node"
+        try:
+            return path.read_text().strip()
+        except FileNotFoundError:
+            node = uuid.uuid4().hex
+            path.write_text(f"{node}\n")
+            return node
+
+    def _key(self) -> bytes:
+        """The secret that signs pins: made once, kept in DataDir, of the core alone."""
+        path = Path(self.settings.data_dir, "db", "pin.key")
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return hashlib.sha256(path.read_bytes()).digest()
+        with os.fdopen(fd, "wb") as file:
+            file.write(secrets.token_bytes(32))
+        return hashlib.sha256(path.read_bytes()).digest()
+
+    def _uid_of(self, content: ContentId) -> int:
+        if self.settings.rootless:
+            return 0
+        uid = self.settings.uid_first + content
+        if uid > self.settings.uid_last:
+            raise SupervisorError(
+                "identity-invalid",
+                f"the range of content uids ends at {self.settings.uid_last}",
+                hint="Enlarge Applications.UidLast; uids are never used twice.",
+            )
+        return uid
+
+    def _scaling(self) -> Scaling:
+        s = self.settings.scheduler
+        return Scaling(
+            least=s.least,
+            most=s.most,
+            sessions_each=s.sessions_each,
+            load_factor=s.load_factor,
+            init=s.init,
+            idle=s.idle,
+            connection=s.connection,
+            read=s.read,
+        )
+
+    def _address(self) -> str:
+        if self.settings.server_address:
+            return self.settings.server_address
+        first = self.settings.http.listen[0]
+        host = first.host if first.host not in ("", "0.0.0.0", "::") else "localhost"
+        return f"http://{f'[{host}]' if ':' in host else host}:{first.port}"
+
+    def _findings(self, makers: Makers) -> list[Finding]:
+        found = [
+            Finding(name="tier", ok=not self.settings.rootless, text=f"{self.settings.tier} tier")
+        ]
+        for name, installations in sorted(makers.installed.items()):
+            for installation in installations:
+                text = f"{installation.version} at {installation.executable}"
+                found.append(Finding(name=f"runtime {name}", ok=True, text=text))
+            if not installations:
+                found.append(
+                    Finding(
+                        name=f"runtime {name}",
+                        ok=False,
+                        text="no interpreter found",
+                        fix=f"install one, or set [{name}] Executable",
+                    )
+                )
+        for view in self.plugins.views():
+            if view.problem:
+                found.append(Finding(name=f"plugin {view.name}", ok=False, text=view.problem))
+        return found
+
+
+async def _serve(executor: Executor, *, task_status: trio.TaskStatus[None]) -> None:
+    await executor.serve(task_status=task_status)
+
+
+def context_of(settings: Settings) -> Context:
+    """Give what plugins may know of the settings."""
+    return Context(
+        data_dir=settings.data_dir,
+        run_dir=settings.run_dir,
+        settings=settings.plugin_sections(),
+        rootless=settings.rootless,
+    )
