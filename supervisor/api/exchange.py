@@ -59,6 +59,13 @@ class Wire:
             if len(self.http.trailing_data[0]) > READ_SIZE:
                 await trio.sleep_forever()  # enough; backpressure for the rest
 
+    def finish(self) -> bool:
+        """Take a request's end that nobody asked for; tell whether another request may follow."""
+        while self.http.their_state is h11.SEND_BODY and self.http.our_state is h11.DONE:
+            if not isinstance(self.http.next_event(), h11.Event):
+                break
+        return self.http.our_state is h11.DONE and self.http.their_state is h11.DONE
+
     async def _read(self) -> bytes:
         try:
             return bytes(await self.stream.receive_some(READ_SIZE))
@@ -74,6 +81,10 @@ class Exchange:
         self._head: Message | None = None
         self._head_sent = False
         self._body_read = False
+        self._expects_body = any(
+            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+            for name, value in request.headers
+        )
         self.complete = False
         self._bodiless = request.method == b"HEAD"
         path, _, query = request.target.partition(b"?")
@@ -125,7 +136,9 @@ class Exchange:
         status = self._head["status"]
         if not self._head_sent:
             self._head_sent = True
-            headers = [*self._head.get("headers", ()), ("date", formatdate(usegmt=True))]
+            headers = [*self._head.get("headers", ()), (b"date", formatdate(usegmt=True).encode())]
+            if self._expects_body and not self._body_read:  # the rest of it is not worth reading
+                headers.append((b"connection", b"close"))
             reason = HTTPStatus(status).phrase
             await self._wire.send(h11.Response(status_code=status, headers=headers, reason=reason))
         body = message.get("body", b"")

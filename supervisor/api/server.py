@@ -105,7 +105,7 @@ async def _serve_request(
             if exchange.started:
                 return False
             await answer(exchange.scope, exchange.receive, exchange.send)
-    return wire.http.our_state is h11.DONE and wire.http.their_state is h11.DONE
+    return wire.finish()
 
 
 async def _refuse(wire: Wire, status: int, reason: str) -> None:

@@ -1,0 +1,148 @@
+"""`supervisor deploy`: pack, upload, follow the task, print the address."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from supervisor.cli.options import Session, server_command
+from supervisor.cli.show import printable, size
+from supervisor.errors import CODES, SupervisorError
+
+if TYPE_CHECKING:
+    from supervisor.cli.bundle import Packed
+    from supervisor.cli.client import Client
+
+CHUNK = 256 * 1024
+POLL = 10  # seconds that one request waits for news of the task
+MOST_NAMES = 1000
+
+
+@click.command("deploy")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--name", help="Name of the content (default: the folder's).")
+@click.option("--title", help="Title that people see.")
+@click.option("--new", is_flag=True, help="Make a new content even if the name is taken.")
+@server_command
+def deploy_command(
+    session: Session, folder: Path, name: str | None, title: str | None, new: bool
+) -> None:
+    """Publish the app in DIR. The same name again updates the same content."""
+    from supervisor.cli.bundle import list_files, pack
+
+    began = time.monotonic()
+    files = list_files(folder)
+    name = content_name(folder) if name is None else name
+    with session.connect() as client, tempfile.TemporaryFile() as file:
+        most = client.get("/server_settings")["supervisor"]["max_bundle"]
+        packed = pack(folder, files, file)
+        _check_size(packed, most)
+        item, created = _find_or_create(client, name, title, new)
+        known = f"new content {item['name']}" if created else f"update of {item['name']}"
+        count = f"{packed.count} file" + ("s" if packed.count != 1 else "")
+        session.note(f"Deploying {printable(str(folder))} as {known}: {count}, {size(packed.size)}")
+        bundle = _upload(client, item["guid"], packed, session)
+        task = client.post(f"/v1/content/{item['guid']}/deploy", {"bundle_id": bundle["id"]})
+        output = _follow(client, task["task_id"], session)
+        item = client.get(f"/v1/content/{item['guid']}")
+    if session.as_json:
+        facts = {"guid": item["guid"], "name": item["name"], "url": item["content_url"]}
+        ids = {"bundle_id": bundle["id"], "task_id": task["task_id"]}
+        session.json({**facts, **ids, "created": created, "output": output})
+    else:
+        session.note(f"Deployed {item['name']} in {time.monotonic() - began:.1f} s")
+        click.echo(item["content_url"])
+
+
+def content_name(folder: Path) -> str:
+    """Make a content's name of a folder's; other characters than [A-Za-z0-9_-] become dashes."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-")[:64]
+    if len(name) < 3:
+        raise SupervisorError(
+            "bad-request",
+            f"The folder's name '{folder.resolve().name}' makes no name for a content.",
+            hint="Give one with --name: 3 to 64 letters, digits, dashes or underscores.",
+        )
+    return name
+
+
+def _check_size(packed: Packed, most: int) -> None:
+    if packed.size > most:
+        raise SupervisorError(
+            "too-large",
+            f"The bundle has {size(packed.size)}; this server accepts {size(most)}.",
+            hint="Leave out data and caches with a .supervisorignore file.",
+        )
+
+
+def _find_or_create(
+    client: Client, name: str, title: str | None, new: bool
+) -> tuple[dict[str, Any], bool]:
+    found = client.get("/v1/content", name=name)
+    if found and not new:
+        item: dict[str, Any] = found[0]
+        if title is not None and title != item["title"]:
+            client.patch(f"/v1/content/{item['guid']}", {"title": title})
+        return item, False
+    if found:
+        taken = {item["name"] for item in client.get("/v1/content")}
+        free = (f"{name[:58]}-{number}" for number in range(2, MOST_NAMES))
+        name = next(candidate for candidate in free if candidate not in taken)
+    return client.post("/v1/content", {"name": name, "title": title or ""}), True
+
+
+def _upload(client: Client, guid: str, packed: Packed, session: Session) -> dict[str, Any]:
+    path = f"/v1/content/{guid}/bundles"
+    chunks = _read(packed)
+    if session.as_json or not sys.stderr.isatty():
+        bundle: dict[str, Any] = client.upload(path, chunks, packed.size)
+        return bundle
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("Uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("upload", total=packed.size)
+
+        def counted() -> Iterator[bytes]:
+            for chunk in chunks:
+                yield chunk
+                progress.advance(bar, len(chunk))
+
+        bundle = client.upload(path, counted(), packed.size)
+    return bundle
+
+
+def _read(packed: Packed) -> Iterator[bytes]:
+    while chunk := packed.file.read(CHUNK):
+        yield chunk
+
+
+def _follow(client: Client, task_id: str, session: Session) -> list[str]:
+    output: list[str] = []
+    while True:
+        task = client.get(f"/v1/tasks/{task_id}", first=len(output), wait=POLL)
+        for line in task["output"]:
+            session.note(f"  {printable(line)}")
+        output += task["output"]
+        if task["finished"]:
+            break
+    if task["code"] != 0:
+        raise task_error(task["error"])
+    return output
+
+
+def task_error(text: str) -> SupervisorError:
+    """Make an error of a failed task's text, which ends in "[code]" and may have a hint below."""
+    first, _, hint = text.partition("\n")
+    match = re.search(r"\s*(?:\[|\(Error code: )([a-z-]+)[\])]\s*\Z", first)
+    if match is None or match[1] not in CODES:
+        return SupervisorError("internal", text or "The deployment failed without a reason.")
+    return SupervisorError(match[1], first[: match.start()], hint=hint.strip())

@@ -1,0 +1,42 @@
+"""`supervisor doctor` and `supervisor plugins`."""
+
+from __future__ import annotations
+
+import click
+
+from supervisor.cli.options import Session, server_command
+from supervisor.cli.show import printable, table
+
+
+@click.command("doctor")
+@server_command
+def doctor_command(session: Session) -> int:
+    """Show what the server finds right and wrong with its host; exit status 1 if it cannot work."""
+    with session.connect() as client:
+        findings = client.get("/v1/supervisor/doctor")
+    if session.as_json:
+        session.json(findings)
+    for finding in findings if not session.as_json else []:
+        mark, colour = ("ok  ", "green") if finding["ok"] else ("note", "yellow")
+        if finding["fatal"] and not finding["ok"]:
+            mark, colour = "FAIL", "red"
+        text = printable(f"{finding['name']}: {finding['text']}")
+        click.echo(f"{click.style(mark, fg=colour)}  {text}")
+        if finding["fix"]:
+            click.echo(f"      fix: {printable(finding['fix'])}")
+    return int(any(finding["fatal"] and not finding["ok"] for finding in findings))
+
+
+@click.command("plugins")
+@server_command
+def plugins_command(session: Session) -> None:
+    """List the installed plugins, also those that failed."""
+    with session.connect() as client:
+        plugins = client.get("/v1/supervisor/plugins")
+    if session.as_json:
+        session.json(plugins)
+        return
+    table(
+        ("NAME", "VERSION", "GIVES", "PROBLEM"),
+        [(p["name"], p["version"], ", ".join(p["gives"]), p["problem"]) for p in plugins],
+    )
