@@ -1,1 +1,21 @@
 """The hooks of this plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from supervisor import Context, Store, hookimpl
+
+
+@hookimpl
+def supervisor_stores(context: Context) -> Mapping[str, Callable[[Context], Store]]:
+    """Give the store "sqlite"."""
+    return {"sqlite": _sqlite}
+
+
+def _sqlite(context: Context) -> Store:
+    # imported only here: loading SQLAlchemy takes most of a second
+    from supervisor_sql.sqlite import Sqlite
+    from supervisor_sql.store import SqlStore
+
+    return SqlStore(Sqlite(context.data_dir))

@@ -1,0 +1,57 @@
+"""Bring a database to the schema of this version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select
+
+from supervisor import SupervisorError
+from supervisor_sql.backend import Backend
+
+REVISION = "0001"  # the newest file in migrations/versions; they grow by one
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+# alembic's own table: reading it here spares importing alembic, which takes a second
+_stored = Table("alembic_version", MetaData(), Column("version_num", String(32)))
+
+
+def migrate(backend: Backend) -> None:
+    """Migrate where the stored revision is older; refuse a newer one with schema-newer."""
+    with backend.reading() as connection:
+        if _is_current(stored_revision(connection)):
+            return
+    with backend.migrating() as connection:
+        revision = stored_revision(connection)  # another server may have been quicker
+        if _is_current(revision):
+            return
+        if revision is not None:
+            backend.back_up(revision)
+        _upgrade(connection)
+
+
+def stored_revision(connection: Connection) -> str | None:
+    """Give the revision of the schema, None for an empty database."""
+    if not inspect(connection).has_table(_stored.name):
+        return None
+    return connection.execute(select(_stored.c.version_num)).scalar()
+
+
+def _is_current(revision: str | None) -> bool:
+    if revision is not None and revision > REVISION:
+        raise SupervisorError(
+            "schema-newer",
+            f"the database has schema {revision}, this version knows {REVISION} at most",
+            hint="Install the version of content-supervisor that wrote it, or a newer one.",
+        )
+    return revision == REVISION
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

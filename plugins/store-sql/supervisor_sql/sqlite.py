@@ -1,0 +1,145 @@
+"""SQLite: one file under DataDir, written ahead to a log, one writer at a time."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from sqlalchemy import ColumnElement, Connection, Engine, create_engine, event, func, literal
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from supervisor import StoreConflict, StoreUnavailable, SupervisorError
+from supervisor_sql.backend import Backend
+from supervisor_sql.filesystem import network_file_system
+
+BUSY_SECONDS = 5.0
+
+# FULL, not NORMAL: with NORMAL the newest transactions are gone after a loss of power, and an id
+# (so a uid, and the directories that it owns) could be given to a second content, or an upload be
+# forgotten that the publisher was told is safe. The journal's group commit pays for it.
+_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}",
+)
+
+_UNUSABLE = {
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_CORRUPT": "the database is corrupt",
+    "SQLITE_NOTADB": "the file is not an SQLite database",
+    "SQLITE_READONLY": "the database cannot be written",
+    "SQLITE_CANTOPEN": "the database cannot be opened",
+    "SQLITE_PERM": "the database cannot be written",
+    "SQLITE_IOERR": "the disk gives errors, or is full",
+}
+
+
+class Sqlite(Backend):
+    """The database {data_dir}/db/supervisor.db. Raises data-dir-network, data-dir-unusable."""
+
+    def __init__(
+        self,
+        data_dir: str,
+        *,
+        network: Callable[[str], str | None] = network_file_system,
+    ) -> None:
+        self.path = Path(data_dir, "db", "supervisor.db")
+        _prepare(self.path, network)
+        self._engine = _engine(self.path)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        with self._engine.connect() as connection:
+            # at once, since a transaction that has read first cannot wait for another writer
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
+
+    migrating = writing  # the schema is part of the transaction
+
+    def back_up(self, revision: str) -> None:
+        target = self.path.with_name(f"supervisor-{revision}.db")
+        unfinished = target.with_suffix(".unfinished")
+        try:
+            unfinished.unlink(missing_ok=True)
+            unfinished.touch(mode=0o600)
+            with (
+                closing(sqlite3.connect(self.path)) as source,
+                closing(sqlite3.connect(unfinished)) as copy,
+            ):
+                source.backup(copy)
+            with unfinished.open("rb") as file:
+                os.fsync(file.fileno())
+            unfinished.replace(target)
+        except (OSError, sqlite3.Error) as error:
+            raise _unusable(self.path, f"its copy {target.name} cannot be made: {error}") from None
+
+    @property
+    def now(self) -> ColumnElement[float]:
+        return (func.julianday("now") - literal(2440587.5)) * literal(86400.0)
+
+    def meaning(self, error: DBAPIError, *, starting: bool) -> SupervisorError:
+        if isinstance(error, IntegrityError):
+            return StoreConflict(f"another record has the same key or name: {error.orig}")
+        name = getattr(error.orig, "sqlite_errorname", "")
+        for prefix, reason in _UNUSABLE.items():
+            if name.startswith(prefix):
+                if starting:
+                    return _unusable(self.path, f"{reason} ({error.orig})")
+                return StoreUnavailable(f"{self.path}: {reason} ({error.orig})")
+        return StoreUnavailable(f"{self.path}: {error.orig}")
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _engine(path: Path) -> Engine:
+    # isolation_level None: the driver begins no transactions, we do
+    engine = create_engine(f"sqlite:///{path}", connect_args={"isolation_level": None})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        for pragma in _PRAGMAS:
+            cursor.execute(pragma)
+        cursor.close()
+
+    return engine
+
+
+def _prepare(path: Path, network: Callable[[str], str | None]) -> None:
+    """Make the directory and the file, closed to others; refuse a network file system."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kind = network(str(path.parent))
+        if kind is not None:
+            raise SupervisorError(
+                "data-dir-network",
+                f"{path.parent} lies on a network file system ({kind}), where SQLite cannot lock",
+                hint="Set Server.DataDir to a directory on a local disk.",
+            )
+        path.touch(mode=0o600)
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(13, "Permission denied", str(path))
+    except OSError as error:
+        raise _unusable(path, f"{error.strerror or error} ({error.filename or path})") from None
+
+
+def _unusable(path: Path, reason: str) -> SupervisorError:
+    return SupervisorError(
+        "data-dir-unusable",
+        f"the database {path} cannot be used: {reason}",
+        hint="Server.DataDir must be a directory on a local disk that the server can write.",
+    )

@@ -1,0 +1,223 @@
+"""SqlStore: the records in a database, one short transaction for each call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy.exc import DBAPIError
+
+from supervisor import (
+    Change,
+    Lease,
+    Store,
+    StoreConflict,
+    StoreEvent,
+    SupervisorError,
+    Transition,
+    from_json,
+    to_json,
+)
+from supervisor_sql import schema
+from supervisor_sql.backend import Backend
+from supervisor_sql.tables import KINDS, Kind, changes, contents, counters, leases, transitions
+
+Record = Any
+REMEMBERED = 10_000  # changes that the feed keeps
+
+
+class SqlStore(Store):
+    """A store on a backend (`sqlite.Sqlite`)."""
+
+    name = "sql"
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def migrate(self) -> None:
+        with self._telling(starting=True):
+            schema.migrate(self._backend)
+
+    def next_id(self, kind: str) -> int:
+        last = counters.c.last
+        with self._writing() as connection:
+            grown = (
+                update(counters)
+                .where(counters.c.kind == kind)
+                .values(last=last + 1)
+                .returning(last)
+            )
+            given = connection.execute(grown).scalar()
+            if given is None:
+                given = 1
+                connection.execute(insert(counters).values(kind=kind, last=given))
+            return given
+
+    def apply(self, changes: Sequence[Change], fence: Lease | None = None) -> None:
+        with self._writing() as connection:
+            if fence is not None:
+                _check(connection, fence)
+            for change in changes:
+                _write(connection, change)
+            _tell(connection, changes)
+
+    def get(self, kind: str, key: str | int) -> Record | None:
+        with self._reading() as connection:
+            if kind == "content" and isinstance(key, str):
+                named = and_(contents.c.name == key, contents.c.removed.is_(None))
+                wanted = or_(contents.c.guid == key, named)
+                # a name may look like another content's guid: the guid wins
+                order = contents.c.guid == key
+                query = select(contents.c.data).where(wanted).order_by(order.desc()).limit(1)
+            else:
+                table = KINDS[kind].table
+                query = select(table.c.data).where(table.c.id == key)
+            data = connection.execute(query).scalar()
+        return None if data is None else from_json(KINDS[kind].type, data)
+
+    def find(
+        self,
+        kind: str,
+        where: Mapping[str, Any] | None = None,
+        *,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[Any]:
+        held = KINDS[kind]
+        query = select(held.table.c.data).where(*_conditions(kind, held, where or {}))
+        columns = [held.table.c[name] for name in held.order]
+        query = query.order_by(*(c.desc() if newest_first else c for c in columns)).limit(limit)
+        with self._reading() as connection:
+            found = connection.execute(query).scalars().all()
+        return [from_json(held.type, data) for data in found]
+
+    def claim(self, name: str, owner: str, ttl: float) -> Lease | None:
+        with self._writing() as connection:
+            now = _now(connection, self._backend)
+            held = _lease(connection, name)
+            if held is None:
+                lease = Lease(name=name, owner=owner, fence=1, expires=now + ttl)
+                connection.execute(insert(leases).values(to_json(lease)))
+                return lease
+            if held.owner not in (owner, "") and held.expires > now:
+                return None
+            fence = held.fence if held.owner == owner else held.fence + 1
+            lease = Lease(name=name, owner=owner, fence=fence, expires=now + ttl)
+            connection.execute(update(leases).where(leases.c.name == name).values(to_json(lease)))
+            return lease
+
+    def holder(self, name: str) -> Lease | None:
+        with self._reading() as connection:
+            held = _lease(connection, name)
+        return held if held is not None and held.owner else None
+
+    def release(self, lease: Lease) -> None:
+        ours = and_(
+            leases.c.name == lease.name,
+            leases.c.owner == lease.owner,
+            leases.c.fence == lease.fence,
+        )
+        with self._writing() as connection:
+            connection.execute(update(leases).where(ours).values(owner="", expires=0.0))
+
+    def changes(self, since: int) -> tuple[int, Sequence[StoreEvent]]:
+        query = select(changes).where(changes.c.sequence > since).order_by(changes.c.sequence)
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+        cursor = rows[-1].sequence if rows else since
+        return cursor, [StoreEvent(kind=row.kind, key=row.key) for row in rows]
+
+    def close(self) -> None:
+        self._backend.close()
+
+    def _reading(self) -> AbstractContextManager[Connection]:
+        return self._in(self._backend.reading())
+
+    def _writing(self) -> AbstractContextManager[Connection]:
+        return self._in(self._backend.writing())
+
+    @contextmanager
+    def _in(self, transaction: AbstractContextManager[Connection]) -> Iterator[Connection]:
+        with self._telling(starting=False), transaction as connection:
+            yield connection
+
+    @contextmanager
+    def _telling(self, *, starting: bool) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise self._backend.meaning(error, starting=starting) from error
+
+
+def _check(connection: Connection, fence: Lease) -> None:
+    held = _lease(connection, fence.name)
+    if held is None or (held.owner, held.fence) != (fence.owner, fence.fence):
+        raise SupervisorError(
+            "lease-lost", f"the lease {fence.name!r} is not ours any more: another server has it"
+        )
+
+
+def _lease(connection: Connection, name: str) -> Lease | None:
+    row = connection.execute(select(leases).where(leases.c.name == name)).one_or_none()
+    return None if row is None else Lease(**row._mapping)
+
+
+def _now(connection: Connection, backend: Backend) -> float:
+    return connection.execute(select(backend.now)).scalar_one()
+
+
+def _write(connection: Connection, change: Change) -> None:
+    held = KINDS[change.kind]
+    row = held.row(change.record, to_json(change.record))
+    if isinstance(change.record, Transition):
+        del row["version"]
+        _add_once(connection, row)
+        return
+    table = held.table
+    if change.was == 0:
+        if connection.execute(select(table.c.version).where(table.c.id == row["id"])).first():
+            raise StoreConflict(f"{change.kind} {row['id']} exists already")
+        connection.execute(insert(table).values(row))
+        return
+    same = table.c.id == row["id"]
+    if change.was is not None:
+        same = and_(same, table.c.version == change.was)
+    if connection.execute(update(table).where(same).values(row)).rowcount:
+        return
+    if change.was is not None:
+        raise StoreConflict(f"{change.kind} {row['id']} has no longer version {change.was}")
+    connection.execute(insert(table).values(row))
+
+
+def _add_once(connection: Connection, row: dict[str, Any]) -> None:
+    same = and_(*(transitions.c[name] == row[name] for name in ("run", "now", "at")))
+    if connection.execute(select(transitions.c.sequence).where(same)).first() is None:
+        connection.execute(insert(transitions).values(row))
+
+
+def _tell(connection: Connection, written: Sequence[Change]) -> None:
+    """Add to the feed; transitions are not told, since their run is."""
+    told = [
+        {"kind": change.kind, "key": str(change.record.id)}
+        for change in written
+        if not isinstance(change.record, Transition)
+    ]
+    if not told:
+        return
+    connection.execute(insert(changes), told)
+    newest = connection.execute(select(func.max(changes.c.sequence))).scalar_one()
+    if newest // 1000 != (newest - len(told)) // 1000:
+        connection.execute(delete(changes).where(changes.c.sequence <= newest - REMEMBERED))
+
+
+def _conditions(kind: str, held: Kind, where: Mapping[str, Any]) -> Iterator[ColumnElement[bool]]:
+    for name, value in where.items():
+        if name not in held.indexed:
+            raise ValueError(f"{kind} records are not indexed by {name!r}")
+        column = held.table.c[name]
+        if isinstance(value, tuple | list | frozenset):
+            yield column.in_(value)
+        else:
+            yield column == value
