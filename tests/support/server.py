@@ -1,0 +1,274 @@
+"""A real server for tests: `supervisor serve` as root or not, with its own DataDir and RunDir."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+CORE, GATEWAY, INSTALL = 61801, 61802, 61803  # uids that need not exist
+START = 30.0
+CONTENT_PYTHON = Path(__file__).parents[2] / ".dev" / "python"
+
+
+class LiveServer:
+    """One running server. pids are looked up anew each time: children come and go."""
+
+    def __init__(
+        self, base: Path, *, uid: int = 0, extra: str = "", port: int | None = None
+    ) -> None:
+        self.base = base
+        self.uid = uid
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.run_dir = base / "run"
+        self.data_dir = base / "data"
+        self.log_path = base / "service.log"
+        self.config = base / "supervisor.gcfg"
+        self.config.write_text(self._configuration() + extra)
+        self.config.chmod(0o644)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def _configuration(self) -> str:
+        lines = [
+            "[Server]",
+            f"DataDir = {self.data_dir}",
+            f"RunDir = {self.run_dir}",
+            "[HTTP]",
+            f"Listen = 127.0.0.1:{self.port}",
+            "[Applications]",
+            "UidFirst = 300000",
+            "UidLast = 399999",
+            "[Privileged]",
+            f"CoreUser = {CORE}",
+            f"GatewayUser = {GATEWAY}",
+            f"InstallUser = {INSTALL}",
+        ]
+        if CONTENT_PYTHON.exists():
+            lines += [
+                "[Python]",
+                f"Executable = {CONTENT_PYTHON}/bin/python",
+                '[Mount "content-python"]',
+                f"Path = {CONTENT_PYTHON}",
+            ]
+        return "\n".join(lines) + "\n"
+
+    # -- its life -----------------------------------------------------------------------------
+
+    def start(self, *, wait: bool = True) -> LiveServer:
+        """Start it; return once the command line gets an answer and the gateway too."""
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "supervisor.parent", "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=self.uid or None,
+                group=self.uid or None,
+                extra_groups=[] if self.uid else None,
+                env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(self.base)},
+            )
+        if wait:
+            self.until(lambda: self.supervisor("list", check=False).returncode == 0, START)
+            self.until(lambda: self.ping() == 200, START)
+        return self
+
+    def stop(self, timeout: float = 15.0) -> int:
+        """SIGTERM; give the exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def end(self) -> None:
+        """End it however it is, at the end of a test."""
+        if self.process is not None and self.process.poll() is None:
+            try:
+                self.stop()
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    # -- what it says -------------------------------------------------------------------------
+
+    def supervisor(
+        self, *args: str, check: bool = True, timeout: float = 120.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of the command line against it."""
+        done = subprocess.run(
+            [
+                str(Path(sys.executable).parent / "supervisor"),
+                "--socket",
+                str(self.run_dir / "core.sock"),
+                *args,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            user=self.uid or None,
+            group=self.uid or None,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"supervisor {' '.join(args)}: {done.stdout}{done.stderr}")
+        return done
+
+    def json(self, *args: str) -> Any:
+        """Run a command with --json and give what it printed."""
+        return json.loads(self.supervisor(*args, "--json").stdout)
+
+    def deploy(self, folder: Path | str, name: str) -> str:
+        """Deploy a folder; give the path of its URL, `/content/{guid}/`."""
+        self.supervisor("deploy", str(folder), "--name", name)
+        return self.path(name)
+
+    def path(self, name: str) -> str:
+        """The path of a content's URL."""
+        return f"/content/{self.row('list', name=name)['guid']}/"
+
+    def row(self, command: str, **fields: object) -> dict[str, Any]:
+        """The one row of `list` or `ps` whose fields are these."""
+        (found,) = self.rows(command, **fields)
+        return found
+
+    def rows(self, command: str, **fields: object) -> list[dict[str, Any]]:
+        """The rows of `list` or `ps` whose fields are these."""
+        return [
+            row
+            for row in self.json(command)
+            if all(row.get(key) == value for key, value in fields.items())
+        ]
+
+    def ping(self) -> int:
+        """The gateway's own answer, 0 where it does not listen."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as sock:
+                sock.sendall(b"GET /__ping__ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                return int(sock.recv(4096).split()[1])
+        except (OSError, IndexError):
+            return 0
+
+    def log(self) -> str:
+        """The service log so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def until(self, true: Callable[[], bool], seconds: float, what: str = "") -> None:
+        """Wait until something holds; fail with the service log where it does not."""
+        end = time.monotonic() + seconds
+        while not true():
+            if self.process is not None and self.process.poll() is not None:
+                raise AssertionError(f"the server ended: {self.log()}")
+            if time.monotonic() > end:
+                raise AssertionError(f"not within {seconds} s: {what or true}\n{self.log()}")
+            time.sleep(0.05)
+
+    # -- its processes ------------------------------------------------------------------------
+
+    @property
+    def parent(self) -> int:
+        """The pid of the parent."""
+        assert self.process is not None
+        return self.process.pid
+
+    def child(self, module: str) -> int | None:
+        """The pid of a child by its module (`supervisor.core`), or None."""
+        for process in psutil.Process(self.parent).children():
+            try:
+                if module in process.cmdline():
+                    return process.pid
+            except psutil.Error:
+                continue
+        return None
+
+    @property
+    def core(self) -> int | None:
+        """The pid of the core."""
+        return self.child("supervisor.core")
+
+    @property
+    def gateway(self) -> int | None:
+        """The pid of the gateway."""
+        return self.child("supervisor.gateway")
+
+    @property
+    def helper(self) -> int | None:
+        """The pid of the helper."""
+        return self.child("supervisor_unshare.launcher")
+
+    def strangers(self) -> list[psutil.Process]:
+        """Every process of this machine that has a uid of this server's contents."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if 300000 <= process.uids().real <= 399999:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on, below the ephemeral range."""
+    for port in range(20000 + os.getpid() % 5000, 32000):
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
+
+
+@contextmanager
+def server_directory(uid: int = 0) -> Iterator[Path]:
+    """A directory that service users can enter and only `uid` can change; removed at the end."""
+    base = Path(tempfile.mkdtemp(prefix="csv-"))
+    base.chmod(0o755)
+    os.chown(base, uid, uid)
+    try:
+        yield base
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+@contextmanager
+def live_server(*, uid: int = 0, extra: str = "", start: bool = True) -> Iterator[LiveServer]:
+    """A server for one test or module."""
+    with server_directory(uid) as base:
+        server = LiveServer(base, uid=uid, extra=extra)
+        if uid:
+            os.chown(server.config, uid, uid)
+        try:
+            if start:
+                server.start()
+            yield server
+        finally:
+            server.end()
+
+
+def kill(pid: int | None, number: int = signal.SIGKILL) -> None:
+    """Send a signal to a process that must exist."""
+    assert pid is not None
+    os.kill(pid, number)
+
+
+def gone(pids: Sequence[int], seconds: float) -> bool:
+    """Whether all processes are gone within `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not any(psutil.pid_exists(pid) for pid in pids):
+            return True
+        time.sleep(0.02)
+    return False
