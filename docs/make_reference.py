@@ -13,9 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import click
 from make_diagrams import bundle_diagram, run_diagram
 
 from supervisor import hookspecs
+from supervisor.cli import root
 from supervisor.errors import CODES
 from supervisor.lifecycle import ONE_SHOT, SERVING
 
@@ -38,12 +40,39 @@ def hooks() -> str:
     return "\n\n".join(parts)
 
 
+EVERYWHERE = ("as_json", "socket")  # options that the page explains once
+
+
+def commands() -> str:
+    """Give each command: how it is called, what it does, its options."""
+    group = root.supervisor
+    parts = []
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command
+        context = click.Context(command, info_name=f"supervisor {name}")
+        usage = " ".join(command.collect_usage_pieces(context))
+        options = [
+            f"| `{' '.join([*option.opts, option.metavar or '']).strip()}` | {option.help or ''} |"
+            for option in command.params
+            if isinstance(option, click.Option) and option.name not in EVERYWHERE
+        ]
+        table = (
+            "\n\n" + "\n".join(["| option | meaning |", "|---|---|", *options]) if options else ""
+        )
+        parts.append(
+            f"### `supervisor {name} {usage}`\n\n{inspect.cleandoc(command.help or '')}{table}"
+        )
+    return "\n\n".join(parts)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "serving": lambda: run_diagram(SERVING),
     "one-shot": lambda: run_diagram(ONE_SHOT),
     "bundle": bundle_diagram,
     "errors": errors,
     "hooks": hooks,
+    "commands": commands,
 }
 
 
