@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grp
 import hmac
 import os
 import secrets
@@ -13,14 +12,14 @@ import attrs
 
 from supervisor.api.peer import Peer
 
-ADMIN_GROUP = "content-supervisor-admin"
+SOCKET_NAME = "core.sock"
 TOKEN_NAME = "admin.token"  # beside core.sock, mode 0600
 GIB = 1024**3
 
 
 @attrs.frozen(kw_only=True)
 class ApiSettings:
-    """What the API must know. admin_gid None: there is no such group. max_bundle in bytes.
+    """What the API must know. admin_gid None: no group has that right. max_bundle in bytes.
 
     token: where gateway and core have one uid (no root), a uid cannot tell an administrator from a
     visitor whom the gateway forwards. There the administrator also shows this secret.
@@ -36,25 +35,19 @@ class ApiSettings:
 def api_settings(settings: Mapping[str, object]) -> ApiSettings:
     """Make ApiSettings from what the parent resolved; without root, write the token file anew.
 
-    Raises OSError where the token cannot be written into RunDir.
+    The administrators' group is the one that the parent gave core.sock to. Raises OSError where the
+    token cannot be written into RunDir.
     """
     core_uid, gateway_uid = settings["core_uid"], settings["gateway_uid"]
     assert isinstance(core_uid, int)
     assert isinstance(gateway_uid, int)
-    token = None
-    if core_uid == gateway_uid:
-        token = write_token(Path(str(settings["run_dir"])))
-    return ApiSettings(
-        core_uid=core_uid, gateway_uid=gateway_uid, admin_gid=find_admin_gid(), token=token
-    )
-
-
-def find_admin_gid() -> int | None:
-    """Give the gid of the administrators' group, or None where the host has none."""
+    run_dir = Path(str(settings["run_dir"]))
+    token = write_token(run_dir) if core_uid == gateway_uid else None
     try:
-        return grp.getgrnam(ADMIN_GROUP).gr_gid
-    except KeyError:
-        return None
+        admin_gid = (run_dir / SOCKET_NAME).stat().st_gid
+    except OSError:
+        admin_gid = None
+    return ApiSettings(core_uid=core_uid, gateway_uid=gateway_uid, admin_gid=admin_gid, token=token)
 
 
 def write_token(directory: Path) -> str:

@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from supervisor.api import bundles, content, doctor, logs, runs, server_settings, tasks
-from supervisor.api.access import ADMIN_GROUP, ApiSettings, is_administrator
+from supervisor.api.access import ApiSettings, is_administrator
 from supervisor.api.answers import error_answer, internal_error
 from supervisor.api.requests import service_of
 from supervisor.core.service import Service
@@ -79,7 +79,7 @@ class Gate:
         refusal = SupervisorError(
             "not-signed-in",
             "Only an administrator of this server may do this.",
-            hint=f"Be root or a member of the group {ADMIN_GROUP} on the server itself.",
+            hint="Be root or a member of the administrators' group on the server itself.",
         )
         await error_answer(refusal)(scope, receive, send)
 

@@ -14,7 +14,7 @@ _UNSET = dict.fromkeys(
     "cpu_request cpu_limit memory_request memory_limit amd_gpu_limit nvidia_gpu_limit "
     "service_account_name default_image_name default_r_environment_management "
     "default_py_environment_management image_name r_version r_environment_management py_version "
-    "py_environment_management quarto_version run_as owner_guid".split()
+    "py_environment_management run_as owner_guid".split()
 )
 
 

@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 import httpx2
 
-from supervisor.api.access import ADMIN_GROUP, TOKEN_NAME
+from supervisor.api.access import TOKEN_NAME
 from supervisor.errors import CODES, SupervisorError
 
+ADMIN_GROUP = "content-supervisor-admin"  # where the socket itself cannot be asked
 CONNECT_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 120.0  # longer than any wait that we ask for
 
@@ -120,11 +121,12 @@ def check_socket(path: Path) -> None:
             probe.settimeout(CONNECT_TIMEOUT)
             probe.connect(str(path))
     except PermissionError:
+        group = _group_of(path)
         raise SupervisorError(
             "not-allowed",
             f"You may not use the server's socket {path}.",
-            hint=f"Be root or a member of the group {ADMIN_GROUP}:\n"
-            f"  sudo usermod --append --groups {ADMIN_GROUP} $USER   (then log in again)",
+            hint=f"Be root or a member of the group {group}:\n"
+            f"  sudo usermod --append --groups {group} $USER   (then log in again)",
         ) from None
     except (OSError, ValueError) as error:
         missing = getattr(error, "errno", None) in (errno.ENOENT, errno.ENOTDIR)
@@ -135,6 +137,13 @@ def check_socket(path: Path) -> None:
             hint="Start one with `supervisor serve`, or name its socket with --socket PATH.",
             recoverable=True,
         ) from None
+
+
+def _group_of(path: Path) -> str:
+    try:
+        return path.group()
+    except (OSError, KeyError, NotImplementedError):
+        return ADMIN_GROUP
 
 
 def _authorization(path: Path) -> dict[str, str]:

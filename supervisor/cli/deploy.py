@@ -140,9 +140,13 @@ def _follow(client: Client, task_id: str, session: Session) -> list[str]:
 
 
 def task_error(text: str) -> SupervisorError:
-    """Make an error of a failed task's text, which ends in "[code]" and may have a hint below."""
-    first, _, hint = text.partition("\n")
-    match = re.search(r"\s*(?:\[|\(Error code: )([a-z-]+)[\])]\s*\Z", first)
-    if match is None or match[1] not in CODES:
+    """Make an error of a failed task's text, which has its code at the end."""
+    found = [
+        match
+        for match in re.finditer(r"\s*(?:\[|\(Error code: )([a-z-]+)[\])]", text)
+        if match[1] in CODES
+    ]
+    if not found:
         return SupervisorError("internal", text or "The deployment failed without a reason.")
-    return SupervisorError(match[1], first[: match.start()], hint=hint.strip())
+    last = found[-1]
+    return SupervisorError(last[1], text[: last.start()], hint=text[last.end() :].strip())

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
 import click
 
+CONFIG = click.option(
+    "--config", metavar="FILE", type=click.Path(dir_okay=False), help="The configuration file."
+)
+
 
 @click.command("setup")
-@click.option("--print", "only_print", is_flag=True, help="Only print the commands.")
-def setup_command(only_print: bool) -> int:
+@click.option("--print", "print_only", is_flag=True, help="Only print what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, also for errors.")
+@CONFIG
+def setup_command(print_only: bool, as_json: bool, config: str | None) -> None:
     """Make the users, groups and directories that a server with root needs. Safe to repeat."""
     from supervisor.parent.setup import run_setup
+    from supervisor.settings import load
 
-    return int(run_setup(only_print=only_print))
+    commands = run_setup(load(config), print_only)
+    if as_json:
+        click.echo(json.dumps({"commands": commands, "done": not print_only}))
+        return
+    for command in commands:
+        click.echo(command)
+    if not commands:
+        click.echo("Everything is in place.", err=True)
 
 
 @click.command("serve")
-@click.option("--config", metavar="FILE", type=click.Path(dir_okay=False), help="Configuration.")
+@CONFIG
 @click.option("--data-dir", metavar="DIR", type=click.Path(file_okay=False), help="Server.DataDir.")
 def serve_command(config: str | None, data_dir: str | None) -> None:
     """Run the server in the foreground until Ctrl-C or SIGTERM."""

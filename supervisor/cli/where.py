@@ -7,7 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-SOCKET_NAME = "core.sock"
+from supervisor.api.access import SOCKET_NAME
+
 SYSTEM_RUN_DIR = Path("/run/content-supervisor")
 
 

@@ -259,7 +259,7 @@ class FakeService(Service):
 
 
 async def _serve(path: Path, max_bundle: int) -> None:
-    from supervisor.api.access import ApiSettings, find_admin_gid
+    from supervisor.api.access import ApiSettings
     from supervisor.api.server import serve_api
     from supervisor.log import Log
 
@@ -270,7 +270,6 @@ async def _serve(path: Path, max_bundle: int) -> None:
         settings = ApiSettings(
             core_uid=os.getuid(),
             gateway_uid=-1,
-            admin_gid=find_admin_gid(),
             max_bundle=max_bundle,
         )
         await serve_api(listener.detach(), FakeService(), settings, log=Log("core"))
