@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, Engine, create_engine, event, func, literal
+from sqlalchemy import ColumnElement, Connection, create_engine, event, func, literal
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -26,7 +26,6 @@ _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
-    f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}",
 )
 
 _UNUSABLE = {
@@ -41,17 +40,26 @@ _UNUSABLE = {
 
 
 class Sqlite(Backend):
-    """The database {data_dir}/db/supervisor.db. Raises data-dir-network, data-dir-unusable."""
+    """The database {data_dir}/db/supervisor.db. Raises data-dir-network, data-dir-unusable.
+
+    busy_seconds: how long a transaction waits for another process that holds the file.
+    """
 
     def __init__(
         self,
         data_dir: str,
         *,
+        busy_seconds: float = BUSY_SECONDS,
         network: Callable[[str], str | None] = network_file_system,
     ) -> None:
+        self.busy_seconds = busy_seconds
         self.path = Path(data_dir, "db", "supervisor.db")
         _prepare(self.path, network)
-        self._engine = _engine(self.path)
+        # isolation_level None: the driver begins no transactions, we do
+        self._engine = create_engine(
+            f"sqlite:///{self.path}", connect_args={"isolation_level": None}
+        )
+        event.listen(self._engine, "connect", self._configure)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -104,19 +112,12 @@ class Sqlite(Backend):
     def close(self) -> None:
         self._engine.dispose()
 
-
-def _engine(path: Path) -> Engine:
-    # isolation_level None: the driver begins no transactions, we do
-    engine = create_engine(f"sqlite:///{path}", connect_args={"isolation_level": None})
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    def _configure(self, connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {self.busy_seconds * 1000:.0f}")
         for pragma in _PRAGMAS:
             cursor.execute(pragma)
         cursor.close()
-
-    return engine
 
 
 def _prepare(path: Path, network: Callable[[str], str | None]) -> None:

@@ -1,0 +1,479 @@
+"""StoreContract: what every store promises, as tests. Public: subclass it for a store of your own.
+
+class TestMyStore(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        store = MyStore(tmp_path)
+        store.migrate()
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def away(self, store): ...   # a callable after which the database does not answer
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+
+from supervisor.errors import StoreConflict, StoreUnavailable, SupervisorError
+from supervisor.interfaces import Change, Store
+from supervisor.lifecycle import State
+from supervisor.model import (
+    Bundle,
+    BundleId,
+    Cause,
+    Content,
+    ContentId,
+    ContentKind,
+    Deployment,
+    DeploymentId,
+    Exit,
+    Guid,
+    Limits,
+    Purpose,
+    Receipt,
+    Run,
+    RunId,
+    Scaling,
+    Task,
+    Transition,
+    new_guid,
+    new_run_id,
+)
+
+
+def content(number: int, **fields: Any) -> Content:
+    """Make a content with every field that its id needs to be told from others."""
+    given = {"id": ContentId(number), "guid": new_guid(), "name": f"name-{number}", **fields}
+    return Content(**given)
+
+
+def run(at: int = 0, **fields: Any) -> Run:
+    """Make a run whose id is of the millisecond `at`."""
+    given = {
+        "id": new_run_id(milliseconds=at),
+        "key": "key",
+        "content": ContentId(1),
+        "purpose": Purpose.SERVE,
+        **fields,
+    }
+    return Run(**given)
+
+
+def new(kind: str, record: Any) -> Change:
+    """Say that a record is to be stored that is not there yet."""
+    return Change(kind=kind, record=record, was=0)
+
+
+RECORDS: tuple[tuple[str, Any], ...] = (
+    (
+        "content",
+        Content(
+            id=ContentId(7),
+            guid=Guid("6c1e4a0c-5d2c-4b6f-9d0b-9f0a0a7a0001"),
+            name="a-name",
+            title="Überschrift \u2603 \x00 end",
+            kind=ContentKind.APP,
+            uid=100007,
+            scaling=Scaling(least=1, most=3, load_factor=0.25),
+            limits=Limits(memory_max=2**40, cpu=0.5),
+            environment={"KEY": "a value\nof two lines"},
+            active_deployment=DeploymentId(3),
+            created=1700000000.123,
+            version=4,
+        ),
+    ),
+    (
+        "bundle",
+        Bundle(
+            id=BundleId(2),
+            content=ContentId(7),
+            digest="a" * 64,
+            size=2**41,
+            manifest={"files": {"app.R": {"checksum": None}}, "list": [1, 2.5, True]},
+        ),
+    ),
+    (
+        "deployment",
+        Deployment(
+            id=DeploymentId(3),
+            content=ContentId(7),
+            bundle=BundleId(2),
+            runtime="a-runtime",
+            app_mode="a-mode",
+            entrypoint="app",
+        ),
+    ),
+    (
+        "run",
+        Run(
+            id=RunId("01k" + "0" * 23),
+            key="ABCDEFGHabcdefgh",
+            content=ContentId(7),
+            deployment=DeploymentId(3),
+            purpose=Purpose.SERVE,
+            state=State.FAILED,
+            receipt=Receipt(
+                run=RunId("01k" + "0" * 23), executor="an-executor", data={"pid": 4711, "x": [None]}
+            ),
+            node="a-node",
+            started=1.5,
+            exit=Exit(signal=9, cause=Cause.MEMORY, detail="too much"),
+            version=9,
+        ),
+    ),
+    ("task", Task(id="t1", content=ContentId(7), output=("one", "two"), finished=True, code=1)),
+)
+
+
+class StoreContract:
+    """The promises of supervisor.Store. A subclass gives the fixtures `store` and `away`."""
+
+    @pytest.fixture
+    @abstractmethod
+    def store(self) -> Any:
+        """Give an empty, migrated store."""
+
+    @pytest.fixture
+    def away(self) -> Callable[[], None]:
+        """Give a callable after which the database of `store` does not answer."""
+        pytest.skip("this store says of no way to take its database away")
+
+    # Records
+
+    @pytest.mark.parametrize(("kind", "record"), RECORDS, ids=[kind for kind, _ in RECORDS])
+    def test_a_record_comes_back_as_it_was_stored(
+        self, store: Store, kind: str, record: Any
+    ) -> None:
+        store.apply([new(kind, record)])
+        assert record == store.get(kind, record.id)
+        assert [record] == list(store.find(kind))
+
+    def test_what_is_not_there_is_none(self, store: Store) -> None:
+        assert store.get("content", 1) is None
+        assert store.get("content", "name") is None
+        assert store.get("run", "01k") is None
+        assert [] == list(store.find("bundle"))
+
+    def test_a_content_is_found_by_its_guid_and_its_name(self, store: Store) -> None:
+        wanted = content(1)
+        store.apply([new("content", wanted), new("content", content(2))])
+        assert wanted == store.get("content", wanted.guid)
+        assert wanted == store.get("content", wanted.name)
+
+    def test_a_removed_content_frees_its_name_and_is_found_by_guid(self, store: Store) -> None:
+        first = content(1, name="app")
+        second = content(2, name="app")
+        gone = attrs.evolve(first, removed=5.0, version=2)
+        store.apply([new("content", first)])
+        store.apply([Change(kind="content", record=gone, was=1)])
+        assert store.get("content", "app") is None
+        store.apply([new("content", second)])
+        assert second == store.get("content", "app")
+        assert gone == store.get("content", first.guid)
+
+    def test_two_living_contents_cannot_have_one_name(self, store: Store) -> None:
+        store.apply([new("content", content(1, name="app"))])
+        with pytest.raises(StoreConflict):
+            store.apply([new("content", content(2, name="app"))])
+        assert 1 == len(store.find("content"))
+
+    # Compare-and-set
+
+    def test_a_new_record_conflicts_with_one_that_is_there(self, store: Store) -> None:
+        first = content(1)
+        store.apply([new("content", first)])
+        with pytest.raises(StoreConflict):
+            store.apply([new("content", attrs.evolve(first, title="another"))])
+        assert first == store.get("content", 1)
+
+    def test_a_change_of_an_older_version_conflicts(self, store: Store) -> None:
+        first = content(1)
+        second = attrs.evolve(first, title="second", version=2)
+        store.apply([new("content", first)])
+        store.apply([Change(kind="content", record=second, was=1)])
+        with pytest.raises(StoreConflict):
+            store.apply([Change(kind="content", record=second, was=1)])
+        assert second == store.get("content", 1)
+
+    def test_a_change_of_what_is_not_there_conflicts(self, store: Store) -> None:
+        with pytest.raises(StoreConflict):
+            store.apply([Change(kind="content", record=content(1, version=2), was=1)])
+        assert store.get("content", 1) is None
+
+    def test_a_change_without_a_version_replaces_whatever_is_there(self, store: Store) -> None:
+        queued = run()
+        ended = attrs.evolve(queued, state=State.LOST, version=7)
+        store.apply([Change(kind="run", record=queued)])
+        store.apply([Change(kind="run", record=ended)])
+        assert ended == store.get("run", queued.id)
+        assert [] == list(store.find("run", {"state": State.QUEUED}))
+
+    def test_a_conflict_leaves_nothing_of_its_transaction(self, store: Store) -> None:
+        taken = content(2)
+        store.apply([new("content", taken)])
+        moved = Transition(run=new_run_id(), content=ContentId(1), was="a", now="b", event="e")
+        cursor, _ = store.changes(0)
+        with pytest.raises(StoreConflict):
+            store.apply(
+                [
+                    new("content", content(1)),
+                    Change(kind="transition", record=moved),
+                    new("content", taken),
+                ]
+            )
+        assert store.get("content", 1) is None
+        assert [] == list(store.find("transition"))
+        assert [] == list(store.changes(cursor)[1])
+
+    # Finding
+
+    def test_records_are_found_by_their_indexed_fields(self, store: Store) -> None:
+        one = run(1, state=State.READY, node="n1")
+        two = run(2, state=State.READY, node="n2")
+        three = run(3, state=State.LOST, node="n1", content=ContentId(2))
+        store.apply([new("run", each) for each in (three, one, two)])
+        assert [one, two] == list(store.find("run", {"state": State.READY}))
+        assert [one] == list(store.find("run", {"state": "ready", "node": "n1"}))
+        assert [three] == list(store.find("run", {"content": 2}))
+        assert [one, two, three] == list(store.find("run", {"purpose": Purpose.SERVE}))
+        assert [] == list(store.find("run", {"deployment": 5}))
+
+    def test_a_tuple_or_a_list_means_one_of(self, store: Store) -> None:
+        one, two = run(1, state=State.READY), run(2, state=State.LOST)
+        store.apply([new("run", each) for each in (one, two, run(3))])
+        assert [one, two] == list(store.find("run", {"state": (State.READY, State.LOST)}))
+        assert [one, two] == list(store.find("run", {"state": ["ready", "lost"]}))
+        assert [] == list(store.find("run", {"state": ()}))
+
+    def test_none_finds_what_is_not_set(self, store: Store) -> None:
+        living, gone = content(1), content(2, removed=4.0)
+        store.apply([new("content", living), new("content", gone)])
+        assert [living] == list(store.find("content", {"removed": None}))
+
+    def test_the_newest_come_first_where_asked_and_no_more_than_the_limit(
+        self, store: Store
+    ) -> None:
+        runs = [run(at) for at in range(5)]
+        store.apply([new("run", each) for each in runs])
+        assert runs[:2] == list(store.find("run", limit=2))
+        assert [runs[4], runs[3]] == list(store.find("run", newest_first=True, limit=2))
+
+    def test_tasks_are_ordered_by_the_time_they_were_made(self, store: Store) -> None:
+        late, early = Task(id="a", created=2.0), Task(id="b", created=1.0)
+        store.apply([new("task", late), new("task", early)])
+        assert [early, late] == list(store.find("task"))
+
+    def test_a_field_that_is_not_indexed_is_refused(self, store: Store) -> None:
+        with pytest.raises(ValueError, match="title"):
+            store.find("content", {"title": "x"})
+
+    # Transitions
+
+    def test_transitions_stay_in_the_order_they_were_told(self, store: Store) -> None:
+        one = Transition(run=new_run_id(), content=ContentId(1), was="a", now="b", event="e", at=2)
+        two = attrs.evolve(one, was="b", now="c", at=1.0)
+        store.apply([Change(kind="transition", record=one)])
+        store.apply([Change(kind="transition", record=two)])
+        assert [one, two] == list(store.find("transition", {"run": one.run}))
+        assert [two] == list(store.find("transition", newest_first=True, limit=1))
+
+    def test_a_transition_that_is_told_twice_is_kept_once(self, store: Store) -> None:
+        one = Transition(run=new_run_id(), content=ContentId(1), was="a", now="b", event="e", at=2)
+        store.apply([Change(kind="transition", record=one)])
+        store.apply([Change(kind="transition", record=one)])
+        assert [one] == list(store.find("transition"))
+
+    # Ids
+
+    def test_ids_grow_and_each_kind_has_its_own(self, store: Store) -> None:
+        assert [1, 2, 3] == [store.next_id("content") for _ in range(3)]
+        assert 1 == store.next_id("bundle")
+
+    def test_an_id_is_not_given_again_after_a_removal(self, store: Store) -> None:
+        number = store.next_id("content")
+        store.apply([new("content", content(number))])
+        store.apply([Change(kind="content", record=content(number, removed=1.0, version=2), was=1)])
+        assert number + 1 == store.next_id("content")
+
+    def test_threads_never_get_the_same_id(self, store: Store) -> None:
+        given: list[int] = []
+        _in_threads(4, lambda _: given.extend(store.next_id("run") for _ in range(25)))
+        assert list(range(1, 101)) == sorted(given)
+
+    # Threads
+
+    def test_of_two_threads_that_change_one_version_exactly_one_wins(self, store: Store) -> None:
+        first = content(1)
+        store.apply([new("content", first)])
+        conflicts: list[int] = []
+
+        def change(number: int) -> None:
+            record = attrs.evolve(first, title=f"by {number}", version=2)
+            try:
+                store.apply([Change(kind="content", record=record, was=1)])
+            except StoreConflict:
+                conflicts.append(number)
+
+        _in_threads(4, change)
+        assert 3 == len(conflicts)
+        winner = store.get("content", 1)
+        assert isinstance(winner, Content)
+        assert winner.title not in [f"by {number}" for number in conflicts]
+
+    def test_a_reader_sees_all_of_a_transaction_or_nothing(self, store: Store) -> None:
+        numbers = range(1, 41)
+        seen: list[int] = []
+
+        def work(number: int) -> None:
+            if number == 0:
+                store.apply([new("content", content(each)) for each in numbers])
+            else:
+                seen.extend(len(store.find("content")) for _ in range(10))
+
+        _in_threads(3, work)
+        assert {0, len(numbers)} >= set(seen)
+
+    # Leases
+
+    def test_a_free_lease_goes_to_who_claims_it(self, store: Store) -> None:
+        assert store.holder("l") is None
+        lease = store.claim("l", "me", 60.0)
+        assert lease is not None
+        assert ("l", "me") == (lease.name, lease.owner)
+        assert lease == store.holder("l")
+
+    def test_a_lease_that_is_held_is_not_given_to_another(self, store: Store) -> None:
+        lease = store.claim("l", "me", 60.0)
+        assert store.claim("l", "you", 60.0) is None
+        assert lease == store.holder("l")
+
+    def test_a_renewal_keeps_the_fence_and_moves_the_end(self, store: Store) -> None:
+        first = store.claim("l", "me", 60.0)
+        second = store.claim("l", "me", 120.0)
+        assert first is not None
+        assert second is not None
+        assert first.fence == second.fence
+        assert 55.0 < second.expires - first.expires < 65.0
+
+    def test_an_expired_lease_goes_to_another_with_a_larger_fence(self, store: Store) -> None:
+        first = store.claim("l", "me", 0.05)
+        time.sleep(0.1)  # the database's own clock decides
+        assert first == store.holder("l")
+        second = store.claim("l", "you", 60.0)
+        assert first is not None
+        assert second is not None
+        assert second.fence > first.fence
+
+    def test_a_lease_given_back_is_free_at_once(self, store: Store) -> None:
+        first = store.claim("l", "me", 60.0)
+        assert first is not None
+        store.release(first)
+        store.release(first)
+        assert store.holder("l") is None
+        second = store.claim("l", "you", 60.0)
+        assert second is not None
+        assert second.fence > first.fence
+
+    def test_a_lease_that_is_another_s_by_now_cannot_be_given_back(self, store: Store) -> None:
+        first = store.claim("l", "me", 60.0)
+        assert first is not None
+        store.release(first)
+        second = store.claim("l", "you", 60.0)
+        store.release(first)
+        assert second == store.holder("l")
+
+    def test_leases_of_other_names_do_not_matter(self, store: Store) -> None:
+        assert store.claim("l", "me", 60.0) is not None
+        assert store.claim("m", "you", 60.0) is not None
+
+    def test_a_write_with_the_newest_fence_is_taken(self, store: Store) -> None:
+        lease = store.claim("l", "me", 60.0)
+        store.claim("l", "me", 60.0)
+        store.apply([new("content", content(1))], lease)
+        assert store.get("content", 1) is not None
+
+    def test_a_write_with_a_stale_fence_is_refused_and_leaves_nothing(self, store: Store) -> None:
+        stale = store.claim("l", "me", 60.0)
+        assert stale is not None
+        store.release(stale)
+        store.claim("l", "you", 60.0)
+        with pytest.raises(SupervisorError) as caught:
+            store.apply([new("content", content(1))], stale)
+        assert "lease-lost" == caught.value.code
+        assert store.get("content", 1) is None
+
+    def test_of_two_threads_that_claim_a_lease_exactly_one_gets_it(self, store: Store) -> None:
+        got: list[object] = []
+        _in_threads(4, lambda number: got.append(store.claim("l", f"owner-{number}", 60.0)))
+        assert 3 == got.count(None)
+
+    # The feed
+
+    def test_the_feed_names_what_changed_after_the_cursor(self, store: Store) -> None:
+        start, nothing = store.changes(0)
+        assert [] == list(nothing)
+        store.apply([new("content", content(1))])
+        middle, first = store.changes(start)
+        store.apply([new("run", run(1)), new("task", Task(id="t"))])
+        end, second = store.changes(middle)
+        assert [("content", "1")] == [(event.kind, event.key) for event in first]
+        assert [("run", run_key(store)), ("task", "t")] == [(e.kind, e.key) for e in second]
+        assert (end, []) == (store.changes(end)[0], list(store.changes(end)[1]))
+
+    # Trouble
+
+    def test_a_database_that_does_not_answer_is_unavailable(
+        self, store: Store, away: Callable[[], None]
+    ) -> None:
+        away()
+        with pytest.raises(StoreUnavailable):
+            store.apply([new("content", content(1))])
+        with pytest.raises(StoreUnavailable):
+            store.next_id("content")
+        with pytest.raises(StoreUnavailable):
+            store.claim("l", "me", 60.0)
+
+    def test_migrating_again_changes_nothing(self, store: Store) -> None:
+        store.apply([new("content", content(1))])
+        store.migrate()
+        assert store.get("content", 1) is not None
+
+    def test_closing_twice_is_closing(self, store: Store) -> None:
+        store.close()
+        store.close()
+
+
+def run_key(store: Store) -> str:
+    """Give the id of the one run that the store holds."""
+    (only,) = store.find("run")
+    return str(only.id)
+
+
+def _in_threads(count: int, work: Callable[[int], object]) -> None:
+    """Run work(0), work(1), … at the same time; raises the first error of any."""
+    errors: list[BaseException] = []
+    begin = threading.Barrier(count)
+
+    def one(number: int) -> None:
+        begin.wait(30)
+        try:
+            work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
