@@ -1,0 +1,236 @@
+"""The local executor: every process in a sandbox of its own on this machine, started by the helper.
+
+A run stays known to the helper, with its exit and what is left in its pipes, until the consumer of
+`watch` has taken the Exit and asked for more: then it is forgotten. A core that dies in between
+finds it again with `list`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+import attrs
+import trio
+
+from supervisor import (
+    Capabilities,
+    Cause,
+    Executor,
+    Exit,
+    Finding,
+    Job,
+    Lifetime,
+    Observation,
+    OutputChunk,
+    PlaceRef,
+    Purpose,
+    Receipt,
+    RunId,
+    Running,
+    UnixEndpoint,
+    Usage,
+    from_json,
+    layout,
+    packets,
+    to_json,
+)
+from supervisor_unshare.connection import Connection
+
+_CHUNK = 64 * 1024
+_REMEMBERED = 1000  # exits of forgotten runs, so that a second watch gives the same Exit
+
+
+class _View:
+    """What this core knows of a run."""
+
+    def __init__(self, line: packets.Message) -> None:
+        self.receipt: dict[str, object] = line["receipt"]
+        self.uid: int = line["uid"]
+        self.exit: Exit | None = None
+        self.ended = trio.Event()
+
+    def end(self, exit: Exit) -> None:
+        self.exit = exit
+        self.ended.set()
+
+
+class UnshareExecutor(Executor):
+    """Run content in namespaces of this machine. run_dir: where the helper listens."""
+
+    name = "unshare"
+
+    def __init__(self, *, run_dir: str) -> None:
+        self._run_dir = run_dir
+        self._views: OrderedDict[str, _View] = OrderedDict()
+        self._helper = Connection(
+            f"{run_dir}/helper.sock", connected=self._adopt, event=self._heard
+        )
+        self.tier = ""
+        self.capabilities = Capabilities(
+            lifetime=Lifetime.NODE,
+            purposes=frozenset(Purpose),
+            limits=frozenset({"files"}),
+            adopts=True,
+            output=True,
+            usage=True,
+        )
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the connection to the helper; see Executor.serve. Also sets the limits claimed."""
+        started = False
+
+        def first() -> None:
+            nonlocal started
+            if not started:
+                started = True
+                task_status.started()
+
+        await self._helper.serve(first)
+
+    async def start(self, job: Job) -> Receipt:
+        """Start a job; the same run id again gives the same receipt. See Executor.start."""
+        answer, _ = await self._helper.request("start", job=to_json(job))
+        line = {"receipt": answer["receipt"], "uid": answer["uid"]}
+        self._views.setdefault(job.run, _View(line))
+        return self._receipt(job.run, answer["receipt"])
+
+    async def watch(self, receipt: Receipt) -> AsyncIterator[Observation]:
+        """Yield Running at once, and Exit when nothing of the run is left. See Executor.watch."""
+        view = self._views.get(receipt.run)
+        if view is None or not _same(view.receipt, receipt.data):
+            view = await self._find(receipt)
+        if view is None:
+            yield Exit(cause=Cause.LOST, detail="the helper does not know this run")
+            return
+        if view.exit is None:
+            yield self._running(receipt.run, view)
+            await view.ended.wait()
+        assert view.exit is not None
+        yield view.exit
+        await self._helper.request("forget", run=receipt.run)
+        self._trim()
+
+    async def stop(self, receipt: Receipt, grace: float) -> None:
+        """End a run and wait until nothing of it is left. See Executor.stop."""
+        view = self._views.get(receipt.run)
+        if view is None or view.exit is not None:
+            return
+        await self._helper.request("stop", run=receipt.run, grace=grace)
+        await view.ended.wait()
+
+    async def list(self) -> Sequence[Receipt]:
+        """Give a receipt of every run that the helper holds, ended ones included."""
+        answer, _ = await self._helper.request("list")
+        return [self._receipt(line["run"], line["receipt"]) for line in answer["runs"]]
+
+    async def output(self, receipt: Receipt, cursor: str = "") -> AsyncIterator[OutputChunk]:
+        """Yield what the run writes until both streams end. Cursors are not needed: reading takes.
+
+        Closed early, it leaves the rest in the pipes for the next reader.
+        """
+        _, fds = await self._helper.request("output", run=receipt.run)
+        try:
+            async for chunk in _read_streams(dict(zip(fds, ("stdout", "stderr"), strict=True))):
+                yield chunk
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    async def usage(self, runs: Iterable[RunId]) -> Mapping[RunId, Usage]:
+        """Give what the living among these runs use."""
+        answer, _ = await self._helper.request("usage", runs=[*runs])
+        return {RunId(run): from_json(Usage, used) for run, used in answer["usage"].items()}
+
+    async def remove(self, place: PlaceRef) -> None:
+        """Remove a place and all beneath it."""
+        await self._helper.request("remove", place=to_json(place))
+
+    async def check(self) -> Sequence[Finding]:
+        """Give the helper's findings about this host."""
+        answer, _ = await self._helper.request("doctor")
+        return [from_json(Finding, finding) for finding in answer["findings"]]
+
+    def _adopt(self, hello: packets.Message) -> None:
+        """Take over what the helper has; what it has not is lost."""
+        self.tier = hello["tier"]
+        self.capabilities = attrs.evolve(self.capabilities, limits=frozenset(hello["limits"]))
+        lines = {line["run"]: line for line in hello["runs"]}
+        for run, view in self._views.items():
+            if view.exit is None and run not in lines:
+                view.end(Exit(cause=Cause.LOST, detail="the helper ended"))
+        for run, line in lines.items():
+            view = self._views.setdefault(run, _View(line))
+            if "exited" in line and view.exit is None:
+                view.end(_exit(line["exited"]))
+
+    def _heard(self, event: packets.Message) -> None:
+        if event["type"] == "exited":  # it may come before the caller of start() has run again
+            self._views.setdefault(event["run"], _View(event)).end(_exit(event))
+
+    async def _find(self, receipt: Receipt) -> _View | None:
+        answer, _ = await self._helper.request("list")
+        for line in answer["runs"]:
+            if line["run"] == receipt.run and _same(line["receipt"], receipt.data):
+                view = self._views.setdefault(receipt.run, _View(line))
+                if "exited" in line and view.exit is None:
+                    view.end(_exit(line["exited"]))
+                return view
+        return None
+
+    def _running(self, run: str, view: _View) -> Running:
+        endpoint = UnixEndpoint(
+            directory=f"{self._run_dir}/{layout.RUN_SOCKETS}/{run}",
+            name=layout.SOCKET_NAME,
+            uid=view.uid,
+        )
+        pid = view.receipt["pid"]
+        return Running(endpoint=endpoint, pid=pid if isinstance(pid, int) else None)
+
+    def _receipt(self, run: str, data: Mapping[str, object]) -> Receipt:
+        return Receipt(run=RunId(run), executor=self.name, data=dict(data))
+
+    def _trim(self) -> None:
+        ended = [run for run, view in self._views.items() if view.exit is not None]
+        for run in ended[:-_REMEMBERED]:
+            del self._views[run]
+
+
+def _same(known: Mapping[str, object], asked: Mapping[str, object]) -> bool:
+    """Tell whether two receipts name the same process: pids come again, start times do not."""
+    return all(known.get(key) == asked.get(key) for key in ("pid", "boot", "started"))
+
+
+def _exit(event: packets.Message) -> Exit:
+    status, oom, stopped = event["status"], event["oom"], event.get("stopped", False)
+    code = os.waitstatus_to_exitcode(status)
+    signal = -code if code < 0 else None
+    if oom and code != 0:
+        cause, detail = Cause.MEMORY, "the kernel ended it at its memory limit"
+    elif stopped:
+        cause, detail = Cause.STOPPED, ""
+    elif code == 0:
+        cause, detail = Cause.FINISHED, ""
+    else:
+        cause, detail = Cause.FAILED, ""
+    return Exit(code=None if signal else code, signal=signal, cause=cause, detail=detail)
+
+
+async def _read_streams(streams: dict[int, str]) -> AsyncIterator[OutputChunk]:
+    """Read several pipes as they fill. One epoll descriptor stands for all in trio's eyes."""
+    with select.epoll() as ready:
+        for fd in streams:
+            os.set_blocking(fd, False)
+            ready.register(fd, select.EPOLLIN)
+        left = len(streams)
+        while left:
+            await trio.lowlevel.wait_readable(ready.fileno())
+            for fd, _ in ready.poll(0):
+                data = os.read(fd, _CHUNK)
+                if data:
+                    yield OutputChunk(stream=streams[fd], data=data)
+                else:
+                    ready.unregister(fd)
+                    left -= 1

@@ -1,0 +1,73 @@
+"""What this host shows to every sandbox: system trees, the listed part of /etc, interpreters."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from supervisor_unshare.plan_mounts import (
+    ETC,
+    ETC_PATTERNS,
+    RESERVED,
+    SYSTEM_TREES,
+    TOOL_TREES,
+    Bind,
+    Link,
+    covered,
+    host_bind,
+)
+
+
+def interpreter_trees() -> list[str]:
+    """Give the directories that the interpreter of this very process needs, outside /usr."""
+    prefixes = {sys.prefix, sys.base_prefix, os.path.realpath(sys.base_prefix)}
+    return sorted(prefix for prefix in prefixes if not covered(prefix, SYSTEM_TREES))
+
+
+def shown_trees(mounts: Iterable[str]) -> tuple[str, ...]:
+    """Give every tree that sandboxes see read-only at its own path, none inside another.
+
+    mounts: those of the settings. Raises ValueError for one that would hide what a sandbox needs.
+    """
+    asked = [os.path.normpath(mount) for mount in mounts]
+    for mount in asked:
+        if not mount.startswith("/") or mount in RESERVED:
+            raise ValueError(f"{mount} cannot be shown in sandboxes")
+    trees: list[str] = []
+    for tree in sorted({*SYSTEM_TREES, *TOOL_TREES, *interpreter_trees(), *asked}):
+        if os.path.lexists(tree) and not covered(tree, trees):
+            trees.append(tree)
+    return tuple(trees)
+
+
+def look(trees: Sequence[str]) -> tuple[Bind | Link, ...]:
+    """Give the entries for the trees and for /etc as they are on the host right now."""
+    etc = sorted({*ETC, *(name for name in os.listdir("/etc") if _wanted(name))})
+    shown = (*trees, *(f"/etc/{name}" for name in etc))
+    entries = (_entry(path, shown) for path in shown)
+    return tuple(entry for entry in entries if entry is not None)
+
+
+def _wanted(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in ETC_PATTERNS)
+
+
+def _entry(path: str, shown: Sequence[str]) -> Bind | Link | None:
+    """A link stays one where its target is shown too; else the target is shown in its place."""
+    try:
+        target = os.readlink(path)
+    except FileNotFoundError:
+        return None
+    except OSError:  # not a link
+        return host_bind(path, _resolved(path))
+    real = os.path.realpath(path)
+    if covered(real, shown) and real != path:
+        return Link(target=path, to=target)
+    return host_bind(path, real) if os.path.exists(real) else None
+
+
+def _resolved(path: str) -> str:
+    real = os.path.realpath(path)
+    return real if os.path.exists(real) else path

@@ -1,0 +1,257 @@
+"""The helper process: `python -I -m supervisor_unshare.launcher --fd NAME=NUMBER ...`.
+
+Resident, one thread, standard library only. It starts every local content process, so that no
+interpreter starts per launch, and stays their parent while cores come and go. Its end is theirs.
+
+Descriptors: control (the parent; its end means: end at once), settings (JSON), helper (listening,
+for the core), helper-connect (listening, for the gateway). The first and last may be absent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from supervisor import packets
+from supervisor.log import Log
+from supervisor_unshare import connect, host, probe, verbs
+from supervisor_unshare.loop import Link, Loop
+from supervisor_unshare.service import Answer, Fail, Service, StartFailed
+from supervisor_unshare.verbs import Refused, Rules
+
+_CLEANUP = 0.8  # seconds of a stop that are kept for killing and removing
+
+
+class Launcher:
+    """Tie the service to its sockets: parent, core, gateway."""
+
+    def __init__(self, descriptors: Mapping[str, int], settings: Mapping[str, Any]) -> None:
+        self._log = Log(
+            "helper",
+            form=settings.get("log_form", "TEXT"),
+            level=settings.get("log_level", "info"),
+        )
+        self._loop = Loop()
+        self._core: Link | None = None
+        self._rules = read_rules(settings)
+        self._service = Service(
+            self._loop,
+            self._rules,
+            data_dir=os.path.realpath(settings["data_dir"]),
+            run_dir=os.path.realpath(settings["run_dir"]),
+            log=self._log,
+            notify=self._tell_core,
+        )
+        self._sockets = {
+            name: socket.socket(fileno=fd) for name, fd in descriptors.items() if name != "settings"
+        }
+
+    def run(self) -> None:
+        """Serve until the parent is gone or says stop."""
+        self._service.prepare_directories()
+        self._listen("helper", self._rules.core_uid, self._accept_core)
+        if "helper-connect" in self._sockets:
+            self._listen("helper-connect", self._rules.gateway_uid, self._accept_gateway)
+        if "control" in self._sockets:
+            self._serve_parent()
+        gc.collect()
+        gc.freeze()  # the children share these pages as long as nobody writes to them
+        gc.disable()
+        self._log.info(
+            "helper-ready", tier=self.tier, limits=",".join(sorted(self._service.limits))
+        )
+        self._loop.run()
+        self._service.end_all()
+
+    @property
+    def tier(self) -> str:
+        """The kind of sandbox: root or rootless."""
+        return "rootless" if self._rules.rootless else "root"
+
+    def _serve_parent(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the parent speaks for the terminal
+        parent = Link(
+            self._loop, self._sockets["control"], self._from_parent, lambda _: self._loop.stop()
+        )
+        parent.send({"type": "hello", "v": packets.VERSION})
+        parent.send({"type": "ready"})
+
+    def _from_parent(self, message: packets.Message) -> None:
+        if message["type"] != "stop":
+            return
+        seconds = message.get("seconds")
+        grace = max(0.0, seconds - _CLEANUP) if isinstance(seconds, int | float) else 0.0
+        for run in self._service.runs.values():
+            if run.pidfd != -1:
+                self._service.end(run, min(grace, run.job.grace))
+        self._stop_when_empty()
+        self._loop.after(grace, self._loop.stop)
+
+    def _stop_when_empty(self) -> None:
+        if any(run.pidfd != -1 for run in self._service.runs.values()):
+            self._loop.after(0.02, self._stop_when_empty)
+        else:
+            self._loop.stop()
+
+    def _listen(self, name: str, uid: int, accept: Callable[[socket.socket], None]) -> None:
+        listener = self._sockets[name]
+        listener.setblocking(False)
+
+        def ready() -> None:
+            with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+                sock, _ = listener.accept()
+                found = packets.peer(sock)[1]
+                if found == uid:
+                    accept(sock)
+                else:
+                    self._log.warning("peer-refused", socket=name, uid=found)
+                    sock.close()
+
+        self._loop.watch(listener.fileno(), ready)
+
+    def _accept_core(self, sock: socket.socket) -> None:
+        link = Link(self._loop, sock, lambda message: self._serve(link, message), self._closed)
+        if self._core is not None:
+            self._core.close("a newer core has connected")
+        self._core = link
+
+    def _accept_gateway(self, sock: socket.socket) -> None:
+        def received(message: packets.Message) -> None:
+            table = verbs.GATEWAY_VERBS
+            self._do(link, message, table, {"connect": self._connect})
+
+        link = Link(self._loop, sock, received, self._closed)
+
+    def _closed(self, reason: str) -> None:
+        if reason:
+            self._log.warning("link-closed", reason=reason)
+
+    def _tell_core(self, event: packets.Message) -> None:
+        if self._core is not None:
+            self._core.send(event)
+
+    def _serve(self, link: Link, message: packets.Message) -> None:
+        service = self._service
+        actions: dict[str, Callable[..., None]] = {
+            "hello": self._hello,
+            "start": service.start,
+            "stop": service.stop,
+            "kill": service.kill,
+            "list": service.list_runs,
+            "output": service.output,
+            "usage": service.usage,
+            "forget": service.forget,
+            "prepare": service.prepare,
+            "seal": service.seal,
+            "remove": service.remove,
+            "doctor": service.doctor,
+        }
+        self._do(link, message, verbs.CORE_VERBS, actions)
+
+    def _do(
+        self,
+        link: Link,
+        message: packets.Message,
+        table: Mapping[str, verbs.Checks],
+        actions: Mapping[str, Callable[..., None]],
+    ) -> None:
+        number = message.get("id")
+
+        def answer(fds: tuple[int, ...] = (), **fields: Any) -> None:
+            link.send({"type": "ok", "id": number, **fields}, fds)
+
+        def fail(error: Exception) -> None:
+            link.send({"type": "error", "id": number, **self._described(error)})
+
+        try:
+            request = verbs.parse(message, self._rules, table)
+            actions[request.verb](answer, fail, **request.arguments)
+        except (Refused, StartFailed) as error:
+            fail(error)
+        except Exception as error:  # a defect must not take the content down with it
+            self._log.error("verb-failed", exc=error, verb=str(message.get("type")))
+            fail(error)
+
+    def _described(self, error: Exception) -> dict[str, Any]:
+        if isinstance(error, Refused):
+            facts = {"code": error.code, "message": str(error), "hint": error.hint}
+            return {**facts, "step": "", "errno": None}
+        if isinstance(error, StartFailed):
+            advice = probe.hint(error.step, error.number, rootless=self._rules.rootless)
+            code = "sandbox-unavailable" if error.step == "clone" else "sandbox-failed"
+            text = f"the step {error.step!r} failed: {error}"
+            facts = {"code": code, "message": text, "hint": advice}
+            return {**facts, "step": error.step, "errno": error.number}
+        text = f"the helper failed: {type(error).__name__}: {error}"
+        return {"code": "internal", "message": text, "hint": "", "step": "", "errno": None}
+
+    def _hello(self, answer: Answer, fail: Fail, v: int) -> None:
+        if not packets.VERSION - 1 <= v <= packets.VERSION + 1:
+            raise Refused(f"the helper does not speak version {v}", code="bad-request")
+        answer(
+            v=packets.VERSION,
+            tier=self.tier,
+            limits=sorted(self._service.limits),
+            runs=self._service.lines,
+        )
+
+    def _connect(self, answer: Answer, fail: Fail, run: str) -> None:
+        live = self._service.runs.get(run)
+        if live is None or live.pidfd == -1:
+            raise Refused(f"no run {run} is alive here", code="not-found")
+        with connect.connected(self._service.socket_directory(run), live.job.uid) as sock:
+            answer(fds=(sock.fileno(),))
+
+
+def read_rules(settings: Mapping[str, Any]) -> Rules:
+    """Take the rules out of the settings; raises ValueError for a mount that cannot be shown."""
+    rootless = os.geteuid() != 0
+    return Rules(
+        rootless=rootless,
+        core_uid=settings["core_uid"],
+        core_gid=settings["core_gid"],
+        gateway_uid=settings["gateway_uid"],
+        gateway_gid=settings["gateway_gid"],
+        uid_first=settings["uid_first"],
+        uid_last=settings["uid_last"],
+        trees=host.shown_trees(settings.get("mounts", ())),
+        executables=tuple(settings.get("executables", ())),
+        libraries=tuple(settings.get("libraries", ())),
+    )
+
+
+def read_settings(fd: int) -> dict[str, Any]:
+    """Read the settings from their descriptor, from its beginning."""
+    with os.fdopen(fd, "rb") as file:
+        file.seek(0)
+        settings: dict[str, Any] = json.loads(file.read())["settings"]
+    return settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the helper; gives its exit status."""
+    parser = argparse.ArgumentParser(prog="supervisor_unshare.launcher")
+    parser.add_argument("--fd", action="append", default=[], metavar="NAME=NUMBER")
+    parsed = parser.parse_args(arguments)
+    descriptors = {name: int(fd) for name, _, fd in (pair.partition("=") for pair in parsed.fd)}
+    for fd in descriptors.values():
+        os.set_inheritable(fd, False)
+    os.umask(0o022)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    Launcher(descriptors, read_settings(descriptors["settings"])).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""Make, seal and remove places of DataDir and RunDir by directory descriptors; no link is followed.
+
+Content may change its own trees at any moment, also while they are walked here: every step opens
+one name beneath a descriptor that is already held, and looks at what it got.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+
+from supervisor_unshare.syscalls import open_beneath
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+PARENT_MODE = 0o711
+LEAF_MODE = 0o750
+
+
+class Unsealable(Exception):
+    """A tree holds something that is neither a regular file nor a directory."""
+
+
+@contextlib.contextmanager
+def opened(fd: int) -> Iterator[int]:
+    """Give the descriptor and close it at the end."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def make(
+    base: int,
+    parts: Sequence[str],
+    *,
+    owner: tuple[int, int] | None,
+    mode: int = LEAF_MODE,
+    parent_gid: int = -1,
+) -> None:
+    """Make the directory `parts` beneath `base`, and its parents; there already is fine.
+
+    owner is (uid, gid) of the last one, None for a helper that cannot change owners. Parents stay
+    root's, with `parent_gid`. An existing directory of somebody else keeps its owner.
+    """
+    me = os.geteuid()
+    with contextlib.ExitStack() as held:
+        directory = base
+        for depth, part in enumerate(parts, start=1):
+            last = depth == len(parts)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, 0o700, dir_fd=directory)
+            directory = open_beneath(directory, part, _DIRECTORY)
+            held.callback(os.close, directory)
+            # Ours and private: just made, or left between two steps of an earlier attempt.
+            found = os.fstat(directory)
+            if found.st_uid != me or stat.S_IMODE(found.st_mode) != 0o700:
+                continue
+            if last and owner is not None:
+                os.fchown(directory, *owner)
+            elif parent_gid != -1 and owner is not None:
+                os.fchown(directory, -1, parent_gid)
+            os.fchmod(directory, mode if last else PARENT_MODE)
+
+
+def remove(base: int, parts: Sequence[str]) -> None:
+    """Remove the tree or file at `parts` beneath `base`. Gone already is fine.
+
+    Directories inside are moved up and emptied one by one, so that no depth of nesting matters.
+    """
+    try:
+        parent = open_beneath(base, "/".join(parts[:-1]) or ".", _DIRECTORY)
+    except FileNotFoundError:
+        return
+    with opened(parent):
+        name = parts[-1]
+        if _unlinked(parent, name):
+            return
+        with opened(_open_own(parent, name)) as top:
+            _empty(top)
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(name, dir_fd=parent)
+
+
+def _empty(top: int) -> None:
+    moved = 0
+    while names := os.listdir(top):
+        for name in names:
+            if _unlinked(top, name):
+                continue
+            with opened(_open_own(top, name)) as directory:
+                for inner in os.listdir(directory):
+                    if not _unlinked(directory, inner):
+                        _make_writable(directory, inner)
+                        moved += 1
+                        os.rename(inner, f".{moved}.removed", src_dir_fd=directory, dst_dir_fd=top)
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(name, dir_fd=top)
+
+
+def _unlinked(directory: int, name: str) -> bool:
+    """Remove a file or an empty directory; False for a directory that holds something."""
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        return True
+    except (IsADirectoryError, PermissionError):
+        try:
+            os.rmdir(name, dir_fd=directory)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES):
+                raise
+            return False
+    return True
+
+
+def _open_own(directory: int, name: str) -> int:
+    _make_writable(directory, name)
+    return os.open(name, _DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+
+
+def _make_writable(directory: int, name: str) -> None:
+    """Without root, a directory that its owner may not write cannot be emptied or moved."""
+    if os.geteuid() == 0:
+        return
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with opened(os.open(name, flags, dir_fd=directory)) as found:
+        os.chmod(f"/proc/self/fd/{found}", 0o700)
+
+
+def seal(base: int, parts: Sequence[str], *, owner: tuple[int, int] | None) -> None:
+    """Take a finished tree out of its writer's hands: owner core, group gateway, no set-uid bits.
+
+    Raises Unsealable for links, pipes, sockets and devices; what was sealed before stays sealed.
+    """
+    waiting = [open_beneath(base, "/".join(parts), _DIRECTORY)]
+    try:
+        while waiting:
+            with opened(waiting.pop()) as directory:
+                _seal_one(directory, owner, 0o750)
+                for name in os.listdir(directory):
+                    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                    found = _open_sealable(directory, name, flags)
+                    if stat.S_ISDIR(os.fstat(found).st_mode):
+                        waiting.append(found)
+                        continue
+                    with opened(found):
+                        _seal_one(found, owner, 0o640)
+    finally:
+        for fd in waiting:
+            os.close(fd)
+
+
+def _open_sealable(directory: int, name: str, flags: int) -> int:
+    try:
+        found = os.open(name, flags, dir_fd=directory)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise Unsealable(f"{name!r} is a link or a socket") from None
+        raise
+    mode = os.fstat(found).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        os.close(found)
+        raise Unsealable(f"{name!r} is neither a regular file nor a directory")
+    return found
+
+
+def _seal_one(fd: int, owner: tuple[int, int] | None, least: int) -> None:
+    if owner is not None:
+        os.fchown(fd, *owner)
+    os.fchmod(fd, (os.fstat(fd).st_mode | least) & 0o755)

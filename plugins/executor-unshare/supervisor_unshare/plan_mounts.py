@@ -1,0 +1,141 @@
+"""What a sandbox's root holds, as data. Pure: the same job on the same host gives the same plan.
+
+The root is a new tmpfs; nothing of the host is there unless an entry of this plan names it. The
+launcher carries the plan out (sandbox.py), the tests read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePosixPath
+
+from supervisor import layout
+from supervisor.layout import MOUNT_ROOT, Role
+from supervisor_unshare.verbs import Job
+
+# Shown read-only at the same path, where the host has them.
+SYSTEM_TREES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+TOOL_TREES = ("/opt/R", "/opt/python", "/opt/quarto")
+ETC = (
+    "R alternatives ca-certificates ca-certificates.conf debian_version fonts gai.conf host.conf "
+    "hosts ld.so.cache ld.so.conf ld.so.conf.d locale.alias localtime mime.types "
+    "networks nsswitch.conf os-release papersize perl pki protocols python3 resolv.conf services "
+    "ssl texmf timezone"
+).split()
+ETC_PATTERNS = ("python3.*", "java-*-openjdk")
+
+# A mount of the settings must not take the place of one of these.
+RESERVED = frozenset({"/", "/proc", "/dev", "/sys", "/etc", "/tmp", "/var", "/var/tmp", "/home"})
+
+
+class Base(Enum):
+    """Where the components of a source begin."""
+
+    HOST = "host"  # the host's root
+    DATA = "data"  # DataDir
+    RUN = "run"  # RunDir
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bind:
+    """Show a file or directory of the host at `target`; `parts` are its components below `base`.
+
+    Always without set-uid and device files. An optional one that is not there is left out.
+    """
+
+    base: Base
+    parts: tuple[str, ...]
+    target: str
+    writable: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A symbolic link at `target` that says `to`."""
+
+    target: str
+    to: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A small read-only file of our own at `target`."""
+
+    target: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Directory:
+    """An empty directory at `target`, read-only."""
+
+    target: str
+
+
+Entry = Bind | Link | File | Directory
+
+
+def host_bind(path: str, source: str | None = None) -> Bind:
+    """Show a host path at the same path; `source` where its content lies elsewhere (a link)."""
+    parts = PurePosixPath(source or path).parts[1:]
+    return Bind(base=Base.HOST, parts=parts, target=path, optional=True)
+
+
+def covered(path: str, trees: Sequence[str]) -> bool:
+    """Tell whether a path is one of the trees or lies beneath one."""
+    return any(path == tree or path.startswith(tree.rstrip("/") + "/") for tree in trees)
+
+
+def passwd(uid: int, gid: int) -> tuple[File, File]:
+    """Give the two files that let getpwuid and getgrgid know who the process is."""
+    users = (
+        "root:x:0:0:root:/:/usr/sbin/nologin\n"
+        f"content:x:{uid}:{gid}:content:/home:/bin/sh\n"
+        "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
+    )
+    groups = f"root:x:0:\ncontent:x:{gid}:\nnogroup:x:65534:\n"
+    return File(target="/etc/passwd", text=users), File(target="/etc/group", text=groups)
+
+
+def plan_mounts(job: Job, host: Sequence[Bind | Link], *, uid: int, gid: int) -> tuple[Entry, ...]:
+    """Give the entries of a job's root, in the order in which they are made: parents first.
+
+    host: what the host shows to every sandbox (host.look). uid and gid: the process's own.
+    """
+    scratch = ("tmp", job.run)
+    socket = Bind(
+        base=Base.RUN,
+        parts=(layout.RUN_SOCKETS, job.run),
+        target=layout.at(Role.SOCKET),
+        writable=True,
+    )
+    entries: list[Entry] = [
+        *host,
+        *passwd(uid, gid),
+        Directory(target="/proc"),
+        Directory(target="/dev"),
+        Directory(target="/run"),
+        Link(
+            target=layout.COMPATIBLE_MOUNT_ROOT,
+            to=PurePosixPath(MOUNT_ROOT).parent.name,
+        ),
+        *(
+            Bind(base=Base.DATA, parts=scratch, target=target, writable=True)
+            for target in ("/tmp", "/var/tmp", layout.at(Role.SCRATCH))
+        ),
+        Bind(base=Base.DATA, parts=(*scratch, "home"), target="/home", writable=True),
+        socket,
+    ]
+    entries += [
+        Bind(
+            base=Base.DATA,
+            parts=layout.components(mount.place),
+            target=mount.at,
+            writable=mount.writable,
+        )
+        for mount in job.mounts
+    ]
+    return tuple(sorted(entries, key=lambda entry: entry.target.count("/")))

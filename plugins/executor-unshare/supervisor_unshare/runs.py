@@ -1,0 +1,179 @@
+"""The runs of this helper: their processes, pipes and ends. One entry per run until `forget`."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from supervisor_unshare.cgroups import Group
+from supervisor_unshare.verbs import Job
+
+PIPE_SIZE = 1 << 20
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Phase(StrEnum):
+    """Where a run of the helper stands."""
+
+    STARTING = "starting"  # cloned; the exec has not been reported
+    RUNNING = "running"
+    CLEANING = "cleaning"  # every process is gone; its directories are being removed
+    ENDED = "ended"
+
+
+@dataclass(kw_only=True)
+class LiveRun:
+    """One run. Descriptors are -1 once closed; status is the raw wait status once it is known."""
+
+    job: Job
+    group: Group
+    pid: int
+    pidfd: int
+    report: int
+    stdout: int
+    stderr: int
+    boot: str
+    started: int
+    begun: float = field(default_factory=time.monotonic)
+    phase: Phase = Phase.STARTING
+    said: bytes = b""
+    facts: dict[str, Any] = field(default_factory=dict)
+    status: int = 0
+    oom: bool = False
+    stopped: bool = False
+    seconds: float = 0.0
+    kill_at: float | None = None
+
+    @property
+    def receipt(self) -> dict[str, Any]:
+        """What names the process on this node: its pid is init's, in the node's numbers."""
+        node = os.uname().nodename
+        return {"pid": self.pid, "boot": self.boot, "started": self.started, "node": node}
+
+    @property
+    def exited(self) -> dict[str, Any]:
+        """The event of its end, without the type."""
+        return {
+            "run": self.job.run,
+            "uid": self.job.uid,
+            "receipt": self.receipt,
+            "status": self.status,
+            "oom": self.oom,
+            "lost": False,
+            "stopped": self.stopped,
+            "seconds": round(self.seconds, 3),
+        }
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Its entry in `list`."""
+        ended = self.phase is Phase.ENDED
+        return {
+            "run": self.job.run,
+            "content": self.job.content,
+            "uid": self.job.uid,
+            "receipt": self.receipt,
+            "pid": self.pid,
+            "state": "ended" if ended else "starting" if self.starting else "running",
+            **({"exited": self.exited} if ended else {}),
+        }
+
+    @property
+    def starting(self) -> bool:
+        """Whether the content's program has not been reported as executed."""
+        return "running" not in self.facts
+
+    def listen(self) -> None:
+        """Read what init has reported so far, without waiting."""
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self.report, 4096):
+                self.said += data
+        *lines, self.said = self.said.split(b"\n")
+        for line in lines:
+            self.facts.update(json.loads(line))
+
+    def signal(self, number: int) -> None:
+        """Send a signal to init; gone already is fine."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, number)
+
+    def kill(self) -> None:
+        """End the whole tree at once: killing pid 1 of a pid namespace kills all in it."""
+        self.signal(signal.SIGKILL)
+        self.group.kill()
+
+    def reap(self) -> None:
+        """Take the exit status of init, which has ended; the one that it reported comes first."""
+        _, own = os.waitpid(self.pid, 0)
+        self.listen()
+        self.status = self.facts.get("status", own)
+        self.oom = self.group.ran_out_of_memory()
+        self.seconds = time.monotonic() - self.begun
+        self.phase = Phase.CLEANING
+        self.kill_at = None
+        for name in ("pidfd", "report"):
+            os.close(getattr(self, name))
+            setattr(self, name, -1)
+
+    def close(self) -> None:
+        """Let go of the pipes."""
+        for name in ("stdout", "stderr"):
+            if getattr(self, name) != -1:
+                os.close(getattr(self, name))
+                setattr(self, name, -1)
+
+
+def new_pipe(uid: int | None, gid: int) -> tuple[int, int]:
+    """Make a pipe for a stream of content, which owns it and may open /dev/stdout therefore."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    with contextlib.suppress(OSError):  # a user's total of pipe memory is limited
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    if uid is not None:
+        os.fchown(write, uid, gid)
+    return read, write
+
+
+def start_ticks(pid: int) -> int:
+    """Give the start time of a process in clock ticks since boot; with the boot id, its name."""
+    return int(_stat(pid)[19])
+
+
+def tree_usage(init: int) -> dict[str, float]:
+    """Sum CPU seconds, resident bytes and number of the processes below init."""
+    ticks = memory = processes = 0
+    waiting = _children(init)
+    while waiting:
+        pid = waiting.pop()
+        try:
+            fields = _stat(pid)
+            waiting += _children(pid)
+        except OSError:  # it has just ended
+            continue
+        ticks += sum(int(value) for value in fields[11:15])
+        memory += int(fields[21]) * _PAGE
+        processes += 1
+    return {"cpu": ticks / _TICKS, "memory": memory, "processes": processes}
+
+
+def _stat(pid: int) -> list[str]:
+    """Give the fields of /proc/PID/stat that follow the command's name (state is the first)."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def _children(pid: int) -> list[int]:
+    """Give the children of every thread of a process."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
+                found += map(int, file.read().split())
+    return found

@@ -1,0 +1,359 @@
+"""The verbs of the helper: what each request does to the runs and places of this node."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from collections.abc import Callable
+from typing import Any
+
+from supervisor import layout, packets
+from supervisor.layout import PlaceKind, PlaceRef
+from supervisor.log import Log
+from supervisor_unshare import cgroups, host, places, probe, runs, sandbox, syscalls, verbs
+from supervisor_unshare.loop import Loop
+from supervisor_unshare.plan_mounts import Base, plan_mounts
+from supervisor_unshare.runs import LiveRun, Phase, tree_usage
+from supervisor_unshare.verbs import Job, Refused, Rules
+
+Answer = Callable[..., None]  # answer(fds=(), **fields)
+Fail = Callable[[Exception], None]
+
+_SOFT_FILES = 1024
+_OWN_LIMITS = frozenset({"files"})
+_NOT_OURS = frozenset({"run_time"})  # kept by the core's own clock
+
+
+class StartFailed(Exception):
+    """A step between the request and the content's exec failed; nothing of the run is left."""
+
+    def __init__(self, step: str, number: int | None, message: str) -> None:
+        super().__init__(message)
+        self.step = step
+        self.number = number
+
+
+class Service:
+    """Hold the runs and do what is asked. Knows nothing of connections but the `notify` callback.
+
+    notify is called with the `exited` event of each run once nothing of it is left.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        rules: Rules,
+        *,
+        data_dir: str,
+        run_dir: str,
+        log: Log,
+        notify: Callable[[packets.Message], None],
+    ) -> None:
+        self.rules = rules
+        self.runs: dict[str, LiveRun] = {}
+        self._loop = loop
+        self._log = log
+        self._notify = notify
+        self._bases = {Base.HOST: "/", Base.DATA: data_dir, Base.RUN: run_dir}
+        self._data = os.open(data_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._run_dir = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._groups = cgroups.find(run_dir)
+        self._waiters: dict[str, list[tuple[Answer, Fail]]] = {}
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            self._boot = file.read().strip()
+        self._files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+    @property
+    def limits(self) -> frozenset[str]:
+        """The names of the limits that are enforced on this host."""
+        return _OWN_LIMITS | self._groups.limits
+
+    def prepare_directories(self) -> None:
+        """Make our own directories and remove what an earlier helper has left."""
+        owner = self._owner(0, 0)
+        for base, part in ((self._data, "tmp"), (self._run_dir, layout.RUN_SOCKETS)):
+            places.make(base, (part,), owner=owner, mode=places.PARENT_MODE)
+        places.make(self._run_dir, (sandbox.NEW_ROOT,), owner=owner, mode=0o700)
+        cgroups.sweep(self._groups)
+        for base, part in ((self._data, "tmp"), (self._run_dir, layout.RUN_SOCKETS)):
+            with places.opened(syscalls.open_beneath(base, part, os.O_RDONLY)) as directory:
+                for name in os.listdir(directory):
+                    places.remove(base, (part, name))
+
+    # Verbs: each answers once, now or later, or raises.
+
+    def start(self, answer: Answer, fail: Fail, job: Job) -> None:
+        """Start a job once; the same run id again gets the same receipt."""
+        run = self.runs.get(job.run)
+        if run is None:
+            self._refuse_limits(job)
+            self.runs[job.run] = run = self._launch(job)
+            self._waiters[job.run] = [(answer, fail)]
+            self._loop.watch(run.report, lambda: self._reported(run))
+            self._loop.watch(run.pidfd, lambda: self._init_ended(run))
+        elif job.run in self._waiters:
+            self._waiters[job.run].append((answer, fail))
+        else:
+            answer(receipt=run.receipt, uid=run.job.uid)
+
+    def stop(self, answer: Answer, fail: Fail, run: str, grace: float) -> None:
+        """Ask a run to end, and end its whole tree after `grace` seconds."""
+        live = self.runs.get(run)
+        if live is not None and live.phase in (Phase.STARTING, Phase.RUNNING):
+            self.end(live, grace)
+        answer()
+
+    def kill(self, answer: Answer, fail: Fail, run: str) -> None:
+        """End the whole tree of a run at once."""
+        self.stop(answer, fail, run, 0.0)
+
+    def list_runs(self, answer: Answer, fail: Fail) -> None:
+        """Give every run that has not been forgotten."""
+        answer(runs=self.lines)
+
+    def output(self, answer: Answer, fail: Fail, run: str) -> None:
+        """Hand out the read ends of a run's streams."""
+        live = self._known(run)
+        answer(fds=(live.stdout, live.stderr))
+
+    def usage(self, answer: Answer, fail: Fail, runs: tuple[str, ...]) -> None:
+        """Give what the living among some runs use."""
+        living = {run: self.runs[run] for run in runs if run in self.runs}
+        answer(
+            usage={run: tree_usage(live.pid) for run, live in living.items() if live.pidfd != -1}
+        )
+
+    def forget(self, answer: Answer, fail: Fail, run: str) -> None:
+        """Drop an ended run; of a living or unknown one, nothing."""
+        live = self.runs.get(run)
+        if live is not None and live.phase is Phase.ENDED:
+            live.close()
+            del self.runs[run]
+        answer()
+
+    def prepare(self, answer: Answer, fail: Fail, place: PlaceRef, content: int, uid: int) -> None:
+        """Make the directory of a place of a content."""
+        if place.kind not in (PlaceKind.DEPLOYMENT, PlaceKind.RENDERING, PlaceKind.STATE):
+            raise Refused(f"a {place.kind} place is not made by request")
+        if place.ids[0] != content:
+            raise Refused(f"the place belongs to content {place.ids[0]}, not {content}")
+        uid = verbs.content_uid(uid, content, self.rules)
+        self._make_place(place, uid, uid)
+        answer()
+
+    def seal(self, answer: Answer, fail: Fail, place: PlaceRef) -> None:
+        """Take a finished place out of its writer's hands."""
+        owner = self._owner(self.rules.core_uid, self.rules.gateway_gid)
+        parts = layout.components(place)
+        self._aside(answer, fail, "seal", lambda: places.seal(self._data, parts, owner=owner))
+
+    def remove(self, answer: Answer, fail: Fail, place: PlaceRef) -> None:
+        """Remove a place and all beneath it."""
+        parts = layout.components(place)
+        self._aside(answer, fail, "remove", lambda: places.remove(self._data, parts))
+
+    def doctor(self, answer: Answer, fail: Fail) -> None:
+        """Say what this host allows."""
+        rules = self.rules
+        answer(
+            findings=probe.findings(
+                rootless=rules.rootless, groups=self._groups, trees=rules.trees, limits=self.limits
+            )
+        )
+
+    def socket_directory(self, run: str) -> int:
+        """Open the directory in which a run listens; the caller closes it."""
+        path = f"{layout.RUN_SOCKETS}/{run}"
+        return syscalls.open_beneath(self._run_dir, path, os.O_PATH | os.O_DIRECTORY)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The entries of `list`."""
+        return [run.line for run in self.runs.values()]
+
+    def end(self, run: LiveRun, grace: float) -> None:
+        """Send TERM now and kill after `grace` seconds; a second call can only shorten it."""
+        run.stopped = True
+        if grace <= 0:
+            run.kill()
+            return
+        run.signal(15)
+        self._loop.after(grace, lambda: run.kill() if run.pidfd != -1 else None)
+
+    def end_all(self) -> None:
+        """Kill every run, wait for the processes, remove all that is ours. For the helper's end."""
+        living = [run for run in self.runs.values() if run.pidfd != -1]
+        for run in living:
+            run.kill()
+        for run in living:
+            run.reap()
+        for run in self.runs.values():
+            self._clean(run)
+        cgroups.leave(self._groups)
+
+    # How a run comes to life and what is left of it.
+
+    def _launch(self, job: Job) -> LiveRun:
+        rootless = self.rules.rootless
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as handed:
+            with _step("prepare"):
+                undo.callback(self._remove_directories, job.run)
+                self._make_directories(job)
+            with _step("cgroup"):
+                group = cgroups.create(self._groups, job.run, job.limits)
+                undo.callback(group.remove)
+                procs = group.open_procs()
+                for fd in procs:
+                    handed.callback(os.close, fd)
+            with _step("pipes"):
+                owner = None if rootless else job.uid
+                streams = [runs.new_pipe(owner, job.gid) for _ in range(2)]
+                streams.append(os.pipe2(os.O_CLOEXEC))
+                for read, write in streams:
+                    undo.callback(os.close, read)
+                    handed.callback(os.close, write)
+                os.set_blocking(streams[2][0], False)
+            with _step("plan"):
+                view = host.look(self.rules.trees)
+                spec = sandbox.Spec(
+                    entries=plan_mounts(job, view, uid=job.uid, gid=job.gid),
+                    bases=self._bases,
+                    uid=job.uid,
+                    gid=job.gid,
+                    argv=job.argv,
+                    env=job.env,
+                    workdir=job.workdir,
+                    rlimits=self._rlimits(job),
+                    report=streams[2][1],
+                    stdout=streams[0][1],
+                    stderr=streams[1][1],
+                    cgroups=procs,
+                    user_namespace=rootless,
+                )
+            with _step("clone"):
+                flags = sandbox.NAMESPACES | (syscalls.CLONE_NEWUSER if rootless else 0)
+                pid, pidfd = syscalls.clone(flags)
+                if pid == 0:
+                    sandbox.run(spec)
+            undo.pop_all()
+        return LiveRun(
+            job=job,
+            group=group,
+            pid=pid,
+            pidfd=pidfd,
+            report=streams[2][0],
+            stdout=streams[0][0],
+            stderr=streams[1][0],
+            boot=self._boot,
+            started=runs.start_ticks(pid),
+        )
+
+    def _reported(self, run: LiveRun) -> None:
+        run.listen()
+        if "running" in run.facts or "step" in run.facts:
+            self._loop.unwatch(run.report)
+        if "running" in run.facts and run.phase is Phase.STARTING:
+            run.phase = Phase.RUNNING
+            self._log.info("run-started", run=run.job.run, content=run.job.content, pid=run.pid)
+            for answer, _ in self._waiters.pop(run.job.run, []):
+                answer(receipt=run.receipt, uid=run.job.uid)
+
+    def _init_ended(self, run: LiveRun) -> None:
+        self._loop.unwatch(run.pidfd)
+        self._loop.unwatch(run.report)
+        starting = run.phase is Phase.STARTING
+        run.reap()
+        if starting and "running" in run.facts:  # it was over before its start was read
+            for answer, _ in self._waiters.pop(run.job.run, []):
+                answer(receipt=run.receipt, uid=run.job.uid)
+        self._loop.aside(lambda: self._clean(run), lambda error: self._ended(run, error))
+
+    def _ended(self, run: LiveRun, error: str) -> None:
+        job = run.job
+        if error:
+            self._log.warning("leftover", run=job.run, error=error)
+        if run.starting:
+            del self.runs[job.run]
+            run.close()
+            failure = _start_failure(run)
+            for _, fail in self._waiters.pop(job.run, []):
+                fail(failure)
+            return
+        run.phase = Phase.ENDED
+        self._log.info("run-ended", run=job.run, content=job.content, status=run.status)
+        self._notify({"type": "exited", **run.exited})
+
+    def _clean(self, run: LiveRun) -> None:
+        run.group.remove()
+        self._remove_directories(run.job.run)
+
+    def _make_directories(self, job: Job) -> None:
+        owner = self._owner(job.uid, job.gid)
+        places.make(self._data, ("tmp", job.run), owner=owner, mode=0o700)
+        places.make(self._data, ("tmp", job.run, "home"), owner=owner, mode=0o700)
+        sockets = self._owner(job.uid, self.rules.gateway_gid)
+        places.make(self._run_dir, (layout.RUN_SOCKETS, job.run), owner=sockets, mode=0o2710)
+        for mount in job.mounts:
+            if mount.writable:
+                self._make_place(mount.place, job.uid, job.gid)
+
+    def _make_place(self, place: PlaceRef, uid: int, gid: int) -> None:
+        if place.kind in (PlaceKind.BUNDLE, PlaceKind.LIBRARY):
+            return
+        parts = layout.components(place)
+        places.make(self._data, parts, owner=self._owner(uid, gid), parent_gid=self.rules.core_gid)
+
+    def _remove_directories(self, run: str) -> None:
+        places.remove(self._data, ("tmp", run))
+        places.remove(self._run_dir, (layout.RUN_SOCKETS, run))
+
+    def _owner(self, uid: int, gid: int) -> tuple[int, int] | None:
+        return None if self.rules.rootless else (uid, gid)
+
+    def _rlimits(self, job: Job) -> dict[int, tuple[int, int]]:
+        if job.limits.files is None:
+            files = (min(_SOFT_FILES, self._files), self._files)
+        else:
+            files = (min(job.limits.files, self._files),) * 2
+        return {resource.RLIMIT_NOFILE: files, resource.RLIMIT_CORE: (0, 0)}
+
+    def _refuse_limits(self, job: Job) -> None:
+        asked = {name for name, value in vars(job.limits).items() if value is not None}
+        if missing := sorted(asked - self.limits - _NOT_OURS):
+            raise Refused(
+                f"this host cannot enforce {', '.join(missing)}",
+                code="limit-unenforceable",
+                hint="Remove the limit, or give the helper the cgroup controller that it needs.",
+            )
+
+    def _known(self, run: str) -> LiveRun:
+        live = self.runs.get(run)
+        if live is None:
+            raise Refused(f"no run {run} is known here", code="not-found")
+        return live
+
+    def _aside(self, answer: Answer, fail: Fail, step: str, work: Callable[[], None]) -> None:
+        def done(error: str) -> None:
+            if error:
+                fail(StartFailed(step, None, error))
+            else:
+                answer()
+
+        self._loop.aside(work, done)
+
+
+@contextlib.contextmanager
+def _step(name: str) -> Any:
+    try:
+        yield
+    except OSError as error:
+        raise StartFailed(name, error.errno, str(error)) from error
+
+
+def _start_failure(run: LiveRun) -> StartFailed:
+    if "step" in run.facts:
+        facts = run.facts
+        return StartFailed(facts["step"], facts.get("errno"), facts.get("message", ""))
+    how = "it was stopped" if run.stopped else f"its init ended with status {run.status}"
+    return StartFailed("start", None, f"{how} before the program was executed")

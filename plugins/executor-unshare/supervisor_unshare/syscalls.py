@@ -1,0 +1,224 @@
+"""The system calls that Python does not offer, through ctypes; every result is checked.
+
+Numbers for x86-64 and aarch64. The library is opened with the interpreter lock held across calls
+(PyDLL): the launcher has one thread, and `clone` must return into a child that holds the lock.
+Needs Linux 5.14 (cgroup.kill) and works from 5.12 (mount_setattr) on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import signal
+import struct
+from collections.abc import Mapping
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+_CLONE_PIDFD = 0x00001000
+
+ATTR_RDONLY = 0x1
+ATTR_NOSUID = 0x2
+ATTR_NODEV = 0x4
+ATTR_NOEXEC = 0x8
+_MS_REC = 0x4000
+_MS_PRIVATE = 1 << 18
+_MS_MOVE = 0x2000
+_MNT_DETACH = 2
+
+_AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
+_OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_F_EMPTY_PATH = 0x04
+_MOVE_MOUNT_T_EMPTY_PATH = 0x40
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
+
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_NO_SYMLINKS = 0x04
+_RESOLVE_BENEATH = 0x08
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_CAPABILITY_VERSION_3 = 0x20080522
+
+# Calls made since 2019 have one number everywhere.
+_COMMON = {
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
+    "close_range": 436,
+    "openat2": 437,
+    "mount_setattr": 442,
+}
+NUMBERS: dict[str, dict[str, int]] = {
+    "x86_64": {"clone": 56, "capset": 126, "pivot_root": 155, "umount2": 166, **_COMMON},
+    "aarch64": {"clone": 220, "capset": 91, "pivot_root": 41, "umount2": 39, **_COMMON},
+}
+_NUMBER = NUMBERS.get(platform.machine(), {})
+
+_libc = ctypes.PyDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def _checked(result: int, what: str) -> int:
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def _call(name: str, *arguments: object) -> int:
+    number = _NUMBER.get(name)
+    if number is None:
+        raise OSError(errno.ENOSYS, f"{name} is not known on {platform.machine()}")
+    # An int of a variadic call would be passed as 32 bits.
+    wide = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    return _checked(_libc.syscall(ctypes.c_long(number), *wide), name)
+
+
+def _prctl(option: int, argument: int = 0) -> int:
+    wide = [ctypes.c_ulong(value) for value in (argument, 0, 0, 0)]
+    return _checked(_libc.prctl(option, *wide), f"prctl {option}")
+
+
+def _mount(source: bytes | None, target: bytes, flags: int) -> None:
+    _checked(_libc.mount(source, target, None, ctypes.c_ulong(flags), None), "mount")
+
+
+def clone(flags: int) -> tuple[int, int]:
+    """Fork into new namespaces; give (pid, pidfd) to the parent and (0, -1) to the child.
+
+    The child's parent-death signal, like its pid, is not set. Only for a process with one thread.
+    """
+    pidfd = ctypes.c_int(-1)
+    pid = _call("clone", flags | _CLONE_PIDFD | signal.SIGCHLD, 0, ctypes.byref(pidfd), 0, 0)
+    return pid, pidfd.value
+
+
+def open_beneath(directory: int, path: str, flags: int) -> int:
+    """Open a path beneath a directory without following any link; close-on-exec.
+
+    Raises OSError: ELOOP for a link on the way, EXDEV for a path that leads out.
+    """
+    resolve = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, resolve)
+    return _call("openat2", directory, os.fsencode(path), how, len(how))
+
+
+def clone_tree(source: int, attributes: int) -> int:
+    """Give a detached copy of the mounts at `source` (an O_PATH descriptor), with attributes set.
+
+    `source` must have been opened in the caller's own mount namespace.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH | _AT_RECURSIVE
+    tree = _call("open_tree", source, b"", flags)
+    try:
+        set_attributes(tree, attributes, recursive=True)
+    except OSError:
+        os.close(tree)
+        raise
+    return tree
+
+
+def set_attributes(mount: int, attributes: int, *, recursive: bool = False) -> None:
+    """Add attributes (read-only, no set-uid ...) to a mount given by a descriptor of its root."""
+    packed = struct.pack("QQQQ", attributes, 0, 0, 0)
+    flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
+    _call("mount_setattr", mount, b"", flags, packed, len(packed))
+
+
+def new_filesystem(kind: str, options: Mapping[str, str], attributes: int) -> int:
+    """Make a detached mount of a new file system; an option with an empty value is a flag."""
+    context = _call("fsopen", kind.encode(), 1)
+    try:
+        for key, value in options.items():
+            command = _FSCONFIG_SET_STRING if value else _FSCONFIG_SET_FLAG
+            text = value.encode() if value else None
+            _call("fsconfig", context, command, key.encode(), text, 0)
+        _call("fsconfig", context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return _call("fsmount", context, 1, attributes)
+    finally:
+        os.close(context)
+
+
+def attach(mount: int, target: int) -> None:
+    """Attach a detached mount on top of `target`, an O_PATH descriptor of a directory or file."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH
+    _call("move_mount", mount, b"", target, b"", flags)
+
+
+def make_mounts_private() -> None:
+    """Let no mount travel between this mount namespace and the one it was copied from."""
+    _mount(None, b"/", _MS_REC | _MS_PRIVATE)
+
+
+def enter_root(root: int) -> None:
+    """Make the mount at `root` the root of this mount namespace and let go of the old one.
+
+    Where a container's filter refuses pivot_root, the mount is moved over "/" and chroot follows.
+    """
+    os.fchdir(root)
+    try:
+        _call("pivot_root", b".", b".")
+    except PermissionError:
+        _mount(b".", b"/", _MS_MOVE)
+        os.chroot(".")
+    else:
+        _call("umount2", b".", _MNT_DETACH)
+    os.chdir("/")
+
+
+def die_with_parent() -> None:
+    """Ask for SIGKILL when the thread that made this process ends. Lost by a change of uid."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def hide_memory() -> None:
+    """Refuse ptrace, /proc/PID/mem and core dumps of this process, to its own uid too."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def forbid_new_privileges() -> None:
+    """Make set-uid bits and file capabilities without effect, for good."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def drop_bounding_set() -> None:
+    """Take every capability out of the bounding and the ambient set. Needs CAP_SETPCAP."""
+    for capability in range(64):
+        try:
+            _prctl(_PR_CAPBSET_DROP, capability)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            break
+    _checked(
+        _libc.prctl(_PR_CAP_AMBIENT, *map(ctypes.c_ulong, (_PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))),
+        "prctl ambient",
+    )
+
+
+def drop_capabilities() -> None:
+    """Give up every permitted, effective and inheritable capability."""
+    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
+    _call("capset", header, struct.pack("6I", 0, 0, 0, 0, 0, 0))
+
+
+def close_all_but(keep: set[int]) -> None:
+    """Close every descriptor that is not in `keep`."""
+    first = 0
+    for fd in sorted(keep):
+        if fd > first:
+            _call("close_range", first, fd - 1, 0)
+        first = fd + 1
+    _call("close_range", first, 0xFFFFFFFF, 0)
