@@ -198,11 +198,11 @@ class Journal:
         except BaseException:
             self._queue.put_back(batch)
             raise
+        for entry in (*replayed, *batch):
+            self._settle(entry, stopped=error)
         if error is not None:
             self._queue.put_back([e for e in batch if e.is_fact and e.outcome is error])
             self._spill_facts()
-        for entry in (*replayed, *batch):
-            self._settle(entry, stopped=error)
         return error
 
     def _settle(self, entry: Entry, *, stopped: SupervisorError | None) -> None:
