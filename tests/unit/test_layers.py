@@ -23,9 +23,10 @@ LAYERS = (
     "core.",
     "core.worker core.oneshot",
     "core.keeper core.makers core.jobs core.schedule core.publish core.routes",
+    "core.adopt core.contents",
     "core.server",
     "api pages",
-    "cli parent testing",
+    "cli parent testing core.__main__",
     "__main__",
 )
 BOTTOM = frozenset(LAYERS[0].split())
@@ -51,7 +52,8 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             if node.module == "supervisor":
-                yield from (f"supervisor.{alias.name}" for alias in node.names)
+                names = (alias.name for alias in node.names if alias.name != "__version__")
+                yield from (f"supervisor.{name}" for name in names)
             elif node.module:
                 yield node.module
 
