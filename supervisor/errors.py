@@ -30,7 +30,7 @@ _TABLE = (
     Code("data-dir-unusable", 500, 73, "Server.DataDir is missing, not writable or not ours."),
     Code("data-dir-network", 500, 73, "The database would lie on a network file system."),
     Code("data-dir-held", 500, 75, "Another living server holds this data directory."),
-    Code("run-dir-unusable", 500, 73, "RunDir, where the sockets are, cannot be made or is not ours."),
+    Code("run-dir-unusable", 500, 73, "RunDir, which holds the sockets, is unusable or not ours."),
     Code("run-dir-held", 500, 75, "Another living server holds this RunDir."),
     Code("schema-newer", 500, 76, "The database was written by a newer version of ours."),
     Code("store-unavailable", 503, 69, "The database does not answer; retry."),
