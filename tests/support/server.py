@@ -110,14 +110,13 @@ class LiveServer:
         done = subprocess.run(
             [
                 str(Path(sys.executable).parent / "supervisor"),
-                "--socket",
-                str(self.run_dir / "core.sock"),
                 *args,
             ],
             capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
+            env={**os.environ, "SUPERVISOR_SOCKET": str(self.run_dir / "core.sock")},
             user=self.uid or None,
             group=self.uid or None,
         )
