@@ -98,7 +98,7 @@ def _refuse_skip(report: Report) -> Report:
         reason = reason.removeprefix("Skipped: ")
         if not reason.startswith(ALLOWED_IN_CI):
             report.outcome = "failed"
-            report.longrepr = f"skipped, which CI does not allow: {reason}"
+            report.longrepr = f"skipping is not allowed in CI: {reason}"
     return report
 
 
