@@ -1,0 +1,250 @@
+"""The link to the core: who may go where, what is live, what goes on. Outlives any one core."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from supervisor import packets
+from supervisor.gateway.loop import IN, OUT, Loop
+from supervisor.gateway.sessions import Pins, Sessions, Worker, key_from_hex
+
+Message = dict[str, Any]
+
+ACTIVITY_SECONDS = 0.1
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+_RUNS_PER_PACKET = 400
+
+
+class Asker(Protocol):
+    """Whoever asked `resolve`."""
+
+    def answered(self, message: Message) -> None:
+        """Take the answer; called once."""
+
+
+class Link:
+    """Ask, answer and report over link.sock; a question outlives the core that it was put to."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        path: str,
+        sessions: Sessions,
+        pins: Pins,
+        closing: Callable[[], None],
+    ) -> None:
+        self.up = False
+        self.wait = 60  # seconds, until a core has said otherwise
+        self._loop = loop
+        self._path = path
+        self._sessions = sessions
+        self._pins = pins
+        self._closing = closing
+        self._name = secrets.token_hex(8)
+        self._sock: socket.socket | None = None
+        self._queue: deque[Message] = deque()
+        self._asked: dict[int, tuple[Message, Asker]] = {}
+        self._last = 0
+        self._pause = _FIRST_PAUSE
+        self._reporting = False
+        self._expected = -1  # `worker` messages still to come in the core's opening picture
+        self._named: set[str] = set()
+
+    # For the exchanges
+
+    def ask(self, asker: Asker, guid: bytes, want: str, visitor: str, run: str | None) -> None:
+        """Put a question; where the core is away it is put to the next one."""
+        self._last += 1
+        message = {
+            "type": "resolve", "id": self._last, "content": guid.decode("ascii"), "want": want,
+            "visitor": visitor, "run": run,
+        }  # fmt: skip
+        self._asked[self._last] = (message, asker)
+        if self.up:
+            self._send(message)
+
+    def forget(self, asker: Asker) -> None:
+        """Drop the questions of an asker; an answer that still comes is ignored."""
+        for number in [number for number, (_, who) in self._asked.items() if who is asker]:
+            del self._asked[number]
+
+    def unreachable(self, worker: Worker, reason: str) -> None:
+        """Tell the core that connecting to a worker failed."""
+        self._loop.log.warning("worker-unreachable", run=worker.run, reason=reason)
+        if self.up:
+            self._send({"type": "unreachable", "run": worker.run, "reason": reason})
+
+    def report(self) -> None:
+        """Report what has changed, soon: at most ten times a second."""
+        if not self._reporting:
+            self._reporting = True
+            self._loop.later(ACTIVITY_SECONDS, self._report)
+
+    def drained(self) -> None:
+        """Tell the core that no request is open any more."""
+        if self.up:
+            self._send({"type": "drained"})
+
+    # The connection
+
+    def connect(self) -> None:
+        """Connect, and again whenever the core is gone."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        try:
+            sock.connect(self._path)
+        except OSError as error:
+            sock.close()
+            if self._pause == _LONGEST_PAUSE / 2 and error.errno != errno.EAGAIN:
+                self._loop.log.warning("core-away", reason=error.strerror)
+            self._later()
+            return
+        self._sock = sock
+        self._queue.clear()
+        self._loop.watch(sock.fileno(), IN, self)
+        self._send(
+            {"type": "hello", "v": packets.VERSION, "pid": os.getpid(), "gateway": self._name}
+        )
+
+    def event(self, mask: int) -> None:
+        """Take one message, or send what waits."""
+        if mask & OUT:
+            self._flush()
+        if self._sock is None or not mask & ~OUT:
+            return
+        try:
+            packet = packets.receive(self._sock)
+        except BlockingIOError:
+            return
+        except (OSError, packets.BadPacket) as error:
+            self._down(str(error))
+            return
+        if packet is None:
+            self._down("the core closed it")
+            return
+        message, fds = packet
+        try:
+            self._take(message, fds)
+        except (KeyError, TypeError, ValueError) as error:
+            self._loop.log.error("link-message-bad", type=message.get("type"), reason=repr(error))
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def crashed(self) -> None:
+        """Begin anew."""
+        self._down("a message crashed us")
+
+    def _later(self) -> None:
+        self._loop.later(self._pause, self.connect)
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+
+    def _down(self, reason: str) -> None:
+        if self._sock is not None:
+            self._loop.close(self._sock)
+            self._sock = None
+        if self.up:
+            self._loop.log.warning("core-link-down", reason=reason)
+        self.up = False
+        self._queue.clear()
+        self._later()
+
+    def _send(self, message: Message) -> None:
+        self._queue.append(message)
+        if len(self._queue) == 1:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._sock is None:
+            return
+        while self._queue:
+            try:
+                packets.send(self._sock, self._queue[0])
+            except BlockingIOError:
+                self._loop.change(self._sock.fileno(), IN | OUT)
+                return
+            except OSError:
+                return  # the reading side learns that the core is gone
+            self._queue.popleft()
+        self._loop.change(self._sock.fileno(), IN)
+
+    # Messages of the core
+
+    def _take(self, message: Message, fds: list[int]) -> None:
+        kind = message["type"]
+        if kind == "hello":
+            self._hello(message)
+        elif not self.up:
+            return
+        elif kind == "answer":
+            _, asker = self._asked.pop(int(message["id"]), (None, None))
+            if asker is not None:
+                asker.answered(message)
+        elif kind == "worker":
+            self._worker(message, fds)
+        elif kind == "gone":
+            self._sessions.remove(str(message["run"]))
+        elif kind == "closing":
+            self._loop.log.info("closing", seconds=message.get("seconds"))
+            self._closing()
+
+    def _hello(self, message: Message) -> None:
+        version = message["v"]
+        if version not in (packets.VERSION, packets.VERSION - 1):
+            self._down(f"the core speaks version {version} of the link, we {packets.VERSION}")
+            return
+        self._pins.rekey(key_from_hex(message["key"]))
+        self.wait = max(1, round(float(message["wait"])))
+        self.up = True
+        self._pause = _FIRST_PAUSE
+        self._loop.log.info("core-link-up", core=message.get("core"))
+        self._named = set()
+        self._expected = int(message.get("workers", -1))
+        self._settle()
+        self._report(everything=True)
+        for question, _ in list(self._asked.values()):
+            self._send(question)
+
+    def _worker(self, message: Message, fds: list[int]) -> None:
+        run = str(message["run"])
+        if not fds:
+            raise ValueError("no directory descriptor")
+        worker = Worker(
+            run,
+            str(message["content"]).lower().encode("ascii"),
+            str(message["name"]),
+            int(message["uid"]),
+            fds.pop(0),
+        )
+        worker.draining = message.get("state") == "draining"
+        self._sessions.put(worker)
+        self._named.add(run)
+        self._expected -= 1
+        self._settle()
+
+    def _settle(self) -> None:
+        """Once the opening picture is complete, forget the runs that are not in it."""
+        if self._expected == 0:
+            self._sessions.keep_only(self._named)
+            self._named = set()
+
+    def _report(self, everything: bool = False) -> None:
+        if not everything:
+            self._reporting = False
+        if not self.up:
+            return  # the first report to the next core is complete anyway
+        runs = self._sessions.take_changes(everything)
+        names = sorted(runs)
+        for start in range(0, max(len(names), 1), _RUNS_PER_PACKET):
+            part = {name: runs[name] for name in names[start : start + _RUNS_PER_PACKET]}
+            message: Message = {"type": "activity", "runs": part}
+            if everything and start == 0:
+                message["all"] = True
+            if part or everything:
+                self._send(message)

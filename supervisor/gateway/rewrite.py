@@ -1,0 +1,148 @@
+"""What changes in heads on their way: identity, prefix, our cookies; sans-IO."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from supervisor.gateway.head import CHUNKED, Request, Response
+from supervisor.gateway.route import Site
+
+_OURS = re.compile(rb"(?:__(?:host|secure)-)?supervisor-", re.IGNORECASE)
+_PIN = re.compile(rb"(?:^|;)[ \t]*supervisor-pin=([^; \t]*)")
+_MARK = b"supervisor-"
+
+
+def pins(cookies: list[bytes]) -> list[bytes]:
+    """Give the values of all cookies named `supervisor-pin`."""
+    return [pin for value in cookies if _MARK in value for pin in _PIN.findall(value)]
+
+
+def foreign_cookies(value: bytes) -> bytes:
+    """Take the cookies in our names out of a Cookie value."""
+    if _MARK not in value.lower():
+        return value
+    pairs = (pair.strip(b" \t") for pair in value.split(b";"))
+    return b"; ".join(pair for pair in pairs if pair and not _OURS.match(pair))
+
+
+def is_key(credentials: bytes) -> bool:
+    """Say whether an Authorization is an API key of ours, which content must not see."""
+    return credentials[:4].lower() == b"key "
+
+
+def request_head(request: Request, target: bytes, about: bytes, content: bool) -> bytes:
+    """Write the head for an upstream; `about` are the lines about the visitor (`visitor_lines`)."""
+    lines = [b"%b %b HTTP/1.1\r\nHost: %b" % (request.method, target, request.host)]
+    lines += request.kept
+    for value in request.cookies:
+        if content:
+            value = foreign_cookies(value)
+        if value:
+            lines.append(b"Cookie: " + value)
+    if request.credentials:
+        for value in request.credentials:
+            if not (content and is_key(value)):
+                lines.append(b"Authorization: " + value)
+    if request.length == CHUNKED:
+        lines.append(b"Transfer-Encoding: chunked")
+    elif request.length or request.method in (b"POST", b"PUT", b"PATCH"):
+        lines.append(b"Content-Length: %d" % request.length)
+    if request.expects:
+        lines.append(b"Expect: 100-continue")
+    if request.websocket:
+        lines.append(b"Upgrade: websocket\r\nConnection: Upgrade")
+    lines.append(about)
+    return b"\r\n".join(lines)
+
+
+def visitor_lines(site: Site, client: bytes, host: bytes, guid: bytes) -> bytes:
+    """Write the lines that say who asks, and the end of the head. guid: or nothing."""
+    lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
+        client,
+        site.scheme,
+        host,
+    )
+    if guid:
+        prefix = site.prefix(guid)
+        base = site.url(host) + b"/content/" + guid + b"/"
+        lines += b"X-Forwarded-Prefix: %b\r\n" % prefix
+        lines += b"RStudio-Connect-App-Base-URL: %b\r\n" % base
+    elif site.base:
+        lines += b"X-Forwarded-Prefix: %b\r\n" % site.base
+    return lines + b"\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a content's answers must stay: the prefix in the address, and the visitor's Host."""
+
+    site: Site
+    guid: bytes
+    host: bytes
+
+    @property
+    def prefix(self) -> bytes:
+        """The path of the content, without a slash at its end."""
+        return self.site.prefix(self.guid)
+
+
+def response_lines(response: Response, place: Place | None) -> list[bytes]:
+    """Give the lines of a response that the visitor may see; place is None for the core's own."""
+    lines = response.kept
+    if place is None:
+        lines = lines + response.origin
+        lines += [b"%b: %b" % pair for pair in response.locations]
+        lines += [b"Set-Cookie: " + value for value in response.cookies]
+    elif response.cookies or response.locations:
+        lines = lines + [
+            b"%b: %b" % (name, mapped_location(value, place)) for name, value in response.locations
+        ]
+        for value in response.cookies:
+            bound = bound_cookie(value, place)
+            if bound is not None:
+                lines.append(b"Set-Cookie: " + bound)
+    return lines
+
+
+def bound_cookie(value: bytes, place: Place) -> bytes | None:
+    """Force a cookie of a content beneath its prefix; None for one in our names."""
+    pair, *attributes = value.split(b";")
+    name, equals, _ = pair.partition(b"=")
+    if _OURS.match(name.strip(b" \t")) or not equals:
+        return None
+    path = place.prefix + b"/"
+    kept = [pair.strip(b" \t")]
+    for attribute in attributes:
+        key, _, wanted = attribute.partition(b"=")
+        key = key.strip(b" \t").lower()
+        if key == b"path":
+            path = _mapped_path(wanted.strip(b" \t"), place) or path
+        elif key not in (b"domain", b""):
+            kept.append(attribute.strip(b" \t"))
+    kept.append(b"Path=" + path)
+    return b"; ".join(kept)
+
+
+def _mapped_path(path: bytes, place: Place) -> bytes:
+    """Map a path as the content sees it to one as the browser sees it; nothing for no path."""
+    if path[:1] != b"/":
+        return b""
+    if path == place.prefix or path.startswith(place.prefix + b"/"):
+        return path
+    return place.prefix + path
+
+
+def mapped_location(value: bytes, place: Place) -> bytes:
+    """Map a redirect of a content back under its prefix; what leads elsewhere stays as it is."""
+    if value[:2] == b"//":
+        host, slash, rest = value[2:].partition(b"/")
+    elif value[:1] == b"/":
+        return _mapped_path(value, place)
+    elif value[:7].lower() == b"http://" or value[:8].lower() == b"https://":
+        host, slash, rest = value.partition(b"://")[2].partition(b"/")
+    else:
+        return value
+    if slash and place.site.is_ours(host, place.host):
+        return _mapped_path(slash + rest, place)
+    return value
