@@ -1,0 +1,83 @@
+"""The lease of the data directory: who holds it is named, and a dead core is succeeded at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from supervisor.core import lease as leases
+from supervisor.core.lease import Owner
+from supervisor.errors import SupervisorError
+from supervisor.testing.fakes import MemoryStore
+
+
+def owner(*, node: str = "node-1", pid: int = 4711) -> Owner:
+    return Owner(node=node, pid=pid, host="a host", since="2026-01-02T03:04:05Z")
+
+
+@pytest.fixture
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait(30)
+    return process.pid
+
+
+def test_an_owner_can_be_read_back() -> None:
+    assert owner() == Owner.read(str(owner()))
+    assert str(owner()).startswith("node-1:4711 ")
+    assert Owner.read("somebody") is None
+
+
+def test_this_process_describes_itself() -> None:
+    assert os.getpid() == Owner.here("n").pid
+    assert Owner.here("n") == Owner.read(str(Owner.here("n")))
+
+
+def test_a_living_holder_is_named_in_the_refusal() -> None:
+    store = MemoryStore()
+    leases.take(store, str(owner()))
+    with pytest.raises(SupervisorError) as caught:
+        leases.take(store, str(owner(pid=2)))
+    assert "data-dir-held" == caught.value.code
+    assert "pid 4711 on a host since 2026-01-02T03:04:05Z" in caught.value.message
+
+
+def test_a_holder_that_no_core_of_ours_wrote_is_named_as_it_stands() -> None:
+    store = MemoryStore()
+    store.claim(leases.NAME, "a tool", 15.0)
+    with pytest.raises(SupervisorError, match="a tool"):
+        leases.take(store, str(owner()))
+
+
+def test_an_expired_lease_is_taken() -> None:
+    now = 0.0
+    store = MemoryStore(clock=lambda: now)
+    first = leases.take(store, str(owner()))
+    now = leases.TTL + 1
+    assert first.fence < leases.take(store, str(owner(pid=2))).fence
+
+
+def test_the_dead_core_of_this_node_is_succeeded_at_once(dead_pid: int) -> None:
+    store = MemoryStore()
+    first = leases.take(store, str(owner(pid=dead_pid)))
+    new = str(owner(pid=os.getpid()))
+    lease = leases.take(store, new, may_replace=leases.is_dead_core_of("node-1"))
+    assert new == lease.owner
+    assert first.fence < lease.fence
+
+
+def test_a_living_core_of_this_node_is_not_succeeded() -> None:
+    store = MemoryStore()
+    leases.take(store, str(owner(pid=os.getppid())))
+    with pytest.raises(SupervisorError):
+        leases.take(store, str(owner()), may_replace=leases.is_dead_core_of("node-1"))
+
+
+def test_a_core_of_another_node_is_not_succeeded(dead_pid: int) -> None:
+    store = MemoryStore()
+    leases.take(store, str(owner(node="node-2", pid=dead_pid)))
+    with pytest.raises(SupervisorError):
+        leases.take(store, str(owner()), may_replace=leases.is_dead_core_of("node-1"))
