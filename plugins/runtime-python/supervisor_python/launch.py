@@ -14,6 +14,10 @@ from typing import Any, NoReturn
 EXPRESS = "shiny.express.app:"  # what publishing clients write before an encoded file name
 
 
+class Unusable(Exception):
+    """What the bundle holds cannot be served; the text says why."""
+
+
 def fail(text: str) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.write("content-supervisor: " + re.sub(r"\s+", " ", text) + "\n")
@@ -44,10 +48,10 @@ def load(entrypoint: str) -> Any:
     found = importlib.import_module(module)
     for part in attribute.split("."):
         if not hasattr(found, part):
-            fail(f"{path} defines no {attribute!r}")
+            raise Unusable(f"{path} defines no {attribute!r}")
         found = getattr(found, part)
     if not callable(found):
-        fail(f"{attribute!r} in {path} is not an app but a {type(found).__name__}")
+        raise Unusable(f"{attribute!r} in {path} is not an app but a {type(found).__name__}")
     return found
 
 
@@ -67,7 +71,7 @@ def express(path: str) -> Any:
     from shiny.express import wrap_express_app
 
     if not os.path.exists(path):
-        fail(f"the bundle holds no {path}")
+        raise Unusable(f"the bundle holds no {path}")
     return wrap_express_app(Path(path).resolve())
 
 
@@ -135,6 +139,10 @@ def main(entrypoint: str) -> None:
     sys.path.insert(0, os.getcwd())
     try:
         app = load(entrypoint)
+    except Unusable as error:
+        fail(str(error))
+    except SystemExit as error:
+        fail(f"the app ended itself at start: {error}")
     except Exception as error:
         traceback.print_exc()
         fail(f"the app failed at start: {type(error).__name__}: {error}")

@@ -1,0 +1,136 @@
+"""Real R serves real Shiny apps from the plan."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from supervisor_r.runtime import RRuntime
+
+from supervisor import Purpose
+from tests.support.serving import Served, plan_for, served
+from tests.support.shiny_client import LOST
+
+pytestmark = pytest.mark.system
+
+# example: output, first inputs, its value, update, its value then
+SERVED: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], str]] = {
+    "shiny-r-hello": ("double", {"n": 20}, "40", {"n": 21}, "42"),
+    "shiny-r-files": (
+        "summary",
+        {"cyl": "4"},
+        "11 cars, 26.7 miles per gallon on average",
+        {"cyl": "8"},
+        "14 cars, 15.1 miles per gallon on average",
+    ),
+}
+
+
+@pytest.fixture
+def apps(needs: Any, checkout: Path) -> Path:
+    needs.r("shiny")
+    return checkout
+
+
+def serve(source: Path, environment: Mapping[str, str] | None = None) -> Any:
+    runtime = RRuntime()
+    installation = runtime.installations({})[0]
+    return served(plan_for(runtime, installation, purpose=Purpose.SERVE), source, environment)
+
+
+async def ended(app: Served, seconds: float = 30.0) -> int:
+    with trio.fail_after(seconds):
+        return await app.process.wait()
+
+
+@pytest.mark.parametrize("example", SERVED)
+async def test_an_example_answers_with_its_page_and_its_values(apps: Path, example: str) -> None:
+    output, inputs, value, update, updated = SERVED[example]
+    async with serve(apps / "examples" / example) as app:
+        await app.listening()
+        page = await app.visitor.get()
+        assert (200, True) == (page.status, b"shiny" in page.body)
+        async with app.visitor.session([output], inputs) as session:
+            assert value == await session.value(output)
+            await session.update(**update)
+            assert updated == await session.value(output)
+        assert 0o660 == app.socket.stat().st_mode & 0o777
+
+
+async def test_a_plot_is_drawn(apps: Path) -> None:
+    async with serve(apps / "examples/shiny-r-hello") as app:
+        await app.listening()
+        async with app.visitor.session(["plot"], {"n": 20}) as session:
+            plot = await session.value("plot")
+            assert plot["src"].startswith("data:image/png;base64,")
+            await session.update(n=30)
+            assert plot["src"] != (await session.value("plot"))["src"]
+
+
+async def test_a_stale_socket_is_replaced(apps: Path) -> None:
+    async with serve(apps / "examples/shiny-r-hello") as app:
+        app.socket.touch()
+        await app.listening()
+        assert 200 == (await app.visitor.get()).status
+
+
+async def test_an_app_that_throws_at_start_says_why_and_where(apps: Path) -> None:
+    async with serve(apps / "tests/content/r-throws-at-start") as app:
+        assert 1 == await ended(app)
+        assert "called from connect" in app.log
+        assert (
+            "content-supervisor: the app stopped with an error: no database at db.example"
+            == app.log.splitlines()[-1]
+        )
+
+
+async def test_without_shiny_the_last_line_says_so(apps: Path) -> None:
+    async with serve(apps / "examples/shiny-r-hello", {"R_LIBS_SITE": "/nowhere"}) as app:
+        assert 1 == await ended(app)
+        assert app.log.splitlines()[-1].startswith(
+            "content-supervisor: the package 'shiny' cannot be used by R "
+        )
+
+
+async def test_a_profile_of_the_app_is_honoured(apps: Path, tmp_path: Path) -> None:
+    (tmp_path / ".Rprofile").write_text("greeting <- 'from the profile'\n")
+    (tmp_path / "app.R").write_text(
+        "shinyApp(fluidPage(textOutput('value')),"
+        " function(input, output) output$value <- renderText(greeting))\n"
+    )
+    async with serve(tmp_path) as app:
+        await app.listening()
+        async with app.visitor.session(["value"]) as session:
+            assert "from the profile" == await session.value("value")
+
+
+async def test_bookmarks_lie_in_the_state_of_the_content(apps: Path, tmp_path: Path) -> None:
+    (tmp_path / "app.R").write_text(
+        "library(shiny)\n"
+        "shinyApp(function(request) fluidPage(textOutput('value')),"
+        " enableBookmarking = 'server', function(input, output, session) {\n"
+        "  onBookmarked(function(url) output$value <- renderText(url))\n"
+        "  observeEvent(input$n, session$doBookmark())\n"
+        "})\n"
+    )
+    async with serve(tmp_path) as app:
+        await app.listening()
+        async with app.visitor.session(["value"], {"n": 1}) as session:
+            state = (await session.value("value")).partition("_state_id_=")[2]
+        assert [state] == [path.name for path in (app.root / "state/shiny_bookmarks").iterdir()]
+        page = await app.visitor.get(f"?_state_id_={state}")
+        assert 200 == page.status
+
+
+async def test_sigterm_ends_it_at_once_with_a_session_open(apps: Path) -> None:
+    async with serve(apps / "examples/shiny-r-hello") as app:
+        await app.listening()
+        async with app.visitor.session(["double"], {"n": 1}) as session:
+            await session.value("double")
+            app.process.send_signal(signal.SIGTERM)
+            assert -signal.SIGTERM == await ended(app, 2.0)
+            assert LOST == await session.closed()

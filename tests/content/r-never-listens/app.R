@@ -1,0 +1,2 @@
+cat("thinking before I listen\n")
+repeat Sys.sleep(60)

@@ -1,0 +1,6 @@
+library(shiny)
+
+connect <- function(where) stop("no database at ", where)
+connect("db.example")
+
+shinyApp(fluidPage(), function(input, output) NULL)
