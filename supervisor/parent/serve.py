@@ -15,7 +15,7 @@ from supervisor.parent.child import Program, environment
 from supervisor.parent.identity import Identities, Identity
 from supervisor.parent.notify import Notifier
 from supervisor.parent.tree import Tree
-from supervisor.parent.watch import Limits
+from supervisor.parent.watch import TimeLimits
 from supervisor.settings import Configuration, Settings, data_dir, refuse_open_door, run_dir
 
 # What the one parser of network bytes has no use for, it does not get: no password of a database.
@@ -36,7 +36,7 @@ def serve(
     then nothing was started, and everything taken is given back.
     """
     environ = os.environ if environ is None else environ
-    log = Log("parent", form=configuration.logging.form, level=configuration.logging.level)  # type: ignore[arg-type]
+    log = Log("parent", form=configuration.logging.form, level=configuration.logging.level)
     for warning in configuration.warnings:
         log.warning("settings", problem=warning)
     refuse_open_door(configuration)
@@ -75,7 +75,7 @@ def serve(
             _children(argvs, settings, who, environ, unix, http),
             log=log,
             shutdown_timeout=configuration.server.shutdown_timeout,
-            limits=Limits(
+            limits=TimeLimits(
                 start=configuration.server.start_timeout, beat=configuration.server.beat_timeout
             ),
             notifier=Notifier.of(environ),

@@ -14,7 +14,7 @@ from supervisor import packets
 from supervisor.log import Log
 from supervisor.parent.child import Program
 from supervisor.parent.notify import Notifier
-from supervisor.parent.watch import Limits, Watch
+from supervisor.parent.watch import TimeLimits, Watch
 
 _SIGNALS = (
     signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2,
@@ -33,7 +33,7 @@ class Tree:
         *,
         log: Log,
         shutdown_timeout: float,
-        limits: Limits,
+        limits: TimeLimits,
         notifier: Notifier | None = None,
     ) -> None:
         self._watches = [Watch(program, limits=limits, log=log) for program in programs]
@@ -151,7 +151,7 @@ class Tree:
         if watch.child.control in self._selector.get_map():
             self._selector.unregister(watch.child.control)
         refused = watch.refused(status)
-        how = watch.ended(status, now)
+        how = watch.ended(status, now, expected=self._stopping_since is not None)
         if refused and self._stopping_since is None:
             self._log.error("child-refused", child=watch.name, how=how)
             self._status = os.WEXITSTATUS(status)

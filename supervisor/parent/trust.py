@@ -111,7 +111,7 @@ def _check(path: str, owner: int, checked: set[str], depth: int) -> None:
             raise _refusal(path, "is one of too many links")
         _check(os.path.join(parent, os.readlink(path)), owner, checked, depth + 1)
     elif stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
-        return  # as in /tmp: nobody may move or remove what another owns, and what we use is checked
+        return  # as in /tmp: nobody may replace what another owns, and what we use is checked
     elif found.st_mode & stat.S_IWOTH:
         raise _refusal(path, "can be written by everybody")
     elif found.st_mode & stat.S_IWGRP and found.st_gid != 0:

@@ -22,7 +22,7 @@ REFUSALS = frozenset(range(64, 79)) - {69, 70}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
+class TimeLimits:
     """Seconds: from start to ready, and between beats thereafter. For children that beat."""
 
     start: float = 60.0
@@ -32,7 +32,7 @@ class Limits:
 class Watch:
     """Keep one program running until told to let it end."""
 
-    def __init__(self, program: Program, *, limits: Limits, log: Log) -> None:
+    def __init__(self, program: Program, *, limits: TimeLimits, log: Log) -> None:
         self.program = program
         self.child: Child | None = None
         self.ready = False
@@ -75,7 +75,7 @@ class Watch:
             self.ready = self.ever_ready = True
             self._heard = now
             self._log.info("child-ready", child=self.name, seconds=round(now - self._started, 3))
-        elif kind == "beat":
+        elif kind == "beat" and self.ready:
             self._heard = now
 
     def deadline(self) -> float | None:
@@ -107,15 +107,16 @@ class Watch:
         """Count from now: the parent itself did not run, so the silence proves nothing."""
         self._heard = max(self._heard, now)
 
-    def ended(self, status: int, now: float) -> str:
+    def ended(self, status: int, now: float, *, expected: bool = False) -> str:
         """Take the end of the child, plan its successor, and say how it ended."""
         assert self.child is not None
         trace = self.child.reaped(status)
         how = self._verdict or describe(status)
-        self._log.warning(
-            "child-ended", child=self.name, child_pid=self.child.pid, how=how,
-            **({"trace": trace} if trace else {}),
-        )  # fmt: skip
+        fields = {"child": self.name, "child_pid": self.child.pid, "how": how}
+        if trace:
+            fields["trace"] = trace
+        tell = self._log.info if expected else self._log.warning
+        tell("child-ended", **fields)
         if self.program.beats:
             self._previous = {"type": "previous", "exit": how, "trace": trace}
         self.child = None

@@ -31,12 +31,11 @@ def main() -> None:
         with open(arguments.journal, "a") as file:
             file.write(line + "\n")
 
-    def first_time(what: str) -> bool:
-        try:
-            os.close(os.open(f"{arguments.journal}.{what}", os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            return False
-        return True
+    def first_generation() -> bool:
+        with open(arguments.journal) as file:
+            notes = [json.loads(line) for line in file]
+        mine = [note for note in notes if note["name"] == arguments.name]
+        return len([note for note in mine if note["event"] == "started"]) == 1
 
     settings = Settings.read(os.dup(fds["settings"]))
     note(
@@ -53,8 +52,10 @@ def main() -> None:
     )
     for what in arguments.do:
         verb, _, value = what.partition(":")
-        if verb == "exit" or (verb == "exit-once" and first_time("exit")):
+        if verb == "exit" or (verb == "exit-once" and first_generation()):
             raise SystemExit(int(value))
+        if verb == "orphans":
+            make_orphans(int(value))
         if verb == "write-settings":
             try:
                 os.pwrite(fds["settings"], b"x", 0)
@@ -77,10 +78,11 @@ def main() -> None:
             listening = socket.socket(fileno=number)
             listening.setblocking(False)
             selector.register(listening, selectors.EVENT_READ, name)
-    hangs = "hang" in arguments.do or ("hang-once" in arguments.do and first_time("hang"))
+    hangs = "hang" in arguments.do or ("hang-once" in arguments.do and first_generation())
     while True:
         for key, _ in selector.select(0.05):
             if key.data is not None:
+                assert isinstance(key.fileobj, socket.socket)
                 try:
                     connection, _ = key.fileobj.accept()
                 except BlockingIOError:
@@ -102,6 +104,15 @@ def main() -> None:
             packets.send(control, {"type": "beat"})
             if hangs:
                 hold_the_loop()
+
+
+def make_orphans(count: int) -> None:
+    for _ in range(count):
+        if (pid := os.fork()) == 0:
+            if os.fork() == 0:
+                time.sleep(0.1)  # outlives its parent, so that it becomes somebody else's
+            os._exit(0)
+        os.waitpid(pid, 0)
 
 
 def hold_the_loop() -> None:

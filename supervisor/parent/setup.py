@@ -1,0 +1,178 @@
+"""`supervisor setup`: the users, groups and directories that the server needs. May be run again."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from supervisor import settings as settings_package
+from supervisor.errors import SupervisorError
+from supervisor.parent import directories, identity
+from supervisor.settings import Configuration, configuration_file, data_dir
+
+_NO_LOGIN = "/usr/sbin/nologin"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One thing to do: the command that a person could type, and how we do it ourselves."""
+
+    command: tuple[str, ...]
+    act: Callable[[], object] | None = None
+
+    def __str__(self) -> str:
+        return shlex.join(self.command)
+
+    def do(self) -> None:
+        """Do it. Raises SupervisorError("identity-invalid") where a command fails."""
+        if self.act is not None:
+            self.act()
+            return
+        if shutil.which(self.command[0]) is None:
+            raise SupervisorError(
+                "identity-invalid",
+                f"this machine has no {self.command[0]}",
+                hint="Make the users and groups with its own tools: `supervisor setup --print`"
+                " shows which; they need numbers of their own and no login.",
+            )
+        done = subprocess.run(self.command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SupervisorError(
+                "identity-invalid", f"{self} failed: {done.stderr.strip() or done.returncode}"
+            )
+
+
+def run_setup(
+    settings: Configuration,
+    print_only: bool,
+    *,
+    environ: Mapping[str, str] | None = None,
+    uid: int | None = None,
+) -> list[str]:
+    """Do what is missing, or only say it; give the commands, [] where all is as it should be.
+
+    As root: users, groups, DataDir, configuration file. Without root only what a rootless server
+    needs: its DataDir. Raises SupervisorError where a step fails; those before it stay done.
+    """
+    environ = os.environ if environ is None else environ
+    uid = os.geteuid() if uid is None else uid
+    said: list[str] = []
+    # Each kind is looked at after the one before it was done: directories need the users.
+    for missing in (_missing_accounts, _missing_directories, _missing_file):
+        for step in list(missing(settings, environ, uid)):
+            said.append(str(step))
+            if not print_only:
+                step.do()
+    return said
+
+
+def _missing_accounts(
+    settings: Configuration, environ: Mapping[str, str], uid: int
+) -> Iterator[Step]:
+    if uid != 0:
+        return
+    privileged = settings.privileged
+    users = (privileged.core_user, privileged.gateway_user, privileged.install_user)
+    for group in (*users, privileged.admin_group):
+        if not _is_number(group) and not _group_exists(group):
+            yield Step(command=("groupadd", "--system", group))
+    home = data_dir(settings, environ, uid=uid)
+    for user in users:
+        if not _is_number(user) and not _user_exists(user):
+            yield Step(
+                command=(
+                    "useradd", "--system", "--gid", user, "--no-create-home", "--home-dir", home,
+                    "--shell", _NO_LOGIN, user,
+                )
+            )  # fmt: skip
+    core, gateway = privileged.core_user, privileged.gateway_user
+    if not _is_number(core) and not _is_number(gateway) and not _is_member(core, gateway):
+        yield Step(command=("usermod", "--append", "--groups", gateway, core))
+
+
+def _missing_directories(
+    settings: Configuration, environ: Mapping[str, str], uid: int
+) -> Iterator[Step]:
+    where = data_dir(settings, environ, uid=uid)
+    try:
+        who = identity.resolve(settings, uid=uid, gid=os.getegid())
+    except SupervisorError:
+        if uid == 0 and _missing_any_user(settings):
+            yield from _directories_by_name(settings, where)
+            return
+        raise
+    wrong = [each for each in directories.data_directories(where, who) if not each.right()]
+    for each in wrong:
+        yield Step(
+            command=(
+                "install", "-d", "-o", str(each.uid), "-g", str(each.gid),
+                "-m", f"{each.mode:04o}", each.path,
+            ),
+            act=lambda: directories.make_data_dir(where, who),
+        )  # fmt: skip
+
+
+def _directories_by_name(settings: Configuration, where: str) -> Iterator[Step]:
+    """Yield what the directories will need, while the users do not exist yet (`--print`)."""
+    core = settings.privileged.core_user
+    rows = [(where, "root", "0750")]
+    rows += [(os.path.join(where, name), core, "0700") for name in directories.CORE_OWNED]
+    rows += [(os.path.join(where, name), "root", "0750") for name in directories.ROOT_OWNED]
+    for path, owner, mode in rows:
+        yield Step(command=("install", "-d", "-o", owner, "-g", core, "-m", mode, path))
+
+
+def _missing_file(settings: Configuration, environ: Mapping[str, str], uid: int) -> Iterator[Step]:
+    if uid != 0 or settings.file is not None:
+        return
+    path = configuration_file(environ, uid=uid)
+    if os.path.exists(path):
+        return
+    sample = os.path.join(os.path.dirname(settings_package.__file__), "sample.gcfg")
+
+    def write() -> None:
+        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as target, open(sample, "rb") as source:
+            target.write(source.read())
+
+    yield Step(command=("install", "-D", "-m", "0600", sample, path), act=write)
+
+
+def _is_number(name: str) -> bool:
+    return name.partition(":")[0].isdecimal()
+
+
+def _missing_any_user(settings: Configuration) -> bool:
+    privileged = settings.privileged
+    users = (privileged.core_user, privileged.gateway_user, privileged.install_user)
+    return not all(_is_number(user) or _user_exists(user) for user in users)
+
+
+def _user_exists(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _group_exists(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _is_member(user: str, group: str) -> bool:
+    try:
+        return user in grp.getgrnam(group).gr_mem
+    except KeyError:
+        return False
