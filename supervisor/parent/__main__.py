@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from supervisor.errors import SupervisorError
+from supervisor.errors import CODES, SupervisorError
+from supervisor.log import Log
 from supervisor.parent.serve import serve
 from supervisor.settings import load
 
@@ -22,6 +23,9 @@ def main() -> int:
     except SupervisorError as error:
         sys.stderr.write(f"supervisor serve: {error}\n")
         return error.exit_status
+    except Exception as error:
+        Log("parent").error("internal", exc=error)
+        return CODES["internal"].exit
 
 
 if __name__ == "__main__":

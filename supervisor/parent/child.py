@@ -15,7 +15,7 @@ from supervisor import packets
 from supervisor.parent.identity import Identity
 
 _PR_SET_PDEATHSIG = 1
-_TRACE_LIMIT = 16 * 1024
+_TRACE_READ, _TRACE_KEPT = 256 * 1024, 8 * 1024  # bytes; what is kept must fit into a packet
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -55,10 +55,10 @@ class Child:
         os.kill(self.pid, number)
 
     def tell(self, message: packets.Message) -> bool:
-        """Send a message; False where the child does not read or is gone."""
+        """Send a message; False where the child does not read, or is gone, or it is too large."""
         try:
             packets.send(self.control, message)
-        except OSError:
+        except (OSError, ValueError):
             return False
         return True
 
@@ -69,9 +69,11 @@ class Child:
         self.control.close()
         if self.trace is None:
             return ""
-        text = os.pread(self.trace, _TRACE_LIMIT, 0).decode("utf-8", "replace")
+        text = os.pread(self.trace, _TRACE_READ, 0)
         os.close(self.trace)
-        return text
+        # The thread that took the signal, the main one, comes last; the others are in its way.
+        begin = max(0, text.rfind(b"Current thread"))
+        return text[begin : begin + _TRACE_KEPT].decode("utf-8", "replace")
 
 
 def start(program: Program) -> Child:

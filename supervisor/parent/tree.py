@@ -109,7 +109,7 @@ class Tree:
         except BlockingIOError:
             return False
         except (packets.BadPacket, OSError) as error:
-            self._log.error("control-broken", child=watch.name, reason=str(error))
+            watch.condemn(f"broke its control link: {error}", now)
             received = None
         if received is None:
             self._selector.unregister(child.control)

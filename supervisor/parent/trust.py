@@ -65,10 +65,14 @@ def find_helper(name: str) -> HelperModule | None:
 def program_paths(helper: HelperModule | None) -> Iterator[str]:
     """Yield the files and trees that parent and helper run as root."""
     yield sys.executable
+    yield os.path.join(sys.prefix, "pyvenv.cfg")
     yield from (path for path in sys.path if os.path.exists(path))
     for folder in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
-        if os.path.isdir(folder):
-            yield from (entry.path for entry in os.scandir(folder) if entry.name.endswith(".pth"))
+        if os.path.isdir(folder):  # .pth files and what they import run at every start
+            yield from (entry.path for entry in os.scandir(folder))
+    custom = PathFinder.find_spec("sitecustomize")
+    if custom is not None and custom.origin is not None:
+        yield custom.origin
     yield from tree(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     if helper is not None:
         yield from tree(helper.package)
@@ -128,25 +132,24 @@ def _refusal(path: str, problem: str) -> SupervisorError:
 
 
 def refuse_unreadable(paths: Iterable[str], *, uid: int, gids: Iterable[int], name: str) -> None:
-    """Refuse a path that a user could not reach, because a directory above it is closed to him.
+    """Refuse a file that a user could not read, or not reach for a closed directory above it.
 
-    Raises SupervisorError("identity-invalid") naming the directory.
+    Raises SupervisorError("identity-invalid") naming the file or directory.
     """
     groups = frozenset(gids)
-    for path in paths:
-        place = os.path.realpath(path)
-        while place != "/":
-            place = os.path.dirname(place)
+    for path in (way for each in paths for way in (each, os.path.realpath(each))):
+        wanted, place = 0o4, path
+        while True:
             found = os.stat(place)
-            bit = 0o001
-            if found.st_uid == uid:
-                bit = 0o100
-            elif found.st_gid in groups:
-                bit = 0o010
-            if not found.st_mode & bit:
+            shift = 6 if found.st_uid == uid else 3 if found.st_gid in groups else 0
+            if not found.st_mode & wanted << shift:
                 raise SupervisorError(
                     "identity-invalid",
-                    f"the user {name} cannot enter {place}, where the program lies ({path})",
+                    f"the user {name} cannot {'read' if place == path else 'enter'} {place},"
+                    f" and would have to run {path}",
                     hint="Install the server where every user may read, for example in"
                     " /opt/content-supervisor.",
                 )
+            if place == "/":
+                break
+            wanted, place = 0o1, os.path.dirname(place)

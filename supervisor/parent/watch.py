@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from supervisor import packets
@@ -32,7 +33,14 @@ class TimeLimits:
 class Watch:
     """Keep one program running until told to let it end."""
 
-    def __init__(self, program: Program, *, limits: TimeLimits, log: Log) -> None:
+    def __init__(
+        self,
+        program: Program,
+        *,
+        limits: TimeLimits,
+        log: Log,
+        launch: Callable[[Program], Child] = start,
+    ) -> None:
         self.program = program
         self.child: Child | None = None
         self.ready = False
@@ -40,10 +48,12 @@ class Watch:
         self.start_at: float | None = 0.0
         self._limits = limits
         self._log = log
+        self._launch = launch
         self._delay = 0.0
         self._started = 0.0
         self._heard = 0.0
         self._kill_at: float | None = None
+        self._killed = False
         self._verdict = ""
         self._previous: packets.Message | None = None
 
@@ -55,9 +65,9 @@ class Watch:
     def start(self, now: float) -> None:
         """Start the next generation; where that fails, try again later."""
         self.start_at, self._started, self._heard = None, now, now
-        self.ready, self._kill_at, self._verdict = False, None, ""
+        self.ready, self._kill_at, self._killed, self._verdict = False, None, False, ""
         try:
-            self.child = start(self.program)
+            self.child = self._launch(self.program)
         except OSError as error:
             self._log.error("child-not-started", child=self.name, reason=str(error))
             self._back_off(now)
@@ -70,7 +80,7 @@ class Watch:
         """Take a message of the living child."""
         kind = message["type"]
         if kind == "hello" and message.get("v") not in (packets.VERSION, packets.VERSION - 1):
-            self._condemn(f"speaks version {message.get('v')!r} of the link", now)
+            self.condemn(f"speaks version {message.get('v')!r} of the link", now)
         elif kind == "ready" and not self.ready:
             self.ready = self.ever_ready = True
             self._heard = now
@@ -84,7 +94,7 @@ class Watch:
             return self.start_at
         if self._kill_at is not None:
             return self._kill_at
-        if not self.program.beats:
+        if self._killed or not self.program.beats:
             return None
         return self._heard + (self._limits.beat if self.ready else self._limits.start)
 
@@ -97,10 +107,9 @@ class Watch:
             self.start(now)
         elif self._kill_at is None:
             what = "no beat" if self.ready else "not ready"
-            self._condemn(f"hung: {what} for {now - self._heard:.1f} s", now)
+            self.condemn(f"hung: {what} for {now - self._heard:.1f} s", now)
         else:
-            self._kill_at = None
-            self._heard = now + 3600  # killed already; only the kernel can be waited for
+            self._kill_at, self._killed = None, True
             self.child.signal(signal.SIGKILL)
 
     def forgive(self, now: float) -> None:
@@ -128,7 +137,8 @@ class Watch:
         """Tell whether the child said by its exit status that a person must mend something."""
         return not self.ever_ready and os.WIFEXITED(status) and os.WEXITSTATUS(status) in REFUSALS
 
-    def _condemn(self, verdict: str, now: float) -> None:
+    def condemn(self, verdict: str, now: float) -> None:
+        """Ask the child for its stacks, if it can write them, and kill it a moment later."""
         assert self.child is not None
         self._verdict = verdict
         self._log.error("child-condemned", child=self.name, reason=verdict)

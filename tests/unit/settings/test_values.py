@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from supervisor.settings import values
+from supervisor.settings.values import Listen
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("5s", 5.0),
+        ("1h30m", 5400.0),
+        ("500ms", 0.5),
+        ("1m15s", 75.0),
+        ("1.5h", 5400.0),
+        ("30 d", 2592000.0),
+        ("250us", 0.00025),
+        ("0", 0.0),
+        ("1000000000", 1.0),
+        ("1000000", 0.001),
+    ],
+)
+def test_a_duration_is_given_in_seconds(text: str, seconds: float) -> None:
+    assert pytest.approx(seconds) == values.duration(text)
+
+
+@pytest.mark.parametrize("text", ["5", "30", "999999"])
+def test_a_small_bare_integer_is_no_duration_and_the_message_says_what_to_write(text: str) -> None:
+    with pytest.raises(ValueError, match=f"write {text}s"):
+        values.duration(text)
+
+
+@pytest.mark.parametrize("text", ["s", "5x", "5s x", "-5s", "1h 30", "1.", ""])
+def test_other_words_are_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="not a duration"):
+        values.duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("5 MB", 5_000_000),
+        ("5 KiB", 5120),
+        ("2GiB", 2 << 30),
+        ("1.5 kb", 1500),
+        ("0", 0),
+        ("123", 123),
+        ("7 b", 7),
+        ("1 TiB", 1 << 40),
+    ],
+)
+def test_a_size_is_given_in_bytes(text: str, number: int) -> None:
+    assert number == values.size(text)
+
+
+@pytest.mark.parametrize("text", ["", "MB", "5 XB", "-1", "5 MBB", "5 K"])
+def test_other_words_are_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="not a size"):
+        values.size(text)
+
+
+@pytest.mark.parametrize("text", ["true", "True", "YES", "on", "1"])
+def test_true_has_four_names(text: str) -> None:
+    assert values.boolean(text) is True
+
+
+@pytest.mark.parametrize("text", ["false", "No", "OFF", "0"])
+def test_false_has_four_names(text: str) -> None:
+    assert values.boolean(text) is False
+
+
+@pytest.mark.parametrize(
+    ("text", "listen"),
+    [
+        (":3939", Listen(host="", port=3939)),
+        ("*:80", Listen(host="", port=80)),
+        ("127.0.0.1:3939", Listen(host="127.0.0.1", port=3939)),
+        ("localhost:1", Listen(host="127.0.0.1", port=1)),
+        ("[::1]:443", Listen(host="::1", port=443)),
+        ("[::]:443", Listen(host="::", port=443)),
+        ("0.0.0.0:0", Listen(host="0.0.0.0", port=0)),
+    ],
+)
+def test_an_address_is_host_and_port(text: str, listen: Listen) -> None:
+    assert listen == values.listen(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["3939", "::1:80", "host:80", ":http", ":65536", ":", "1.2.3:80", "", "[::1]"]
+)
+def test_other_words_are_no_address(text: str) -> None:
+    with pytest.raises(ValueError):
+        values.listen(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("", False), ("0.0.0.0", False),
+     ("::", False), ("10.0.0.1", False)],
+)  # fmt: skip
+def test_only_this_machine_reaches_a_loopback_address(host: str, loopback: bool) -> None:
+    assert loopback == Listen(host=host, port=1).loopback
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (values.boolean, "maybe"),
+        (values.integer, "-1"),
+        (values.integer, "1.5"),
+        (values.integer, "²"),
+        (values.fraction, "1.1"),
+        (values.fraction, "nan"),
+        (values.fraction, "half"),
+        (values.path, "relative"),
+        (values.one_of("TEXT", "JSON"), "XML"),
+    ],
+)
+def test_what_does_not_fit_is_quoted(read: Callable[[str], Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text.replace(".", r"\.")):
+        read(text)
+
+
+def test_a_word_is_given_as_the_program_writes_it() -> None:
+    assert "JSON" == values.one_of("TEXT", "JSON")("json")
