@@ -23,14 +23,16 @@ def server(input, output, session):
     @render.ui
     def bars():
         largest = terms()[-1]
-        return [
-            ui.div(
-                f"{number:,}",
-                style=f"width: {max(100 * number / largest, 4):.1f}%; margin: 2px 0; "
-                "padding-left: 6px; color: white; background: #447099; white-space: nowrap",
-            )
-            for number in terms()
-        ]
+        return ui.div(
+            [
+                ui.div(
+                    f"{number:,}",
+                    style=f"width: {max(100 * number / largest, 4):.1f}%; margin: 3px 0; "
+                    "padding-left: 6px; color: white; background: #447099; white-space: nowrap",
+                )
+                for number in terms()
+            ]
+        )
 
 
 app = App(app_ui, server)

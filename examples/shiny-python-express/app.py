@@ -3,9 +3,12 @@ from shiny.express import input, render, ui
 
 ui.page_opts(title="Temperature", fillable=False)
 
-with ui.card():
+with ui.sidebar():
     ui.input_slider("celsius", "Degrees Celsius", min=-40, max=100, value=20)
     ui.input_action_button("remember", "Remember")
+
+with ui.value_box():
+    "The same in Fahrenheit"
 
     @render.text
     def fahrenheit():
@@ -21,6 +24,9 @@ def _():
     remembered.set([*remembered(), input.celsius()])
 
 
-@render.ui
-def notes():
-    return ui.tags.ul([ui.tags.li(f"{celsius} °C") for celsius in remembered()])
+with ui.card():
+    ui.card_header("Remembered in this session")
+
+    @render.ui
+    def notes():
+        return ui.tags.ul([ui.tags.li(f"{celsius} °C") for celsius in remembered()])

@@ -16,6 +16,7 @@ server <- function(input, output, session) {
   output$plot <- renderPlot({
     waiting <- faithful$waiting
     breaks <- seq(min(waiting), max(waiting), length.out = input$n + 1)
+    par(mar = c(4, 4, 0.5, 0.5))
     hist(waiting, breaks = breaks, col = "#447099", border = "white",
          main = NULL, xlab = "Minutes until the next eruption")
   })
