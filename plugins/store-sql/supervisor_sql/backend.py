@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, Table
 from sqlalchemy.exc import DBAPIError
 
 from supervisor import SupervisorError
 
 
 class Backend(ABC):
-    """One database: its transactions, its clock, its migrations' lock, and what its errors mean."""
+    """One database: its transactions, its clock, its migrations' lock, and what its errors mean.
+
+    insert: the dialect's own INSERT, which has on_conflict_do_nothing and on_conflict_do_update.
+    """
+
+    insert: Callable[[Table], Any]
 
     @abstractmethod
     def reading(self) -> AbstractContextManager[Connection]:

@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, create_engine, event, func, literal
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    create_engine,
+    event,
+    func,
+    literal,
+)
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -44,6 +52,8 @@ class Sqlite(Backend):
 
     busy_seconds: how long a transaction waits for another process that holds the file.
     """
+
+    insert = staticmethod(insert)
 
     def __init__(
         self,

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 
 from supervisor import (
@@ -22,7 +34,7 @@ from supervisor import (
 )
 from supervisor_sql import schema
 from supervisor_sql.backend import Backend
-from supervisor_sql.tables import KINDS, Kind, changes, contents, counters, leases, transitions
+from supervisor_sql.tables import KINDS, Kind, contents, counters, feed, leases
 
 Record = Any
 REMEMBERED = 10_000  # changes that the feed keeps
@@ -59,8 +71,7 @@ class SqlStore(Store):
         with self._writing() as connection:
             if fence is not None:
                 _check(connection, fence)
-            for change in changes:
-                _write(connection, change)
+            _write(connection, self._backend, changes)
             _tell(connection, changes)
 
     def get(self, kind: str, key: str | int) -> Record | None:
@@ -123,7 +134,7 @@ class SqlStore(Store):
             connection.execute(update(leases).where(ours).values(owner="", expires=0.0))
 
     def changes(self, since: int) -> tuple[int, Sequence[StoreEvent]]:
-        query = select(changes).where(changes.c.sequence > since).order_by(changes.c.sequence)
+        query = select(feed).where(feed.c.sequence > since).order_by(feed.c.sequence)
         with self._reading() as connection:
             rows = connection.execute(query).all()
         cursor = rows[-1].sequence if rows else since
@@ -168,33 +179,47 @@ def _now(connection: Connection, backend: Backend) -> float:
     return connection.execute(select(backend.now)).scalar_one()
 
 
-def _write(connection: Connection, change: Change) -> None:
-    held = KINDS[change.kind]
-    row = held.row(change.record, to_json(change.record))
+def _write(connection: Connection, backend: Backend, written: Sequence[Change]) -> None:
+    """Write with one statement for neighbours of one form; each kind's changes keep their order."""
+    ordered = sorted(written, key=lambda change: change.kind)
+    for (kind, form), group in groupby(ordered, key=lambda change: (change.kind, _form(change))):
+        held = KINDS[kind]
+        rows = [_row(held, change) for change in group]
+        if form == "new":
+            connection.execute(insert(held.table), rows)
+        elif form == "append":
+            connection.execute(backend.insert(held.table).on_conflict_do_nothing(), rows)
+        elif form == "replace":
+            upsert = backend.insert(held.table)
+            replaced = {name: upsert.excluded[name] for name in rows[0] if name != "id"}
+            connection.execute(
+                upsert.on_conflict_do_update(index_elements=["id"], set_=replaced), rows
+            )
+        elif connection.execute(_UPDATES[kind], rows).rowcount != len(rows):
+            keys = ", ".join(str(row["id"]) for row in rows)
+            raise StoreConflict(f"somebody else changed {kind} {keys} first")
+
+
+def _form(change: Change) -> str:
     if isinstance(change.record, Transition):
-        del row["version"]
-        _add_once(connection, row)
-        return
-    table = held.table
-    if change.was == 0:
-        if connection.execute(select(table.c.version).where(table.c.id == row["id"])).first():
-            raise StoreConflict(f"{change.kind} {row['id']} exists already")
-        connection.execute(insert(table).values(row))
-        return
-    same = table.c.id == row["id"]
-    if change.was is not None:
-        same = and_(same, table.c.version == change.was)
-    if connection.execute(update(table).where(same).values(row)).rowcount:
-        return
-    if change.was is not None:
-        raise StoreConflict(f"{change.kind} {row['id']} has no longer version {change.was}")
-    connection.execute(insert(table).values(row))
+        return "append"
+    if change.was is None:
+        return "replace"
+    return "new" if change.was == 0 else "change"
 
 
-def _add_once(connection: Connection, row: dict[str, Any]) -> None:
-    same = and_(*(transitions.c[name] == row[name] for name in ("run", "now", "at")))
-    if connection.execute(select(transitions.c.sequence).where(same)).first() is None:
-        connection.execute(insert(transitions).values(row))
+def _row(held: Kind, change: Change) -> dict[str, Any]:
+    row = held.row(change.record, to_json(change.record))
+    return {**row, "_id": row["id"], "_was": change.was} if change.was else row
+
+
+_UPDATES = {
+    kind: update(held.table).where(
+        held.table.c.id == bindparam("_id"), held.table.c.version == bindparam("_was")
+    )
+    for kind, held in KINDS.items()
+    if "version" in held.table.c
+}
 
 
 def _tell(connection: Connection, written: Sequence[Change]) -> None:
@@ -206,10 +231,10 @@ def _tell(connection: Connection, written: Sequence[Change]) -> None:
     ]
     if not told:
         return
-    connection.execute(insert(changes), told)
-    newest = connection.execute(select(func.max(changes.c.sequence))).scalar_one()
+    connection.execute(insert(feed), told)
+    newest = connection.execute(select(func.max(feed.c.sequence))).scalar_one()
     if newest // 1000 != (newest - len(told)) // 1000:
-        connection.execute(delete(changes).where(changes.c.sequence <= newest - REMEMBERED))
+        connection.execute(delete(feed).where(feed.c.sequence <= newest - REMEMBERED))
 
 
 def _conditions(kind: str, held: Kind, where: Mapping[str, Any]) -> Iterator[ColumnElement[bool]]:

@@ -43,7 +43,9 @@ class Kind:
     def row(self, record: Any, data: Any) -> dict[str, Any]:
         """Give the columns of a record, `data` being the record as JSON."""
         row = {name: _plain(getattr(record, name)) for name in self.indexed}
-        return {**row, "version": getattr(record, "version", 1), "data": data}
+        if "version" in self.table.c:
+            row["version"] = getattr(record, "version", 1)
+        return {**row, "data": data}
 
 
 def _plain(value: Any) -> Any:
@@ -145,7 +147,7 @@ leases = Table(
     Column("expires", Float, nullable=False),
 )
 
-changes = Table(
+feed = Table(
     "changes",
     metadata,
     Column("sequence", Sequence, primary_key=True, autoincrement=True),
