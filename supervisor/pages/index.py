@@ -29,15 +29,15 @@ li + li { border-top: 1px solid var(--line); }
 .what { flex: 1 1 14rem; min-width: 0; overflow-wrap: anywhere; }
 a { color: var(--link); font-weight: 600; text-underline-offset: .15em; }
 a:focus-visible { outline: 3px solid currentColor; outline-offset: 2px; border-radius: 2px; }
-.name, .empty { color: var(--soft); }
+.name, .nothing { color: var(--soft); }
 .name { display: block; font-size: .875rem; }
-.state { font-size: .875rem; white-space: nowrap; color: var(--soft); }
+.state { flex: 0 0 9rem; font-size: .875rem; color: var(--soft); }
 .state::before { content: ""; display: inline-block; width: .6em; height: .6em;
   margin-right: .45em; border-radius: 50%; border: 2px solid currentColor; }
 .running { color: var(--good); } .running::before { background: currentColor; }
 .failed { color: var(--bad); } .failed::before { background: currentColor; }
 .starting { color: var(--wait); } .starting::before { background: currentColor; }
-.empty { padding: 2rem 1rem; text-align: center; background: var(--card);
+.nothing { padding: 2rem 1rem; text-align: center; background: var(--card);
   border: 1px dashed var(--line); border-radius: .5rem; margin: 0; }
 code { font-size: .95em; }
 """
@@ -52,7 +52,7 @@ SECURITY_HEADERS = {
     "cache-control": "no-store",
 }
 EMPTY = (
-    '<p class="empty">Nothing is published yet. '
+    '<p class="nothing">Nothing is published yet. '
     "Try <code>supervisor deploy DIR</code> on the server.</p>"
 )
 _STATES = {
