@@ -33,6 +33,12 @@ def test_the_reader_of_pages_finds_what_readme_shows() -> None:
     assert {"serve", "test"} <= shown(ROOT / "README.md", "dev")
 
 
+def test_dev_explains_every_command_that_it_has() -> None:
+    script = (ROOT / "dev").read_text()
+    explained = set(re.findall(r"^\./dev ([a-z]+)", script, re.MULTILINE))
+    assert explained == set(re.findall(r"^    ([a-z]+)\)", script, re.MULTILINE))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_inside_the_documentation_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
