@@ -237,7 +237,8 @@ class Change:
 
     record is what is stored. was: the version that must be stored now (compare-and-set); 0 = there
     must be none yet; None = whatever is there is replaced (facts of a run that this core owns).
-    Records with a `version` are stored with the version that they carry: was + 1 by convention.
+    Records with a `version` are stored with the version that they carry: was + 1 by convention;
+    records without one have version 1. Transitions are only added; one told twice is kept once.
     """
 
     kind: str
@@ -278,13 +279,13 @@ class Store(ABC):
     def apply(self, changes: Sequence[Change], fence: Lease | None = None) -> None:
         """Write all changes in one durable transaction, or none.
 
-        Raises StoreConflict where a `was` does not hold, SupervisorError("lease-lost") where the
-        fence is not the newest of its name any more.
+        Raises StoreConflict where a `was` does not hold or another content that is not removed has
+        the same name, SupervisorError("lease-lost") where the fence is not the newest of its name.
         """
 
     @abstractmethod
     def get(self, kind: str, key: str | int) -> Record | None:
-        """Give one record by id (content also by guid or name), or None."""
+        """Give one record by id (content also by guid, or by name if not removed), or None."""
 
     @abstractmethod
     def find(
@@ -295,11 +296,14 @@ class Store(ABC):
         newest_first: bool = False,
         limit: int | None = None,
     ) -> Sequence[Any]:
-        """Give the records whose indexed fields equal `where` (a tuple or list means: one of).
+        """Give the records whose indexed fields equal `where`, by id, transitions as they came.
 
-        Indexed fields: content: guid, name, removed; bundle: content, digest, state; deployment:
-        content, bundle; run: content, deployment, purpose, state, node; transition: run, content;
-        task: content, finished.
+        A tuple, list or frozenset means: one of. Tasks are ordered by `created`. ValueError names a
+        field that is not indexed.
+
+        Indexed are ids, and content: guid, name, removed; bundle: content, digest, state;
+        deployment: content, bundle; run: content, deployment, purpose, state, node; transition:
+        run, content; task: content, finished.
         """
 
     @abstractmethod
@@ -311,7 +315,7 @@ class Store(ABC):
 
     @abstractmethod
     def holder(self, name: str) -> Lease | None:
-        """Give who holds the lease now, expired or not; None where nobody ever did."""
+        """Give who holds the lease now, expired or not; None where nobody did, or gave it back."""
 
     @abstractmethod
     def release(self, lease: Lease) -> None:
@@ -319,7 +323,10 @@ class Store(ABC):
 
     @abstractmethod
     def changes(self, since: int) -> tuple[int, Sequence[StoreEvent]]:
-        """Give what changed after the cursor `since` (0 = all remembered) and a new cursor."""
+        """Give what changed after the cursor `since` (0 = all remembered) and a new cursor.
+
+        Transitions are not told: the change of their run is.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 
@@ -18,26 +19,32 @@ NAME = "data-dir"
 TTL = 15.0
 RENEW_EACH = 5.0
 
-_OWNER = re.compile(r"(?P<node>[^:]*):(?P<pid>\d+) on (?P<host>.*) since (?P<since>\S+)\Z")
+_OWNER = re.compile(
+    r"(?P<node>[^:]*):(?P<pid>\d+) on (?P<host>.*) since (?P<since>\S+) tick (?P<tick>\d+)\Z"
+)
 
 
 @attrs.frozen(kw_only=True)
 class Owner:
     """Who holds a lease: a core (pid) of a node, on a host, since a time of day.
 
-    As text it starts with "{node}:{pid}" and can be read by people as well.
+    tick is when the process started, in the kernel's clock ticks: it tells a process from a later
+    one that was given the same pid. As text it starts with "{node}:{pid}".
     """
 
     node: str
     pid: int
     host: str
     since: str
+    tick: int
 
     @classmethod
     def here(cls, node: str) -> Owner:
         """Describe this process."""
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        return cls(node=node, pid=os.getpid(), host=socket.gethostname(), since=since)
+        pid = os.getpid()
+        tick = _started(pid) or 0
+        return cls(node=node, pid=pid, host=socket.gethostname(), since=since, tick=tick)
 
     @classmethod
     def read(cls, text: str) -> Owner | None:
@@ -46,11 +53,19 @@ class Owner:
         if match is None:
             return None
         return cls(
-            node=match["node"], pid=int(match["pid"]), host=match["host"], since=match["since"]
+            node=match["node"],
+            pid=int(match["pid"]),
+            host=match["host"],
+            since=match["since"],
+            tick=int(match["tick"]),
         )
 
     def __str__(self) -> str:
-        return f"{self.node}:{self.pid} on {self.host} since {self.since}"
+        return f"{self.node}:{self.pid} on {self.host} since {self.since} tick {self.tick}"
+
+    def lives(self) -> bool:
+        """Tell whether the process runs on this node; one that waits to be reaped does not."""
+        return _started(self.pid) == self.tick
 
 
 def is_dead_core_of(node: str) -> Callable[[Lease], bool]:
@@ -58,7 +73,7 @@ def is_dead_core_of(node: str) -> Callable[[Lease], bool]:
 
     def may_replace(lease: Lease) -> bool:
         owner = Owner.read(lease.owner)
-        return owner is not None and owner.node == node and not _lives(owner.pid)
+        return owner is not None and owner.node == node and not owner.lives()
 
     return may_replace
 
@@ -103,11 +118,11 @@ def _held(holder: Lease | None) -> SupervisorError:
     )
 
 
-def _lives(pid: int) -> bool:
+def _started(pid: int) -> int | None:
+    """Give when a process started, in clock ticks since boot; None for one that has ended."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in ("Z", "X") else int(fields[18])

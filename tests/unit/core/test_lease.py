@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
+import attrs
 import pytest
 
 from supervisor.core import lease as leases
@@ -14,8 +16,8 @@ from supervisor.errors import SupervisorError
 from supervisor.testing.fakes import MemoryStore
 
 
-def owner(*, node: str = "node-1", pid: int = 4711) -> Owner:
-    return Owner(node=node, pid=pid, host="a host", since="2026-01-02T03:04:05Z")
+def owner(*, node: str = "node-1", pid: int = 4711, tick: int = 5) -> Owner:
+    return Owner(node=node, pid=pid, host="a host", since="2026-01-02T03:04:05Z", tick=tick)
 
 
 @pytest.fixture
@@ -23,6 +25,22 @@ def dead_pid() -> int:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait(30)
     return process.pid
+
+
+@pytest.fixture
+def neighbour() -> Iterator[Owner]:
+    """A living process that says who it is."""
+    script = (
+        "from supervisor.core.lease import Owner; print(Owner.here('node-1'), flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        said = Owner.read(process.stdout.readline().strip())
+        assert said is not None
+        yield said
+        process.kill()
 
 
 def test_an_owner_can_be_read_back() -> None:
@@ -69,11 +87,29 @@ def test_the_dead_core_of_this_node_is_succeeded_at_once(dead_pid: int) -> None:
     assert first.fence < lease.fence
 
 
-def test_a_living_core_of_this_node_is_not_succeeded() -> None:
+def test_a_living_core_of_this_node_is_not_succeeded(neighbour: Owner) -> None:
     store = MemoryStore()
-    leases.take(store, str(owner(pid=os.getppid())))
+    leases.take(store, str(neighbour))
     with pytest.raises(SupervisorError):
         leases.take(store, str(owner()), may_replace=leases.is_dead_core_of("node-1"))
+
+
+def test_another_process_with_the_pid_of_a_dead_core_does_not_keep_its_lease(
+    neighbour: Owner,
+) -> None:
+    store = MemoryStore()
+    leases.take(store, str(attrs.evolve(neighbour, tick=neighbour.tick - 1)))
+    assert leases.take(store, str(owner()), may_replace=leases.is_dead_core_of("node-1"))
+
+
+def test_a_killed_core_that_nobody_has_reaped_is_succeeded() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    store = MemoryStore()
+    leases.take(store, str(owner(pid=process.pid)))
+    assert leases.take(store, str(owner()), may_replace=leases.is_dead_core_of("node-1"))
+    process.communicate()
 
 
 def test_a_core_of_another_node_is_not_succeeded(dead_pid: int) -> None:
