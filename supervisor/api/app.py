@@ -91,7 +91,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _not_routed(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    path, method = request.url.path, request.method
+    path, method = request.scope["path"], request.method
     if error.status_code == 405:
         refusal = SupervisorError("bad-request", f"{path} does not take {method}.")
         response = error_answer(refusal)

@@ -8,7 +8,8 @@ import json
 import os
 import stat
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
@@ -56,17 +57,32 @@ def list_files(folder: Path) -> list[str]:
     return files
 
 
-def pack(folder: Path, files: Sequence[str], into: IO[bytes]) -> Packed:
+def total_size(folder: Path, files: Sequence[str]) -> int:
+    """Give the bytes of the files together, as far as they are there."""
+    total = 0
+    for path in files:
+        with suppress(OSError):
+            total += (folder / path).stat().st_size
+    return total
+
+
+def pack(
+    folder: Path,
+    files: Sequence[str],
+    into: IO[bytes],
+    advance: Callable[[int], object] = lambda count: None,
+) -> Packed:
     """Write the bundle. A manifest of the folder's own stays, with fresh checksums.
 
-    Raises bundle-invalid for a file that cannot be read or that changes meanwhile.
+    advance is called with the number of bytes just read. Raises bundle-invalid for a file that
+    cannot be read or that changes meanwhile.
     """
     manifest = _manifest(folder)
     checksums: dict[str, Any] = {}
     with tarfile.open(fileobj=into, mode="w:gz", format=tarfile.PAX_FORMAT, compresslevel=6) as tar:
         for path in files:
             if path != MANIFEST:
-                checksums[path] = {"checksum": _add(tar, folder / path, path)}
+                checksums[path] = {"checksum": _add(tar, folder / path, path, advance)}
         text = json.dumps({**manifest, "files": checksums}, indent=1).encode()
         entry = tarfile.TarInfo(MANIFEST)
         entry.size = len(text)
@@ -144,17 +160,19 @@ def _manifest(folder: Path) -> dict[str, Any]:
 class _Digested:
     """A file that is hashed while tarfile reads it."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], advance: Callable[[int], object]) -> None:
         self._file = file
+        self._advance = advance
         self.md5 = hashlib.md5(usedforsecurity=False)
 
     def read(self, count: int = -1) -> bytes:
         data = self._file.read(count)
         self.md5.update(data)
+        self._advance(len(data))
         return data
 
 
-def _add(tar: tarfile.TarFile, file: Path, path: str) -> str:
+def _add(tar: tarfile.TarFile, file: Path, path: str, advance: Callable[[int], object]) -> str:
     try:
         with open(file, "rb") as source:
             facts = os.fstat(source.fileno())
@@ -162,7 +180,7 @@ def _add(tar: tarfile.TarFile, file: Path, path: str) -> str:
             entry.size = facts.st_size
             entry.mtime = int(facts.st_mtime)
             entry.mode = 0o755 if facts.st_mode & stat.S_IXUSR else 0o644
-            digested = _Digested(source)
+            digested = _Digested(source, advance)
             try:
                 tar.addfile(entry, digested)
             except OSError as error:

@@ -8,7 +8,7 @@ import click
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(shell: str) -> None:
-    """Print the script that makes SHELL complete commands, options and names.
+    """Print the completion script for SHELL.
 
     bash: supervisor completion bash > ~/.local/share/bash-completion/completions/supervisor
     """

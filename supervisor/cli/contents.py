@@ -47,7 +47,7 @@ def list_command(session: Session) -> None:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @server_command
 def remove_command(session: Session, content: str, yes: bool) -> None:
-    """Stop CONTENT and remove it with all its files."""
+    """Stop CONTENT and remove it with its files."""
     from supervisor.cli.client import segment
 
     with session.connect() as client:

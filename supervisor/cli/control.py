@@ -12,7 +12,10 @@ from supervisor.cli.show import printable
 @click.argument("ref", metavar="CONTENT|RUN", shell_complete=complete_content)
 @server_command
 def stop_command(session: Session, ref: str) -> None:
-    """Stop a run, or a content with all its runs: it stays stopped until `supervisor restart`."""
+    """Stop a run, or a content with all its runs.
+
+    A content stays stopped until `supervisor restart`.
+    """
     _ask_server(session, "content", ref, "stop", "Stopped")
 
 
@@ -20,7 +23,7 @@ def stop_command(session: Session, ref: str) -> None:
 @click.argument("ref", metavar="CONTENT", shell_complete=complete_content)
 @server_command
 def restart_command(session: Session, ref: str) -> None:
-    """Start CONTENT anew: new processes, and former failures forgotten."""
+    """Start CONTENT anew, former failures forgotten."""
     _ask_server(session, "content", ref, "restart", "Restarted")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,14 +37,15 @@ def deploy_command(
     session: Session, folder: Path, name: str | None, title: str | None, new: bool
 ) -> None:
     """Publish the app in DIR. The same name again updates the same content."""
-    from supervisor.cli.bundle import list_files, pack
+    from supervisor.cli.bundle import list_files, pack, total_size
 
     began = time.monotonic()
     files = list_files(folder)
     name = content_name(folder) if name is None else name
     with session.connect() as client, tempfile.TemporaryFile() as file:
         most = client.get("/server_settings")["supervisor"]["max_bundle"]
-        packed = pack(folder, files, file)
+        with _bar("Packing", total_size(folder, files), session) as advance:
+            packed = pack(folder, files, file, advance)
         _check_size(packed, most)
         item, created = _find_or_create(client, name, title, new)
         known = f"new content {item['name']}" if created else f"update of {item['name']}"
@@ -63,11 +66,12 @@ def deploy_command(
 
 def content_name(folder: Path) -> str:
     """Make a content's name of a folder's; other characters than [A-Za-z0-9_-] become dashes."""
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-")[:64]
+    own = os.path.basename(os.path.abspath(folder))  # as it is called here, also when it is a link
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", own).strip("-")[:64]
     if len(name) < 3:
         raise SupervisorError(
             "bad-request",
-            f"The folder's name '{folder.resolve().name}' makes no name for a content.",
+            f"The folder's name '{own}' makes no name for a content.",
             hint="Give one with --name: 3 to 64 letters, digits, dashes or underscores.",
         )
     return name
@@ -99,30 +103,30 @@ def _find_or_create(
 
 
 def _upload(client: Client, guid: str, packed: Packed, session: Session) -> dict[str, Any]:
-    path = f"/v1/content/{guid}/bundles"
-    chunks = _read(packed)
-    if session.as_json or not sys.stderr.isatty():
-        bundle: dict[str, Any] = client.upload(path, chunks, packed.size)
-        return bundle
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    with _bar("Uploading", packed.size, session) as advance:
 
-    columns = (TextColumn("Uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("upload", total=packed.size)
-
-        def counted() -> Iterator[bytes]:
-            for chunk in chunks:
+        def chunks() -> Iterator[bytes]:
+            while chunk := packed.file.read(CHUNK):
                 yield chunk
-                progress.advance(bar, len(chunk))
+                advance(len(chunk))
 
-        bundle = client.upload(path, counted(), packed.size)
+        bundle: dict[str, Any] = client.upload(f"/v1/content/{guid}/bundles", chunks(), packed.size)
     return bundle
 
 
-def _read(packed: Packed) -> Iterator[bytes]:
-    while chunk := packed.file.read(CHUNK):
-        yield chunk
+@contextmanager
+def _bar(label: str, total: int, session: Session) -> Iterator[Callable[[int], object]]:
+    """Show a bar of `total` bytes to a person at a terminal; yield what moves it on."""
+    if session.as_json or not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn(f"{label:<9}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(label, total=total)
+        yield lambda count: progress.advance(bar, count)
 
 
 def _follow(client: Client, task_id: str, session: Session) -> list[str]:

@@ -11,7 +11,10 @@ from supervisor.cli.show import printable, table
 @click.command("doctor")
 @server_command
 def doctor_command(session: Session) -> int:
-    """Show what the server finds right and wrong with its host; exit status 1 if it cannot work."""
+    """Show what is right and wrong with the host.
+
+    The exit status is 1 where the server cannot work.
+    """
     with session.connect() as client:
         findings = client.get("/v1/supervisor/doctor")
     if session.as_json:

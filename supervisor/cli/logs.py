@@ -17,7 +17,7 @@ from supervisor.errors import CODES, SupervisorError
 @click.option("--tail", "-n", type=click.IntRange(0), default=100, show_default=True, metavar="N")
 @server_command
 def logs_command(session: Session, ref: str, follow: bool, tail: int) -> None:
-    """Show the last lines that RUN, or the runs of CONTENT, wrote."""
+    """Show what a run or a content wrote last."""
     from supervisor.cli.client import segment
 
     path = f"/v1/supervisor/logs/{segment(ref)}"

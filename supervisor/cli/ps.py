@@ -15,7 +15,10 @@ from supervisor.cli.show import Right, age, short_run, size, table
 @click.option("--all", "-a", "ended", is_flag=True, help="Also the last runs that have ended.")
 @server_command
 def ps_command(session: Session, content: str | None, ended: bool) -> None:
-    """Show the processes, of CONTENT or of all, newest first."""
+    """Show the processes, newest first.
+
+    Those of CONTENT, or all.
+    """
     parameters: dict[str, str | int] = {"ended": int(ended)}
     if content is not None:
         parameters["content"] = content

@@ -18,7 +18,10 @@ CONFIG = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, also for errors.")
 @CONFIG
 def setup_command(print_only: bool, as_json: bool, config: str | None) -> None:
-    """Make the users, groups and directories that a server with root needs. Safe to repeat."""
+    """Prepare this host: users, groups, directories.
+
+    Needed once for a server with root; safe to repeat.
+    """
     from supervisor.parent.setup import run_setup
     from supervisor.settings import load
 
@@ -36,7 +39,7 @@ def setup_command(print_only: bool, as_json: bool, config: str | None) -> None:
 @CONFIG
 @click.option("--data-dir", metavar="DIR", type=click.Path(file_okay=False), help="Server.DataDir.")
 def serve_command(config: str | None, data_dir: str | None) -> None:
-    """Run the server in the foreground until Ctrl-C or SIGTERM."""
+    """Run the server until Ctrl-C or SIGTERM."""
     arguments, environment = [sys.executable, "-I", "-m", "supervisor.parent"], dict(os.environ)
     if config is not None:
         arguments += ["--config", os.path.abspath(config)]
