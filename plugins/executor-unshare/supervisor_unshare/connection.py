@@ -133,14 +133,15 @@ class Connection:
             await self._send(sock, {"type": verb, "id": number, **fields})
             with trio.move_on_after(_ANSWER_TIME):
                 await pending.done.wait()
+            if pending.message is None:
+                raise _Gone
+            if pending.message["type"] == "error":
+                raise _error(pending.message)
+        except BaseException:
+            _close_all(pending.fds)
+            raise
         finally:
             del self._pending[number]
-            if pending.message is None or pending.message["type"] == "error":
-                _close_all(pending.fds)
-        if pending.message is None:
-            raise _Gone
-        if pending.message["type"] == "error":
-            raise _error(pending.message)
         return pending.message, pending.fds
 
     async def _send(self, sock: socket.socket, message: packets.Message) -> None:

@@ -1,12 +1,14 @@
 """The local executor: every process in a sandbox of its own on this machine, started by the helper.
 
-A run stays known to the helper, with its exit and what is left in its pipes, until the consumer of
-`watch` has taken the Exit and asked for more: then it is forgotten. A core that dies in between
-finds it again with `list`.
+A run stays known to the helper, with its exit and what is left in its pipes, until its Exit was
+taken from `watch`, or `stop` was called for a run that had ended; some seconds later, when the core
+has recorded it and read the last output, it is forgotten. A core that dies in between finds it
+again with `list`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from collections import OrderedDict
@@ -30,6 +32,7 @@ from supervisor import (
     Receipt,
     RunId,
     Running,
+    SupervisorError,
     UnixEndpoint,
     Usage,
     from_json,
@@ -40,6 +43,7 @@ from supervisor import (
 from supervisor_unshare.connection import Connection
 
 _CHUNK = 64 * 1024
+_FORGET_AFTER = 5.0  # seconds, at least
 _REMEMBERED = 1000  # exits of forgotten runs, so that a second watch gives the same Exit
 
 
@@ -51,6 +55,7 @@ class _View:
         self.uid: int = line["uid"]
         self.exit: Exit | None = None
         self.ended = trio.Event()
+        self.watched = False
 
     def end(self, exit: Exit) -> None:
         self.exit = exit
@@ -68,6 +73,7 @@ class UnshareExecutor(Executor):
         self._helper = Connection(
             f"{run_dir}/helper.sock", connected=self._adopt, event=self._heard
         )
+        self._taken: set[str] = set()
         self.tier = ""
         self.capabilities = Capabilities(
             lifetime=Lifetime.NODE,
@@ -88,7 +94,9 @@ class UnshareExecutor(Executor):
                 started = True
                 task_status.started()
 
-        await self._helper.serve(first)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._forget)
+            await self._helper.serve(first)
 
     async def start(self, job: Job) -> Receipt:
         """Start a job; the same run id again gives the same receipt. See Executor.start."""
@@ -99,27 +107,28 @@ class UnshareExecutor(Executor):
 
     async def watch(self, receipt: Receipt) -> AsyncIterator[Observation]:
         """Yield Running at once, and Exit when nothing of the run is left. See Executor.watch."""
-        view = self._views.get(receipt.run)
-        if view is None or not _same(view.receipt, receipt.data):
-            view = await self._find(receipt)
+        view = await self._view(receipt)
         if view is None:
             yield Exit(cause=Cause.LOST, detail="the helper does not know this run")
             return
+        view.watched = True
         if view.exit is None:
             yield self._running(receipt.run, view)
             await view.ended.wait()
         assert view.exit is not None
+        self._taken.add(receipt.run)
         yield view.exit
-        await self._helper.request("forget", run=receipt.run)
-        self._trim()
 
     async def stop(self, receipt: Receipt, grace: float) -> None:
         """End a run and wait until nothing of it is left. See Executor.stop."""
-        view = self._views.get(receipt.run)
-        if view is None or view.exit is not None:
+        view = await self._view(receipt)
+        if view is None:
             return
-        await self._helper.request("stop", run=receipt.run, grace=grace)
-        await view.ended.wait()
+        if view.exit is None:
+            await self._helper.request("stop", run=receipt.run, grace=grace)
+            await view.ended.wait()
+        elif not view.watched:
+            self._taken.add(receipt.run)
 
     async def list(self) -> Sequence[Receipt]:
         """Give a receipt of every run that the helper holds, ended ones included."""
@@ -170,7 +179,10 @@ class UnshareExecutor(Executor):
         if event["type"] == "exited":  # it may come before the caller of start() has run again
             self._views.setdefault(event["run"], _View(event)).end(_exit(event))
 
-    async def _find(self, receipt: Receipt) -> _View | None:
+    async def _view(self, receipt: Receipt) -> _View | None:
+        view = self._views.get(receipt.run)
+        if view is not None and _same(view.receipt, receipt.data):
+            return view
         answer, _ = await self._helper.request("list")
         for line in answer["runs"]:
             if line["run"] == receipt.run and _same(line["receipt"], receipt.data):
@@ -191,6 +203,16 @@ class UnshareExecutor(Executor):
 
     def _receipt(self, run: str, data: Mapping[str, object]) -> Receipt:
         return Receipt(run=RunId(run), executor=self.name, data=dict(data))
+
+    async def _forget(self) -> None:
+        while True:
+            await trio.sleep(_FORGET_AFTER)
+            taken, self._taken = self._taken, set()
+            for run in taken:
+                # A helper that is away will not know the run when it comes back.
+                with contextlib.suppress(SupervisorError):
+                    await self._helper.request("forget", run=run)
+            self._trim()
 
     def _trim(self) -> None:
         ended = [run for run, view in self._views.items() if view.exit is not None]

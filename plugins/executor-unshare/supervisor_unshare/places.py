@@ -42,8 +42,8 @@ def make(
 ) -> None:
     """Make the directory `parts` beneath `base`, and its parents; there already is fine.
 
-    owner is (uid, gid) of the last one, None for a helper that cannot change owners. Parents stay
-    root's, with `parent_gid`. An existing directory of somebody else keeps its owner.
+    owner is (uid, gid) of the last one, None without root: all are the caller's alone. Parents stay
+    root's, with `parent_gid`. A directory that is there keeps its owner and permissions.
     """
     me = os.geteuid()
     with contextlib.ExitStack() as held:
@@ -56,12 +56,9 @@ def make(
             held.callback(os.close, directory)
             # Ours and private: just made, or left between two steps of an earlier attempt.
             found = os.fstat(directory)
-            if found.st_uid != me or stat.S_IMODE(found.st_mode) != 0o700:
+            if owner is None or found.st_uid != me or stat.S_IMODE(found.st_mode) != 0o700:
                 continue
-            if last and owner is not None:
-                os.fchown(directory, *owner)
-            elif parent_gid != -1 and owner is not None:
-                os.fchown(directory, -1, parent_gid)
+            os.fchown(directory, *(owner if last else (-1, parent_gid)))
             os.fchmod(directory, mode if last else PARENT_MODE)
 
 
@@ -85,6 +82,7 @@ def remove(base: int, parts: Sequence[str]) -> None:
 
 
 def _empty(top: int) -> None:
+    token = os.urandom(8).hex()  # content must not have such a name lying there
     moved = 0
     while names := os.listdir(top):
         for name in names:
@@ -95,7 +93,8 @@ def _empty(top: int) -> None:
                     if not _unlinked(directory, inner):
                         _make_writable(directory, inner)
                         moved += 1
-                        os.rename(inner, f".{moved}.removed", src_dir_fd=directory, dst_dir_fd=top)
+                        new = f".{token}.{moved}"
+                        os.rename(inner, new, src_dir_fd=directory, dst_dir_fd=top)
             with contextlib.suppress(FileNotFoundError):
                 os.rmdir(name, dir_fd=top)
 

@@ -76,6 +76,7 @@ def run(spec: Spec) -> NoReturn:
 def _isolate(spec: Spec, step: _Step) -> None:
     step.name = "die-with-parent"
     syscalls.die_with_parent()
+    syscalls.name_process("content-init")
     os.setsid()
     step.name = "cgroup"
     for procs in spec.cgroups:

@@ -44,6 +44,7 @@ _RESOLVE_BENEATH = 0x08
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
+_PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
@@ -181,6 +182,12 @@ def enter_root(root: int) -> None:
 def die_with_parent() -> None:
     """Ask for SIGKILL when the thread that made this process ends. Lost by a change of uid."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def name_process(name: str) -> None:
+    """Set the name that ps and top show, of at most 15 bytes."""
+    buffer = ctypes.create_string_buffer(name.encode())
+    _prctl(_PR_SET_NAME, ctypes.addressof(buffer))
 
 
 def hide_memory() -> None:

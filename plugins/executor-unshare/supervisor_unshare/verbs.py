@@ -184,7 +184,7 @@ def job(value: Any, rules: Rules) -> Job:
         raise Refused(f"gid {gid} is not the content's own, {uid}")
     if value["groups"] != []:
         raise Refused("supplementary groups are not allowed")
-    if value["purpose"] not in _PURPOSES:
+    if _text(value["purpose"], "purpose") not in _PURPOSES:
         raise Refused(f"unknown purpose {value['purpose']!r:.80}")
     plan = _object(value["plan"], "plan")
     _exactly(plan, "argv env workdir mounts ready prefix".split(), "the fields of a plan")
@@ -237,15 +237,16 @@ def _mounts(
     for mount in mounts:
         _object(mount, "mount")
         _exactly(mount, ("role", "access", "at", "name"), "the fields of a mount")
-        if mount["role"] not in set(Role) or mount["access"] not in ("read", "write"):
+        role, access = _text(mount["role"], "role"), _text(mount["access"], "access")
+        if role not in set(Role) or access not in ("read", "write"):
             raise Refused(f"unknown mount {mount!r:.200}", code="bad-request")
-        if mount["role"] in _OWN_ROLES:
+        if role in _OWN_ROLES:
             continue
-        key = f"{mount['role']}/{mount['name']}"
+        key = f"{role}/{_text(mount['name'], 'name')}"
         if key not in places:
             raise Refused(f"no place is given for the mount {key:.80}", code="bad-request")
         ref = place(places[key])
-        writable = mount["access"] == "write"
+        writable = access == "write"
         _may_show(ref, writable, content, purpose, rules)
         at = _mount_point(mount["at"])
         if at in placed:

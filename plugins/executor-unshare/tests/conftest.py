@@ -1,0 +1,266 @@
+"""A real helper in temporary directories, and jobs for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from supervisor_unshare.executor import UnshareExecutor
+
+from supervisor import Job, Limits, Mount, PlaceRef, Plan, Purpose, RunId, packets
+from supervisor.layout import MOUNT_ROOT
+from supervisor.model import new_run_id
+
+UID_FIRST = 700_000
+GATEWAY = 699_001
+CORE_GID = 699_002
+
+
+@attrs.define
+class Node:
+    """One helper process with its directories and sockets. start() again is a restart."""
+
+    root: str
+    caller: int | None = None
+    settings: dict[str, Any] = attrs.field(factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    control: socket.socket | None = None
+    sockets: dict[str, socket.socket] = attrs.field(factory=dict)
+
+    @property
+    def data_dir(self) -> str:
+        return f"{self.root}/data"
+
+    @property
+    def run_dir(self) -> str:
+        return f"{self.root}/run"
+
+    @property
+    def log(self) -> str:
+        with open(f"{self.root}/log", encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def __attrs_post_init__(self) -> None:
+        for path in (self.data_dir, self.run_dir):
+            os.mkdir(path, 0o711)
+            if self.caller is not None:
+                os.chown(path, self.caller, self.caller)
+        for name in ("helper", "helper-connect"):
+            self.sockets[name] = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self.sockets[name].bind(f"{self.run_dir}/{name}.sock")
+            os.chmod(f"{self.run_dir}/{name}.sock", 0o666)
+            self.sockets[name].listen(16)
+
+    def start(self) -> None:
+        core = os.getuid() if self.caller is None else self.caller
+        settings = {
+            "data_dir": self.data_dir,
+            "run_dir": self.run_dir,
+            "rootless": self.caller is not None,
+            "core_uid": os.getuid(),
+            "core_gid": CORE_GID if self.caller is None else core,
+            "gateway_uid": GATEWAY if self.caller is None else os.getuid(),
+            "gateway_gid": GATEWAY if self.caller is None else core,
+            "uid_first": UID_FIRST,
+            "uid_last": UID_FIRST + 1000,
+            "mounts": [],
+            "executables": [],
+            **self.settings,
+        }
+        memory = os.memfd_create("settings")
+        os.write(memory, json.dumps({"settings": settings, "entries": []}).encode())
+        self.control, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        fds = {
+            "control": child.fileno(),
+            "settings": memory,
+            "helper": self.sockets["helper"].fileno(),
+            "helper-connect": self.sockets["helper-connect"].fileno(),
+        }
+        command = [sys.executable, "-I", "-m", "supervisor_unshare.launcher"]
+        for name, fd in fds.items():
+            command += ["--fd", f"{name}={fd}"]
+        with open(f"{self.root}/log", "ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                pass_fds=list(fds.values()),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=self.caller,
+                group=self.caller,
+                extra_groups=None if self.caller is None else [],
+            )
+        os.close(memory)
+        child.close()
+        self.control.settimeout(20)
+        for expected in ("hello", "ready"):
+            packet = packets.receive(self.control)
+            assert packet is not None, self.log
+            assert expected == packet[0]["type"]
+
+    def kill(self) -> None:
+        """SIGKILL the helper."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def hang_up(self) -> None:
+        """Do what the parent's death does: end the control link."""
+        assert self.process is not None
+        assert self.control is not None
+        self.control.close()
+        self.process.wait(10)
+
+    def processes(self) -> list[int]:
+        """The pids of every living process of the content uids, or of the caller in a namespace."""
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                uid = os.stat(f"/proc/{name}").st_uid
+                namespace = os.readlink(f"/proc/{name}/ns/pid")
+                own = os.readlink("/proc/self/ns/pid")
+                with open(f"/proc/{name}/status", encoding="utf-8") as file:
+                    status = file.read()
+            except OSError:
+                continue
+            owner = int(status.split("Uid:")[1].split()[0])
+            content = UID_FIRST <= owner <= UID_FIRST + 1000 or UID_FIRST <= uid <= UID_FIRST + 1000
+            if self.caller is not None:
+                content = owner == self.caller
+            ended = "State:\tZ" in status  # and not waited for yet by the machine's own init
+            if namespace != own and content and not ended:
+                found.append(int(name))
+        return found
+
+    def groups(self) -> list[str]:
+        """The control groups of the runs of this node."""
+        import hashlib
+
+        name = f"content-supervisor-{hashlib.sha256(self.run_dir.encode()).hexdigest()[:12]}"
+        found = []
+        for top, directories, _ in os.walk("/sys/fs/cgroup"):
+            found += [f"{top}/{run}" for run in directories if os.path.basename(top) == name]
+        return found
+
+    def directories(self) -> list[str]:
+        """What is left of runs under DataDir and RunDir."""
+        return [*os.listdir(f"{self.data_dir}/tmp"), *os.listdir(f"{self.run_dir}/w")]
+
+    def leftovers(self) -> list[object]:
+        """Whatever of any run is left on this node, and our mounts in the host's namespace."""
+        with open("/proc/self/mountinfo", encoding="utf-8") as file:
+            mounts = [line for line in file if self.root in line]
+        return [*self.processes(), *self.groups(), *self.directories(), *mounts]
+
+    def wait_for_nothing(self, seconds: float = 1.0) -> float:
+        """Wait until nothing is left; give how long it took. Fails after `seconds`."""
+        begun = time.monotonic()
+        while left := self.leftovers():
+            waited = time.monotonic() - begun
+            assert waited < seconds, left
+            time.sleep(0.005)
+        return time.monotonic() - begun
+
+
+@pytest.fixture
+def new_node() -> Iterator[Callable[..., Node]]:
+    """Make nodes; what they leave is removed, and their processes with them."""
+    made: list[Node] = []
+
+    def new(**fields: Any) -> Node:
+        if os.geteuid() != 0:
+            pytest.skip("needs root")
+        root = tempfile.mkdtemp(prefix="supervisor-node-")
+        os.chmod(root, 0o755)
+        node = Node(root, **fields)
+        made.append(node)
+        node.start()
+        return node
+
+    yield new
+    for node in made:
+        if node.process is not None and node.process.poll() is None:
+            node.hang_up()
+        for sock in node.sockets.values():
+            sock.close()
+        shutil.rmtree(node.root)
+
+
+@pytest.fixture
+def node(new_node: Callable[..., Node]) -> Node:
+    return new_node()
+
+
+@pytest.fixture
+async def executor(node: Node, nursery: trio.Nursery) -> AsyncIterator[UnshareExecutor]:
+    """An executor that is connected to the node's helper, for half a minute."""
+    made = UnshareExecutor(run_dir=node.run_dir)
+    await nursery.start(made.serve)
+    with trio.fail_after(30):
+        yield made
+
+
+def _job(
+    *argv: str,
+    content: int = 1,
+    uid: int | None = None,
+    env: Mapping[str, str] | None = None,
+    workdir: str = "/tmp",
+    mounts: Sequence[Mount] = (),
+    places: Mapping[str, PlaceRef] | None = None,
+    limits: Limits | None = None,
+    run: RunId | None = None,
+    purpose: Purpose = Purpose.SERVE,
+    grace: float = 5.0,
+) -> Job:
+    plan = Plan(
+        argv=argv,
+        env={"PATH": "/usr/bin:/bin", **(env or {})},
+        workdir=workdir,
+        mounts=tuple(mounts),
+    )
+    uid = UID_FIRST + content if uid is None else uid
+    return Job(
+        run=run or new_run_id(),
+        content=content,  # type: ignore[arg-type]
+        purpose=purpose,
+        plan=plan,
+        places=places or {},
+        uid=uid,
+        gid=uid,
+        limits=limits or Limits(),
+        grace=grace,
+    )
+
+
+@pytest.fixture
+def job() -> Callable[..., Job]:
+    """Make a job: argv, and the fields of _job by name."""
+    return _job
+
+
+@pytest.fixture
+def shell_job(job: Callable[..., Job]) -> Callable[..., Job]:
+    """Make a job that runs a shell script."""
+
+    def make(script: str, **fields: Any) -> Job:
+        return job("/bin/sh", "-c", script, **fields)
+
+    return make
+
+
+@pytest.fixture
+def mount_root() -> str:
+    return MOUNT_ROOT

@@ -1,0 +1,257 @@
+"""The helper process itself: its links, its end, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from supervisor_unshare.executor import UnshareExecutor
+
+from supervisor import Cause, Exit, Job, packets
+
+pytestmark = pytest.mark.system
+
+Jobs = Callable[..., Job]
+Node = Any
+CALLER = 698_000
+
+FAMILY = "setsid sh -c 'trap \"\" TERM; sleep 600' & nohup sleep 601 & echo ready; wait"
+
+
+async def start_family(executor: UnshareExecutor, job: Job) -> Any:
+    receipt = await executor.start(job)
+    async for _ in executor.output(receipt):
+        break
+    return receipt
+
+
+async def test_the_end_of_the_parent_is_the_end_of_everything(
+    node: Node, executor: UnshareExecutor, shell_job: Jobs
+) -> None:
+    for content in (1, 2, 3):
+        await start_family(executor, shell_job(FAMILY, content=content))
+    assert 12 <= len(node.processes())
+    begun = time.monotonic()
+    node.hang_up()
+    assert 1.0 > time.monotonic() - begun
+    assert [] == node.leftovers()
+
+
+async def test_the_death_of_the_helper_is_the_end_of_its_processes(
+    node: Node, executor: UnshareExecutor, shell_job: Jobs
+) -> None:
+    receipts = [
+        await start_family(executor, shell_job(FAMILY, content=content)) for content in (1, 2, 3)
+    ]
+    node.kill()
+    begun = time.monotonic()
+    while node.processes():
+        assert 1.0 > time.monotonic() - begun
+        await trio.sleep(0.005)
+    node.start()
+    assert [] == node.leftovers()  # swept by the next helper
+    for receipt in receipts:
+        seen = [seen async for seen in executor.watch(receipt)]
+        assert Exit(cause=Cause.LOST, detail="the helper ended") == seen[-1]
+
+
+async def test_a_watcher_learns_that_the_helper_was_replaced(
+    node: Node, executor: UnshareExecutor, shell_job: Jobs
+) -> None:
+    receipt = await executor.start(shell_job("sleep 600"))
+    seen = []
+
+    async def watch() -> None:
+        seen.extend([observation async for observation in executor.watch(receipt)])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        await trio.testing.wait_all_tasks_blocked()
+        node.kill()
+        node.start()
+    assert Exit(cause=Cause.LOST, detail="the helper ended") == seen[-1]
+    assert await executor.start(shell_job("exit 0"))  # the new one serves
+
+
+async def test_stop_ends_processes_in_order(
+    node: Node, executor: UnshareExecutor, shell_job: Jobs
+) -> None:
+    await executor.start(shell_job("trap 'exit 0' TERM; while :; do sleep 0.05; done"))
+    packets.send(node.control, {"type": "stop", "seconds": 5})
+    begun = time.monotonic()
+    assert 0 == await trio.to_thread.run_sync(node.process.wait, 10)
+    assert 2.0 > time.monotonic() - begun
+    assert [] == node.leftovers()
+
+
+async def test_stop_kills_what_does_not_end_in_time(
+    node: Node, executor: UnshareExecutor, shell_job: Jobs
+) -> None:
+    await start_family(executor, shell_job("trap '' TERM; " + FAMILY))
+    packets.send(node.control, {"type": "stop", "seconds": 1.2})
+    begun = time.monotonic()
+    assert 0 == await trio.to_thread.run_sync(node.process.wait, 10)
+    assert 1.2 > time.monotonic() - begun
+    assert [] == node.leftovers()
+
+
+def connected(node: Node, name: str = "helper") -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sock.settimeout(5)
+    sock.connect(f"{node.run_dir}/{name}.sock")
+    return sock
+
+
+def asked(sock: socket.socket, **message: Any) -> tuple[packets.Message, list[int]]:
+    packets.send(sock, {"id": 1, **message})
+    packet = packets.receive(sock)
+    assert packet is not None
+    return packet
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "exec", "argv": ["/bin/sh"]},
+        {"type": "start", "job": {"run": "x"}},
+        {"type": "hello", "v": 99},
+        {"type": "remove", "place": {"kind": "state", "ids": [-1], "components": []}},
+        {"type": "prepare", "place": {"kind": "bundle", "ids": [], "components": ["0" * 64]},
+         "content": 1, "uid": 700_001},
+        {"type": "output", "run": "01k00000000000000000000000"},
+    ],
+)  # fmt: skip
+def test_a_message_that_is_refused_gets_its_reason(node: Node, message: dict[str, Any]) -> None:
+    with connected(node) as sock:
+        answer, _ = asked(sock, **message)
+        assert ("error", 1) == (answer["type"], answer["id"])
+        assert answer["code"] in ("bad-request", "job-refused", "not-found")
+        assert "ok" == asked(sock, type="list")[0]["type"]  # and the link goes on
+
+
+def test_what_is_no_message_closes_the_link_only(node: Node) -> None:
+    with connected(node) as sock:
+        sock.send(b"\xff not json")
+        assert b"" == sock.recv(100)
+    with connected(node) as sock:
+        assert [] == asked(sock, type="list")[0]["runs"]
+
+
+def test_a_newer_core_replaces_the_older_one(node: Node) -> None:
+    with connected(node) as old, connected(node) as new:
+        assert "ok" == asked(new, type="hello", v=1)[0]["type"]
+        assert b"" == old.recv(100)
+
+
+def as_user(uid: int, action: Callable[[], None]) -> bool:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            action()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_peer_with_another_uid_is_not_served(node: Node) -> None:
+    def listed() -> None:
+        with connected(node) as sock:
+            asked(sock, type="list")
+
+    assert not as_user(CALLER, listed)
+
+
+LISTEN = """
+import os, socket, time
+os.umask(0o777 if ODD else 0o027)
+s = socket.socket(socket.AF_UNIX); s.bind("/opt/content-supervisor/mnt/socket/app.sock"); s.listen()
+print("ready", flush=True)
+c, _ = s.accept(); c.sendall(b"hello"); time.sleep(600)
+"""
+
+
+async def test_the_gateway_gets_a_connected_socket(
+    node: Node, executor: UnshareExecutor, job: Jobs
+) -> None:
+    listening = job("/usr/bin/python3", "-c", "ODD = True\n" + LISTEN)
+    await start_family(executor, listening)
+
+    def visit() -> None:
+        with connected(node, "helper-connect") as sock:
+            answer, fds = asked(sock, type="connect", run=listening.run)
+            assert "ok" == answer["type"]
+            with socket.socket(fileno=fds[0]) as stream:
+                stream.settimeout(5)
+                assert b"hello" == stream.recv(100)
+            assert "error" == asked(sock, type="list")[0]["type"]
+
+    assert as_user(699_001, visit)
+    assert not as_user(CALLER, visit)
+
+
+async def test_a_link_in_the_place_of_a_socket_is_refused(
+    node: Node, executor: UnshareExecutor, shell_job: Jobs
+) -> None:
+    swapped = shell_job(
+        "ln -s /run/other.sock /opt/content-supervisor/mnt/socket/app.sock; echo ready; sleep 600"
+    )
+    await start_family(executor, swapped)
+
+    def visit() -> None:
+        with connected(node, "helper-connect") as sock:
+            assert "socket-swapped" == asked(sock, type="connect", run=swapped.run)[0]["code"]
+
+    assert as_user(699_001, visit)
+
+
+async def test_the_socket_directory_is_for_its_content_and_the_gateway(
+    node: Node, executor: UnshareExecutor, shell_job: Jobs
+) -> None:
+    job = shell_job("sleep 600")
+    await executor.start(job)
+    found = os.stat(f"{node.run_dir}/w/{job.run}")
+    assert (job.uid, 699_001, 0o2710) == (found.st_uid, found.st_gid, found.st_mode & 0o7777)
+
+
+async def test_a_long_list_travels_beside_the_packet(
+    node: Node, executor: UnshareExecutor, shell_job: Jobs
+) -> None:
+    jobs = [shell_job("exit 0") for _ in range(150)]
+    async with trio.open_nursery() as nursery:
+        for made in jobs:
+            nursery.start_soon(executor.start, made)
+    assert {made.run for made in jobs} == {receipt.run for receipt in await executor.list()}
+
+
+def test_the_helper_loads_the_standard_library_only(node: Node) -> None:
+    with open(f"/proc/{node.process.pid}/maps", encoding="utf-8") as file:
+        assert "site-packages" not in file.read()
+    with open(f"/proc/{node.process.pid}/status", encoding="utf-8") as file:
+        assert "Threads:\t1\n" in file.read()
+
+
+async def test_without_root_content_runs_as_the_caller(
+    new_node: Callable[..., Node], shell_job: Jobs, nursery: trio.Nursery
+) -> None:
+    node = new_node(caller=CALLER)
+    executor = UnshareExecutor(run_dir=node.run_dir)
+    await nursery.start(executor.serve)
+    assert "rootless" == executor.tier
+    job = shell_job("id -u; ls -d /root /proc/1; echo x > /tmp/x; sleep 600 & exit 6", uid=0)
+    receipt = await executor.start(job)
+    output = [chunk async for chunk in executor.output(receipt)]
+    printed = b"".join(chunk.data for chunk in output if chunk.stream == "stdout")
+    assert f"{CALLER}\n/proc/1\n".encode() == printed
+    seen = [seen async for seen in executor.watch(receipt)]
+    assert 6 == seen[-1].code  # type: ignore[union-attr]
+    assert [] == node.leftovers()

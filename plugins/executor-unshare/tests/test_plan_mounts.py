@@ -1,0 +1,122 @@
+"""The plan of a sandbox's root is data: what it shows, and what it never shows."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from supervisor_unshare.host import look, shown_trees
+from supervisor_unshare.plan_mounts import Base, Bind, Entry, File, Link, covered, plan_mounts
+from supervisor_unshare.verbs import Job, PlacedMount
+
+from supervisor.layout import MOUNT_ROOT, PlaceKind, PlaceRef
+
+RUN = "01k00000000000000000000000"
+HOST = (
+    Bind(base=Base.HOST, parts=("usr",), target="/usr", optional=True),
+    Link(target="/bin", to="usr/bin"),
+)
+JOB = Job(
+    run=RUN,
+    content=7,
+    purpose="serve",
+    argv=("/usr/bin/python3",),
+    env={},
+    workdir=f"{MOUNT_ROOT}/app",
+    uid=700,
+    gid=700,
+)
+APP = PlacedMount(
+    place=PlaceRef(kind=PlaceKind.DEPLOYMENT, ids=(7, 3)), at=f"{MOUNT_ROOT}/app", writable=True
+)
+ARCHIVE = PlacedMount(
+    place=PlaceRef(kind=PlaceKind.BUNDLE, components=("0" * 64,)),
+    at=f"{MOUNT_ROOT}/bundle.tar.gz",
+    writable=False,
+)
+
+
+def planned(job: Job = JOB) -> dict[str, Entry]:
+    return {entry.target: entry for entry in plan_mounts(job, HOST, uid=700, gid=700)}
+
+
+def test_only_what_is_listed_is_in_the_root() -> None:
+    expected = {
+        *("/usr", "/bin", "/etc/passwd", "/etc/group", "/proc", "/dev", "/run", "/home", "/tmp"),
+        *("/var/tmp", "/opt/rstudio-connect", f"{MOUNT_ROOT}/tmp", f"{MOUNT_ROOT}/socket"),
+    }
+    assert expected == set(planned())
+
+
+def test_a_runs_own_directories_and_written_places_alone_are_writable() -> None:
+    entries = planned(dataclasses.replace(JOB, mounts=(APP, ARCHIVE))).values()
+    writable = {e.target for e in entries if isinstance(e, Bind) and e.writable}
+    expected = {"/home", "/tmp", "/var/tmp"}
+    expected |= {f"{MOUNT_ROOT}/{name}" for name in ("tmp", "socket", "app")}
+    assert expected == writable
+
+
+def test_places_lie_below_data_dir_by_their_components() -> None:
+    entries = planned(dataclasses.replace(JOB, mounts=(APP, ARCHIVE)))
+    app, archive = entries[APP.at], entries[ARCHIVE.at]
+    assert isinstance(app, Bind)
+    assert isinstance(archive, Bind)
+    assert (Base.DATA, ("apps", "7", "3")) == (app.base, app.parts)
+    assert (Base.DATA, ("bundles", "0" * 64 + ".tar.gz")) == (archive.base, archive.parts)
+
+
+def test_every_run_has_its_own_scratch_home_and_socket_directory() -> None:
+    entries = planned()
+    sources = {
+        target: (entry.base, entry.parts)
+        for target, entry in entries.items()
+        if isinstance(entry, Bind) and entry.base is not Base.HOST
+    }
+    scratch = (Base.DATA, ("tmp", RUN))
+    assert {
+        "/tmp": scratch,
+        "/var/tmp": scratch,
+        f"{MOUNT_ROOT}/tmp": scratch,
+        "/home": (Base.DATA, ("tmp", RUN, "home")),
+        f"{MOUNT_ROOT}/socket": (Base.RUN, ("w", RUN)),
+    } == sources
+
+
+def test_parents_come_before_what_lies_in_them() -> None:
+    deep = Bind(base=Base.HOST, parts=("home", "u", "venv"), target="/home/u/venv")
+    targets = [entry.target for entry in plan_mounts(JOB, (*HOST, deep), uid=1, gid=1)]
+    assert targets.index("/home") < targets.index("/home/u/venv")
+
+
+def test_the_process_finds_its_own_name() -> None:
+    entry = planned()["/etc/passwd"]
+    assert isinstance(entry, File)
+    assert "content:x:700:700:content:/home:/bin/sh" in entry.text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"), [("/usr", True), ("/usr/lib", True), ("/usrlocal", False), ("/", False)]
+)
+def test_covered_compares_whole_components(path: str, expected: bool) -> None:
+    assert expected == covered(path, ["/usr", "/opt/R"])
+
+
+@pytest.mark.parametrize("path", ["/", "/etc", "/proc", "/home", "relative", "/tmp/../etc"])
+def test_a_mount_that_would_hide_the_system_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="cannot be shown"):
+        shown_trees([path])
+
+
+def test_a_tree_inside_another_is_not_shown_twice() -> None:
+    assert "/usr/local/lib" not in shown_trees(["/usr/local/lib"])
+
+
+def test_links_of_the_host_stay_links_where_their_target_is_shown() -> None:
+    for entry in look(shown_trees([])):
+        if isinstance(entry, Link):
+            assert not entry.to.startswith("/run")
+
+
+def test_secrets_of_etc_are_not_shown() -> None:
+    targets = {entry.target for entry in look(shown_trees([]))}
+    assert not targets & {"/etc/shadow", "/etc/gshadow", "/etc/passwd", "/etc", "/etc/ssh"}
