@@ -108,8 +108,10 @@ class Tree:
             received = packets.receive(child.control)
         except BlockingIOError:
             return False
-        except (packets.BadPacket, OSError) as error:
+        except packets.BadPacket as error:
             watch.condemn(f"broke its control link: {error}", now)
+            received = None
+        except OSError:  # reset: it died before it had read all
             received = None
         if received is None:
             self._selector.unregister(child.control)

@@ -133,6 +133,23 @@ def test_a_core_that_is_killed_tells_its_successor_how() -> None:
         assert "signal 9 (SIGKILL)" == one.note("core", "previous")["message"]["exit"]
 
 
+def test_a_core_that_dies_without_having_read_its_messages_tells_how_all_the_same() -> None:
+    with server(settings="[Server]\nBeatTimeout = 30s\n") as one:
+        one.start(do={"core": ["hang-once"]}).ready()
+        one.signal(signal.SIGHUP)  # stays unread: the core hangs
+        os.kill(one.note("core", "ready")["pid"], signal.SIGKILL)
+
+        assert "signal 9 (SIGKILL)" == one.note("core", "previous")["message"]["exit"]
+
+
+def test_a_child_that_sends_nonsense_is_replaced() -> None:
+    with server() as one:
+        one.start(do={"gateway": ["nonsense-once"]}).ready()
+
+        assert 2 == len(one.notes("gateway", "started"))
+        assert "broke its control link: not JSON" in one.log()
+
+
 def test_a_core_that_is_never_ready_is_killed_only_after_the_start_limit() -> None:
     with server(settings="[Server]\nBeatTimeout = 100ms\nStartTimeout = 1s\n") as one:
         one.start(do={"core": ["late"]})

@@ -67,6 +67,9 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     control = socket.socket(fileno=fds["control"])
+    if "nonsense-once" in arguments.do and first_generation():
+        control.send(b"nonsense")
+        time.sleep(60)
     packets.send(control, {"type": "hello", "v": 1})
     if "late" not in arguments.do:
         packets.send(control, {"type": "ready"})
