@@ -125,16 +125,22 @@ class Visitor:
         for key, value in self._own_headers().items():
             request.headers[key] = value
         protocol.send_request(request)
-        async with await self.connect() as stream, trio.open_nursery() as nursery:
-            session = Session(protocol, stream)
-            await session._open()
-            self._keep_cookies(tuple((k.lower(), v) for k, v in session.headers))
-            nursery.start_soon(session._receive)
-            outputs = tuple(outputs)
-            await session.send({"method": "init", "data": first_inputs(self.url, outputs, inputs)})
-            yield session
-            await session._close()
-            nursery.cancel_scope.cancel()
+        outputs = tuple(outputs)
+        try:
+            async with await self.connect() as stream, trio.open_nursery() as nursery:
+                session = Session(protocol, stream)
+                await session._open()
+                self._keep_cookies(tuple((key.lower(), one) for key, one in session.headers))
+                nursery.start_soon(session._receive)
+                data = first_inputs(self.url, outputs, inputs)
+                await session.send({"method": "init", "data": data})
+                yield session
+                await session._close()
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) > 1:
+                raise
+            raise group.exceptions[0] from None  # tests await the error, not its wrapping
 
     async def connect(self) -> trio.abc.HalfCloseableStream:
         """Open one connection to the server."""

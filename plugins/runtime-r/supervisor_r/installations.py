@@ -27,7 +27,7 @@ PROBE_SECONDS = 20.0
 
 
 def find(configured: Sequence[str], *, root: str = "/") -> list[Installation]:
-    """Give every R that answers, newest first; one R under several names counts once.
+    """Give every R that answers: those that have shiny first, then newest first.
 
     configured: paths of `R` executables. Where neither they nor the usual places hold an R, PATH is
     searched. root: where the usual places are looked for. What does not answer is logged, skipped.
@@ -37,7 +37,7 @@ def find(configured: Sequence[str], *, root: str = "/") -> list[Installation]:
         installation = probe(executable)
         if installation is not None:
             found.setdefault(installation.executable, installation)
-    return sorted(found.values(), key=lambda one: version_key(one.version), reverse=True)
+    return sorted(found.values(), key=_preference, reverse=True)
 
 
 def probe(executable: str) -> Installation | None:
@@ -73,6 +73,10 @@ def probe(executable: str) -> Installation | None:
 def version_key(version: str) -> tuple[int, ...]:
     """Give what orders versions: 4.10.0 after 4.9.3."""
     return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _preference(one: Installation) -> tuple[bool, tuple[int, ...]]:
+    return (one.detail["shiny"] != "", version_key(one.version))
 
 
 def _usual(root: Path) -> Iterator[str]:

@@ -37,7 +37,7 @@ class RRuntime(Runtime):
         return detect(files, manifest)
 
     def installations(self, settings: Mapping[str, Sequence[str]]) -> Sequence[Installation]:
-        """Give every R of this host that answers, newest first. settings: `executable`, several."""
+        """Give every R that answers, with shiny first. settings: `executable`, several."""
         return installations.find(settings.get("executable", ()))
 
     def plan(self, purpose: Purpose, context: PlanContext) -> Plan:

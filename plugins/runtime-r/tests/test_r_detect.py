@@ -87,10 +87,10 @@ def test_the_plan_serves_and_does_nothing_else() -> None:
     assert "no-runtime" == caught.value.code
 
 
-def fake_r(path: Path, version: str, *, home: str = "") -> str:
+def fake_r(path: Path, version: str, *, home: str = "", shiny: str = "1.7.4") -> str:
     """Write a program that answers as R would."""
     path.parent.mkdir(parents=True)
-    answer = f"version\\t{version}\\nhome\\t{home or path.parent.parent}\\nshiny\\t1.7.4\\n"
+    answer = f"version\\t{version}\\nhome\\t{home or path.parent.parent}\\nshiny\\t{shiny}\\n"
     path.write_text(f"#!/bin/sh\nprintf '{answer}prefix\\t{path.parent.parent}\\n'\n")
     path.chmod(0o755)
     return str(path)
@@ -106,6 +106,13 @@ def test_usual_places_are_searched_and_the_newest_comes_first(tmp_path: Path) ->
         fake_r(tmp_path / place / "bin/R", version)
     answer = installations.find([], root=str(tmp_path))
     assert ["4.10.0", "4.9.1", "4.2.2", "3.6.3"] == [one.version for one in answer]
+
+
+def test_an_r_without_shiny_comes_last(tmp_path: Path) -> None:
+    fake_r(tmp_path / "opt/R/4.5.0/bin/R", "4.5.0", shiny="")
+    fake_r(tmp_path / "opt/R/4.2.2/bin/R", "4.2.2")
+    answer = installations.find([], root=str(tmp_path))
+    assert ["4.2.2", "4.5.0"] == [one.version for one in answer]
 
 
 def test_one_r_under_two_names_counts_once(tmp_path: Path) -> None:
