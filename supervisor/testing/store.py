@@ -163,6 +163,13 @@ class StoreContract:
         assert store.get("run", "01k") is None
         assert [] == list(store.find("bundle"))
 
+    @pytest.mark.parametrize(
+        "key", [10**30, -1, 0, "", "\udcff", "a\x00b", "' OR 1=1 --", "x" * 10**5]
+    )
+    def test_a_key_that_nothing_can_have_finds_nothing(self, store: Store, key: str | int) -> None:
+        store.apply([new("content", content(1))])
+        assert store.get("content", key) is None
+
     def test_a_content_is_found_by_its_guid_and_its_name(self, store: Store) -> None:
         wanted = content(1)
         store.apply([new("content", wanted), new("content", content(2))])

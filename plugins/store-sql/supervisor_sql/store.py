@@ -85,7 +85,10 @@ class SqlStore(Store):
             else:
                 table = KINDS[kind].table
                 query = select(table.c.data).where(table.c.id == key)
-            data = connection.execute(query).scalar()
+            try:
+                data = connection.execute(query).scalar()
+            except (OverflowError, UnicodeEncodeError):
+                return None  # a number or text from outside that no row can have
         return None if data is None else from_json(KINDS[kind].type, data)
 
     def find(

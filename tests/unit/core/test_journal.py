@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -353,6 +354,56 @@ async def test_the_spill_is_closed_to_others(tmp_path: Path) -> None:
         journal.fact(run_is(State.EXITED))
     (path,) = spilled(tmp_path)
     assert 0o600 == path.stat().st_mode & 0o777
+
+
+class FlakyStore(AwayStore):
+    """A store that goes and comes back at random, and now and then refuses several at once."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(away=False)
+        self.random = random.Random(seed)
+
+    def apply(self, changes: Sequence[Change], fence: Lease | None = None) -> None:
+        self.away = self.random.random() < 0.4
+        if len(changes) > 1 and self.random.random() < 0.1:
+            raise StoreConflict("one of them is at fault")
+        super().apply(changes, fence)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_the_store_does_no_end_is_lost_and_nothing_goes_backwards(
+    tmp_path: Path, mock_clock: MockClock, seed: int
+) -> None:
+    store = FlakyStore(seed)
+    runs = [attrs.evolve(RUN, id=new_run_id()) for _ in range(5)]
+    states = [State.STARTING, State.PROBING, State.READY, State.STOPPING, State.EXITED]
+    outcomes: list[object] = []
+    for core in range(3):  # each is cut off; the next one goes on
+        async with journal_of(store, tmp_path) as journal, trio.open_nursery() as nursery:
+            for index, state in enumerate(states):
+                for number, run in enumerate(runs):
+                    if number % 3 == core:
+                        journal.fact(run_is(state, run), moved(f"{number}-{state}", index))
+                nursery.start_soon(attempt, journal, new(core * 10 + index + 1), outcomes)
+                for _ in range(store.random.randrange(4)):
+                    mock_clock.jump(store.random.random())
+                    await until(lambda: True)
+            nursery.cancel_scope.cancel()
+    store.random = NeverFlaky()
+    async with journal_of(store, tmp_path) as journal:
+        await until(lambda: not spilled(tmp_path), mock_clock)
+    assert {State.EXITED} == {record.state for record in store.find("run")}
+    told = [transition.now for transition in store.transitions]
+    for number in range(5):
+        expected = [f"{number}-{state}" for state in states]
+        assert expected == [now for now in told if now.startswith(f"{number}-")]
+
+
+class NeverFlaky(random.Random):
+    """Dice that always show the best side."""
+
+    def random(self) -> float:
+        return 1.0
 
 
 # Flushing and ending
