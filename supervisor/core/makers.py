@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import attrs
@@ -27,6 +27,7 @@ from supervisor.interfaces import (
     PlanContext,
     Runtime,
 )
+from supervisor.lifecycle import State
 from supervisor.log import Log
 from supervisor.model import (
     Bundle,
@@ -46,6 +47,8 @@ from supervisor.unpack import Unpacked, read_answer, unpack_plan
 
 UNPACK_LIMIT = 600.0
 
+Section = Mapping[str, Sequence[str]]
+
 
 @attrs.define(eq=False)
 class Makers:
@@ -59,6 +62,7 @@ class Makers:
     server: str
     changed: Callable[[Worker], None] = lambda worker: None
     installed: dict[str, Sequence[Installation]] = attrs.field(factory=dict)
+    looked: trio.Event = attrs.field(factory=trio.Event)
 
     # -- workers ------------------------------------------------------------------------------
 
@@ -75,6 +79,8 @@ class Makers:
     async def adopted(self, run: Run, content: Content, deployment: Deployment) -> Worker:
         """Make the worker of a run that an earlier core has started."""
         executor = self.executor_named(run.executor)
+        if run.state not in (State.STARTING, State.PROBING):
+            return self.worker_of(run, content, executor, Ready())  # it is not asked any more
         try:
             plan = await self.plan(content, deployment)
         except SupervisorError as error:  # its runtime is gone; the process serves all the same
@@ -103,7 +109,7 @@ class Makers:
         context = PlanContext(
             content=content,
             deployment=deployment,
-            installation=self._installation_of(deployment),
+            installation=await self._installation_of(deployment),
             environment=content.environment,
         )
         return await ask(runtime.name, partial(runtime.plan, Purpose.SERVE, context))
@@ -185,8 +191,28 @@ class Makers:
         except KeyError:
             raise SupervisorError("no-runtime", f"the runtime {name!r} is not installed") from None
 
-    def installation(self, detected: Detected) -> Installation:
+    async def look_for_installations(self, sections: Callable[[str], Section]) -> None:
+        """Ask every runtime what this host has; one that fails or hangs has none and is blamed.
+
+        Takes as long as starting each interpreter: plans wait for it, nobody else does.
+        """
+        async with trio.open_nursery() as nursery:
+            for name, runtime in self.plugins.runtimes.items():
+                nursery.start_soon(self._look_for, name, runtime, sections(name))
+        self.looked.set()
+
+    async def _look_for(self, name: str, runtime: Runtime, section: Section) -> None:
+        try:
+            self.installed[name] = await ask(
+                name, partial(runtime.installations, section), limit=60.0
+            )
+        except SupervisorError as error:
+            self.log.error("installations-unknown", runtime=name, error=error.message)
+            self.installed[name] = ()
+
+    async def installation(self, detected: Detected) -> Installation:
         """Choose the interpreter for what was detected: the best that the host has."""
+        await self.looked.wait()
         for installation in self.installed.get(detected.runtime, ()):
             return installation
         raise SupervisorError(
@@ -196,7 +222,8 @@ class Makers:
             "`supervisor doctor` shows what was found.",
         )
 
-    def _installation_of(self, deployment: Deployment) -> Installation:
+    async def _installation_of(self, deployment: Deployment) -> Installation:
+        await self.looked.wait()
         installed = self.installed.get(deployment.runtime, ())
         for installation in installed:
             if installation.executable == deployment.installation:
@@ -257,27 +284,6 @@ class Makers:
     def log_path(self, run: Run) -> str:
         """Where a run's log lies."""
         return os.path.join(self.data_dir, *layout.log_components(run.content, run.id))
-
-
-async def find_installations(
-    plugins: Plugins, sections: Callable[[str], dict[str, list[str]]], log: Log
-) -> dict[str, Sequence[Installation]]:
-    """Ask every runtime what this host has; one that fails or hangs has none and is blamed."""
-    found: dict[str, Sequence[Installation]] = {}
-
-    async def look(name: str, runtime: Runtime) -> None:
-        try:
-            found[name] = await ask(
-                name, partial(runtime.installations, sections(name)), limit=60.0
-            )
-        except SupervisorError as error:
-            log.error("installations-unknown", runtime=name, error=error.message)
-            found[name] = ()
-
-    async with trio.open_nursery() as nursery:
-        for name, runtime in plugins.runtimes.items():
-            nursery.start_soon(look, name, runtime)
-    return found
 
 
 def interpreter() -> str:

@@ -18,6 +18,7 @@ from supervisor.core.journal import Journal
 from supervisor.core.keeper import Keeper
 from supervisor.core.placing import deployment_place, is_serving
 from supervisor.core.tasks import LiveTask
+from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Change, Detected, Executor, Installation
 from supervisor.lifecycle import advance_bundle
@@ -34,6 +35,7 @@ from supervisor.model import (
 from supervisor.unpack import Unpacked
 
 MOST_BYTES = 2 * 1024**3  # of one uploaded bundle
+_SERVED = (BundleState.ACTIVE, BundleState.RETIRED)
 
 
 async def store_bundle(
@@ -61,6 +63,14 @@ async def store_bundle(
         final = Path(data_dir, "bundles", f"{digest.hexdigest()}.tar.gz")
         await trio.to_thread.run_sync(_settle, partial, final)
         return digest.hexdigest(), size
+    except OSError as error:
+        _forget(partial)
+        raise SupervisorError(
+            "unavailable",
+            f"the bundle cannot be stored: {error.strerror or error}",
+            hint="Look at the space that is left in Server.DataDir, then deploy again.",
+            recoverable=True,
+        ) from error
     except BaseException:
         _forget(partial)
         raise
@@ -93,7 +103,7 @@ class Publisher:
     executor: Callable[[Content], Executor]
     unpack: Callable[[Content, DeploymentId, Bundle], Awaitable[Unpacked]]
     detect: Callable[[Unpacked], Awaitable[Detected]]
-    installation: Callable[[Detected], Installation]
+    installation: Callable[[Detected], Awaitable[Installation]]
     keeper: Callable[[ContentId], Keeper]
     url: Callable[[Content], str]
     _locks: dict[ContentId, trio.Lock] = attrs.field(factory=dict)
@@ -114,7 +124,7 @@ class Publisher:
                 self._say_failure(task, error)
             except Exception as error:
                 self.log.error("publish-broke", exc=error, content=content, bundle=bundle)
-                self._say_failure(task, SupervisorError("internal", f"{error!r}"))
+                self._say_failure(task, _defect(error))
 
     def _say_failure(self, task: LiveTask, error: SupervisorError) -> None:
         task.say(*error.hint.splitlines())
@@ -124,14 +134,15 @@ class Publisher:
     async def _publish(self, task: LiveTask, keeper: Keeper, bundle: Bundle) -> None:
         content = keeper.content
         number = DeploymentId(await self.journal.next_id("deployment"))
-        bundle = attrs.evolve(bundle, state=BundleState.UPLOADED, reason="")  # a retry begins anew
-        place = deployment_place(content, number)
+        if bundle.state not in _SERVED:
+            bundle = attrs.evolve(bundle, state=BundleState.UPLOADED, reason="")  # begin anew
+        worker: Worker | None = None
         task.say(f"Unpacking bundle {bundle.id} ({bundle.size} bytes)")
         try:
             listing = await self.unpack(content, number, bundle)
             bundle = await self._advance(bundle, "unpacked", manifest=listing.manifest or {})
             detected = await self.detect(listing)
-            installation = self.installation(detected)
+            installation = await self.installation(detected)
             task.say(
                 f"Found {detected.app_mode} ({detected.entrypoint}), {len(listing.files)} files;"
                 f" it runs on {installation.executable} {installation.version}"
@@ -154,19 +165,37 @@ class Publisher:
                 worker = await keeper.try_out(candidate, deployment)
                 task.say(f"Run {worker.id} answers")
             await self._activate(keeper, candidate, deployment, bundle)
-        except SupervisorError as error:
-            await self._reject(bundle, error)
-            await self.executor(content).remove(place)
+        except Exception as error:
+            self._reject(bundle, error)
+            await self._remove(content, number, worker)
             raise
         self.log.info("published", content=content.id, deployment=number, bundle=bundle.id)
         task.say(f"Active: {self.url(content)}")
         task.succeed(self.url(content))
 
+    async def _remove(self, content: Content, number: DeploymentId, worker: Worker | None) -> None:
+        """End what runs in the directory of a deployment that failed, then remove it."""
+        if worker is not None:
+            worker.stop("its deployment failed")
+            await worker.gone.wait()
+        try:
+            await self.executor(content).remove(deployment_place(content, number))
+        except SupervisorError as error:
+            self.log.warning("directory-left", deployment=number, error=error.message)
+
     async def _activate(
         self, keeper: Keeper, candidate: Content, deployment: Deployment, bundle: Bundle
     ) -> None:
         """One compare-and-set: what is served is the old or the new, never a mixture."""
+        async with keeper.changing:
+            await self._activate_alone(keeper, candidate, deployment, bundle)
+
+    async def _activate_alone(
+        self, keeper: Keeper, candidate: Content, deployment: Deployment, bundle: Bundle
+    ) -> None:
         was = keeper.content
+        if was.removed is not None:
+            raise SupervisorError("not-found", "the content was removed meanwhile")
         active = attrs.evolve(
             was,
             kind=candidate.kind,
@@ -189,15 +218,23 @@ class Publisher:
         return [old for old in await self.journal.find("bundle", where) if old.id != but.id]
 
     async def _advance(self, bundle: Bundle, event: str, **fields: Any) -> Bundle:
-        moved = _moved(bundle, event, **fields)
+        if bundle.state in _SERVED:  # deployed once more: it stays what it is until then
+            moved = attrs.evolve(bundle, version=bundle.version + 1, **fields)
+        else:
+            moved = _moved(bundle, event, **fields)
         await self.journal.intent(Change(kind="bundle", record=moved))
         return moved
 
-    async def _reject(self, bundle: Bundle, error: SupervisorError) -> None:
-        if bundle.state is not BundleState.ACTIVE:
+    def _reject(self, bundle: Bundle, error: Exception) -> None:
+        if bundle.state not in _SERVED:
+            reason = error.message if isinstance(error, SupervisorError) else repr(error)
             self.journal.fact(
-                Change(kind="bundle", record=_moved(bundle, "rejected", reason=error.message))
+                Change(kind="bundle", record=_moved(bundle, "rejected", reason=reason))
             )
+
+
+def _defect(error: Exception) -> SupervisorError:
+    return SupervisorError("internal", f"a defect of the server: {error!r}")
 
 
 def _moved(bundle: Bundle, event: str, **fields: Any) -> Bundle:

@@ -18,7 +18,7 @@ from supervisor.core.adopt import adopt
 from supervisor.core.contents import Contents
 from supervisor.core.control import Control
 from supervisor.core.journal import Journal
-from supervisor.core.makers import Makers, find_installations
+from supervisor.core.makers import Makers
 from supervisor.core.observers import Observers
 from supervisor.core.routes import Routes
 from supervisor.core.service import Service
@@ -122,7 +122,7 @@ class Server:
                 data_dir=self.settings.data_dir,
                 server=self.settings.server_address,
             )
-            makers.installed = await find_installations(self.plugins, self._section, self.log)
+            nursery.start_soon(makers.look_for_installations, self._section)
             await self._with_contents(journal, makers)
             nursery.cancel_scope.cancel()
 
