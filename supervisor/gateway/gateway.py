@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import resource
 import socket
-import time
 from collections.abc import Callable
 
-from supervisor.gateway.connect import Connector
+from supervisor.gateway.connect import Caller, Connector
 from supervisor.gateway.exchange import IDLE_SECONDS, Exchange
-from supervisor.gateway.link import Link
+from supervisor.gateway.link import Asker, Link
 from supervisor.gateway.listen import Listener
 from supervisor.gateway.loop import Loop
 from supervisor.gateway.route import Site
@@ -78,11 +77,6 @@ class Gateway:
     # For the exchanges
 
     @property
-    def wall(self) -> float:
-        """The wall clock in unix seconds; pins expire by it, in every gateway alike."""
-        return time.time()
-
-    @property
     def wait(self) -> int:
         """Seconds that a request may wait for a worker."""
         return self.link.wait
@@ -92,15 +86,13 @@ class Gateway:
         """Whether the core speaks to us."""
         return self.link.up
 
-    def ask(
-        self, exchange: Exchange, guid: bytes, want: str, visitor: str, run: str | None
-    ) -> None:
-        """Ask the core; the exchange's `answered` is called."""
-        self.link.ask(exchange, guid, want, visitor, run)
+    def ask(self, asker: Asker, guid: bytes, want: str, visitor: str, run: str | None) -> None:
+        """Ask the core; `answered` is called."""
+        self.link.ask(asker, guid, want, visitor, run)
 
-    def open(self, worker: Worker | None, exchange: Exchange) -> None:
-        """Connect; the exchange's `plugged` or `unconnected` is called, perhaps at once."""
-        self._connector.open(worker, exchange)
+    def open(self, worker: Worker | None, caller: Caller) -> None:
+        """Connect; `plugged` or `unconnected` is called, perhaps at once."""
+        self._connector.open(worker, caller)
 
     def forget(self, exchange: Exchange) -> None:
         """Answer no question and open no connection for this exchange any more."""
@@ -120,22 +112,19 @@ class Gateway:
 
     def pin_cookie(self, guid: bytes, run: str, visitor: str) -> bytes:
         """Make the Set-Cookie value that sends this visitor back to this run."""
-        expires = int(self.wall) + PIN_SECONDS
+        expires = int(self.loop.wall) + PIN_SECONDS
         pin = self.pins.sign(guid, run, visitor, expires)
         secure = b"; Secure" if self.site.secure else b""
         path = self.site.prefix(guid)
         return b"%b=%b; Path=%b/; HttpOnly; SameSite=Lax%b" % (PIN_COOKIE, pin, path, secure)
 
-    def tunnel(self, exchange: Exchange, upstream: Stream, worker: Worker | None) -> None:
-        """Turn an exchange into a tunnel."""
-        tunnel = Tunnel(
-            self.loop, exchange.client, upstream, lambda: self._untunnel(tunnel, worker)
-        )
+    def tunnel(self, client: Stream, upstream: Stream, worker: Worker | None) -> None:
+        """Join two streams of an exchange that is over."""
+        tunnel = Tunnel(self.loop, client, upstream, lambda: self._untunnel(tunnel, worker))
         self._tunnels.add(tunnel)
         if worker is not None:
             worker.sockets += 1
             self.changed(worker)
-        self.left(exchange)
 
     def _untunnel(self, tunnel: Tunnel, worker: Worker | None) -> None:
         self._tunnels.discard(tunnel)

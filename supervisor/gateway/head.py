@@ -7,10 +7,13 @@ the lines that may pass on as they are, what the gateway must look at lies in fi
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 HEAD_LIMIT = 32 * 1024  # bytes
 FIELDS_LIMIT = 100
+_SEEN_LIMIT = 2048  # bytes of fields that are worth remembering
 
 CHUNKED = -1  # as a length: framed by chunks
 UNTIL_END = -2  # as a length of a response: until the peer closes
@@ -25,8 +28,8 @@ class BadHead(Exception):
         self.reason = reason
 
 
-KEEP, DROP, ORIGIN, REFUSED, HOST, CONNECTION, COOKIE, AUTHORIZATION = range(8)
-LENGTH, CODING, UPGRADE, EXPECT, SET_COOKIE, LOCATION = range(8, 14)
+KEEP, DROP, ORIGIN, HOST, CONNECTION, COOKIE, AUTHORIZATION = range(7)
+LENGTH, CODING, UPGRADE, EXPECT, SET_COOKIE, LOCATION = range(7, 13)
 
 _HOP_BY_HOP = (
     "keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer http2-settings"
@@ -67,7 +70,7 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
 _TEXT = bytes([9, *range(32, 127), *range(128, 256)])
 _BREAKS = [b"\r\n" * count for count in range(FIELDS_LIMIT + 1)]
 # Upper case only: to some servers `head` is HEAD, to others not, and so is the answer's length.
-_REQUEST_LINE = re.compile(rb"([A-Z][A-Z-]{0,31}) ([\x21\x22\x24-\x7e]+) HTTP/([0-9])\.([0-9])")
+_REQUEST_LINE = re.compile(rb"([A-Z][A-Z-]{0,31}) ([\x21\x22\x24-\x7e]+) HTTP/([0-9]\.[0-9])")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
@@ -102,30 +105,22 @@ _REQUEST_KINDS = _Kinds(_REQUEST)
 _RESPONSE_KINDS = _Kinds(_RESPONSE)
 
 
-class Request:
-    """One request head. Bytes as they came, without the white space around values.
+class Fields:
+    """The fields of a request, sorted. A pure function of their bytes, so it may be shared."""
 
-    length: bytes of the body, 0, or CHUNKED. kept: lines that any upstream may see. cookies,
-    credentials: values of Cookie and Authorization, for whoever may see them.
-    """
+    def __init__(self) -> None:
+        self.kept: list[bytes] = []  # lines that any upstream may see
+        self.hosts: list[bytes] = []
+        self.cookies: list[bytes] = []  # values of Cookie
+        self.credentials: list[bytes] = []  # values of Authorization
+        self.lengths: list[bytes] = []
+        self.codings: list[bytes] = []
+        self.upgrades: list[bytes] = []
+        self.expects = False
+        self.tokens: frozenset[bytes] = frozenset()  # of Connection
+        self.memo: dict[str, Any] = {}  # what others have derived from the fields
 
-    __slots__ = (
-        "cookies", "credentials", "expects", "host", "keep_alive", "kept", "length", "method",
-        "minor", "target", "websocket",
-    )  # fmt: skip
-    method: bytes
-    target: bytes
-    minor: int
-    host: bytes
-    kept: list[bytes]
-    cookies: list[bytes]
-    credentials: list[bytes]
-    length: int
-    keep_alive: bool
-    websocket: bool
-    expects: bool
-
-    def field(self, name: bytes) -> bytes | None:
+    def get(self, name: bytes) -> bytes | None:
         """Give the value of the first kept field of this lower-case name."""
         for line in self.kept:
             found, _, value = line.partition(b":")
@@ -134,23 +129,46 @@ class Request:
         return None
 
 
+class Request:
+    """One request head.
+
+    minor: of HTTP/1.minor; length: bytes of the body, 0, or CHUNKED; websocket: it asks for that.
+    """
+
+    __slots__ = (
+        "fields", "host", "keep_alive", "length", "method", "minor", "target", "websocket",
+    )  # fmt: skip
+
+    def __init__(self, method: bytes, target: bytes, minor: int, fields: Fields) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.fields = fields
+        self.host = b"localhost"
+        self.length = 0
+        self.keep_alive = True
+        self.websocket = False
+
+    @property
+    def expects(self) -> bool:
+        """Whether the client waits for `100 Continue`."""
+        return self.minor == 1 and self.fields.expects
+
+
 class Response:
     """One response head. length: of the body as framed (the caller knows HEAD, 204 and 304)."""
 
-    __slots__ = (
-        "cookies", "keep_alive", "kept", "length", "locations", "minor", "origin", "reason",
-        "status", "websocket",
-    )  # fmt: skip
-    status: int
-    reason: bytes
-    minor: int
-    kept: list[bytes]
-    cookies: list[bytes]  # values of Set-Cookie
-    locations: list[tuple[bytes, bytes]]  # name and value of Location and Content-Location
-    origin: list[bytes]  # lines about the whole origin
-    length: int
-    keep_alive: bool
-    websocket: bool
+    cookies: Sequence[bytes] = ()  # values of Set-Cookie
+    locations: Sequence[tuple[bytes, bytes]] = ()  # name and value of (Content-)Location
+    origin: Sequence[bytes] = ()  # lines about the whole origin
+    length = UNTIL_END
+    websocket = False
+
+    def __init__(self, minor: int, status: int, line: bytes) -> None:
+        self.minor = minor
+        self.status = status
+        self.kept = [line]  # the status line as we say it, then lines that any client may see
+        self.keep_alive = minor == 1
 
 
 @lru_cache(maxsize=128)
@@ -165,51 +183,71 @@ def _without(kept: list[bytes], named: frozenset[bytes]) -> list[bytes]:
     return [line for line in kept if line.partition(b":")[0].lower() not in named]
 
 
-def _lines(head: bytes) -> list[bytes]:
-    lines = head.split(b"\r\n")
-    count = len(lines) - 1
-    if count > FIELDS_LIMIT:
+def _lines(block: bytes) -> list[bytes]:
+    lines = block.split(b"\r\n")
+    if len(lines) > FIELDS_LIMIT + 1:
         raise BadHead(431, f"more than {FIELDS_LIMIT} header fields")
-    if head.translate(None, _TEXT) != _BREAKS[count]:
+    if block.translate(None, _TEXT) != _BREAKS[len(lines) - 1]:
         raise BadHead(400, "a bare line break or a control character in the head")
     return lines
 
 
-def _length(lengths: list[bytes], codings: list[bytes], minor: int) -> int | None:
+def _length(lengths: list[bytes], codings: list[bytes], minor: int) -> int:
     if codings:
         if lengths or len(codings) > 1 or minor == 0 or codings[0].lower() != b"chunked":
             raise BadHead(400, "Transfer-Encoding must be `chunked`, alone and in HTTP/1.1")
         return CHUNKED
-    if lengths:
-        if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
-            raise BadHead(400, "Content-Length must be one number")
-        return int(lengths[0])
-    return None
+    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
+        raise BadHead(400, "Content-Length must be one number")
+    return int(lengths[0])
 
 
 def parse_request(head: bytes) -> Request:
     """Parse a request head. Raises BadHead with the status and the reason."""
-    lines = _lines(head)
-    match = _REQUEST_LINE.fullmatch(lines[0])
+    line, _, block = head.partition(b"\r\n")
+    match = _REQUEST_LINE.fullmatch(line)
     if match is None:
         raise BadHead(400, "malformed request line")
-    request = Request()
-    request.method, request.target, major, minor = match.groups()
-    if major != b"1" or minor > b"1":
+    method, target, version = match.groups()
+    if version == b"1.1":
+        minor = 1
+    elif version == b"1.0":
+        minor = 0
+    else:
         raise BadHead(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
-    request.minor = 1 if minor == b"1" else 0
-    request.kept = kept = []
-    request.cookies = []
-    request.credentials = []
-    request.expects = False
-    host = None
-    tokens: frozenset[bytes] = frozenset()
-    lengths: list[bytes] = []
-    codings: list[bytes] = []
-    upgrades: list[bytes] = []
+    # Most requests of a visitor repeat the fields of the one before.
+    fields = _seen_fields(block) if len(block) <= _SEEN_LIMIT else parse_fields(block)
+    request = Request(method, target, minor, fields)
+    if fields.hosts:
+        request.host = fields.hosts[0]
+    elif minor:
+        raise BadHead(400, "Host is missing")
+    tokens = fields.tokens
+    if tokens or not minor:
+        request.keep_alive = b"close" not in tokens and (minor == 1 or b"keep-alive" in tokens)
+    if fields.lengths or fields.codings:
+        request.length = _length(fields.lengths, fields.codings, minor)
+    if target[0] != 47:
+        request.target = _path(target, request.host)
+    if fields.upgrades:
+        request.websocket = (
+            b"upgrade" in tokens
+            and fields.upgrades == [b"websocket"]
+            and minor == 1
+            and method == b"GET"
+            and request.length == 0
+        )
+    return request
+
+
+def parse_fields(block: bytes) -> Fields:
+    """Parse and sort the lines of a request after the first."""
+    fields = Fields()
+    if not block:
+        return fields
+    kept = fields.kept
     kinds = _REQUEST_KINDS
-    del lines[0]
-    for line in lines:
+    for line in _lines(block):
         name, colon, value = line.partition(b":")
         kind = kinds[name]
         if not colon:
@@ -219,66 +257,60 @@ def parse_request(head: bytes) -> Request:
             continue
         value = value.strip(b" \t")
         if kind == HOST:
-            if host is not None:
-                raise BadHead(400, "more than one Host")
-            host = value
+            fields.hosts.append(value)
         elif kind == CONNECTION:
-            tokens = tokens | _tokens(value) if tokens else _tokens(value)
+            fields.tokens |= _tokens(value)
         elif kind == COOKIE:
-            request.cookies.append(value)
+            fields.cookies.append(value)
         elif kind == LENGTH:
-            lengths.append(value)
+            fields.lengths.append(value)
         elif kind == CODING:
-            codings.append(value)
+            fields.codings.append(value)
         elif kind == AUTHORIZATION:
-            request.credentials.append(value)
+            fields.credentials.append(value)
         elif kind == UPGRADE:
-            upgrades.append(value)
+            fields.upgrades.append(value.lower())
         elif kind == EXPECT:
             if value.lower() != b"100-continue":
                 raise BadHead(417, "only `Expect: 100-continue` is known here")
-            request.expects = request.minor == 1
-    if not tokens <= _PLAIN:
-        request.kept = _without(kept, tokens - _PLAIN)
-    if request.minor:
-        request.keep_alive = b"close" not in tokens
-    else:
-        request.keep_alive = b"keep-alive" in tokens and b"close" not in tokens
-    request.length = 0
-    if lengths or codings:
-        request.length = _length(lengths, codings, request.minor) or 0
-    _check_host(request, host)
-    request.websocket = bool(upgrades) and _is_websocket(request, tokens, upgrades)
-    return request
-
-
-def _check_host(request: Request, host: bytes | None) -> None:
-    if host is None:
-        if request.minor == 1:
-            raise BadHead(400, "Host is missing")
-        host = b"localhost"
-    elif not _HOST.fullmatch(host):
+            fields.expects = True
+    if len(fields.hosts) > 1:
+        raise BadHead(400, "more than one Host")
+    if fields.hosts and not _HOST.fullmatch(fields.hosts[0]):
         raise BadHead(400, "malformed Host")
-    request.host = host
-    if request.target[:1] == b"/":
-        return
-    absolute = _ABSOLUTE.fullmatch(request.target)
+    if not fields.tokens <= _PLAIN:
+        fields.kept = _without(kept, fields.tokens - _PLAIN)
+    return fields
+
+
+_seen_fields = lru_cache(maxsize=1024)(parse_fields)
+
+
+def _path(target: bytes, host: bytes) -> bytes:
+    """Give the path of a target in absolute form."""
+    absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         raise BadHead(400, "the request's target must be a path")
     if absolute[1].lower() != host.lower():
         raise BadHead(400, "the request's target names another host than Host")
-    request.target = absolute[2] if absolute[2][:1] == b"/" else b"/" + absolute[2]
+    return absolute[2] if absolute[2][:1] == b"/" else b"/" + absolute[2]
 
 
-def _is_websocket(request: Request, tokens: frozenset[bytes], upgrades: list[bytes]) -> bool:
-    return (
-        b"upgrade" in tokens
-        and len(upgrades) == 1
-        and upgrades[0].lower() == b"websocket"
-        and request.minor == 1
-        and request.method == b"GET"
-        and request.length == 0
-    )
+class _StatusLines(dict[bytes, tuple[int, int, bytes]]):
+    """Status line → minor, status, the line as we say it. There are few; each answer has one."""
+
+    def __missing__(self, line: bytes) -> tuple[int, int, bytes]:
+        match = _STATUS_LINE.fullmatch(line)
+        if match is None:
+            raise BadHead(502, "malformed status line")
+        said = b"HTTP/1.1 %b %b" % (match[2], match[3] or b"")
+        found = (1 if match[1] == b"1" else 0, int(match[2]), said)
+        if len(self) < 256 and len(line) <= 64:
+            self[line] = found
+        return found
+
+
+_STATUS_LINES = _StatusLines()
 
 
 def parse_response(head: bytes) -> Response:
@@ -291,17 +323,8 @@ def parse_response(head: bytes) -> Response:
 
 def _parse_response(head: bytes) -> Response:
     lines = _lines(head)
-    match = _STATUS_LINE.fullmatch(lines[0])
-    if match is None:
-        raise BadHead(502, "malformed status line")
-    response = Response()
-    response.minor = 1 if match[1] == b"1" else 0
-    response.status = int(match[2])
-    response.reason = match[3] or b""
-    response.kept = kept = []
-    response.cookies = []
-    response.locations = []
-    response.origin = []
+    response = Response(*_STATUS_LINES[lines[0]])
+    kept = response.kept
     tokens: frozenset[bytes] = frozenset()
     lengths: list[bytes] = []
     codings: list[bytes] = []
@@ -315,26 +338,29 @@ def _parse_response(head: bytes) -> Response:
             raise BadHead(502, "a header field without a colon")
         if kind == KEEP:
             kept.append(line)
-        elif kind == LENGTH:
-            lengths.append(value.strip(b" \t"))
+            continue
+        value = value.strip(b" \t")
+        if kind == LENGTH:
+            lengths.append(value)
         elif kind == CODING:
-            codings.append(value.strip(b" \t"))
+            codings.append(value)
         elif kind == CONNECTION:
-            tokens = tokens | _tokens(value)
+            tokens |= _tokens(value)
         elif kind == SET_COOKIE:
-            response.cookies.append(value.strip(b" \t"))
+            response.cookies = [*response.cookies, value]
         elif kind == LOCATION:
-            response.locations.append((name, value.strip(b" \t")))
+            response.locations = [*response.locations, (name, value)]
         elif kind == UPGRADE:
-            upgrades.append(value.strip(b" \t").lower())
+            upgrades.append(value.lower())
         elif kind == ORIGIN:
-            response.origin.append(line)
-    if not tokens <= _PLAIN:
-        response.kept = _without(kept, tokens - _PLAIN)
-    response.keep_alive = b"close" not in tokens and (
-        response.minor == 1 or b"keep-alive" in tokens
-    )
-    length = _length(lengths, codings, response.minor) if lengths or codings else None
-    response.length = UNTIL_END if length is None else length
-    response.websocket = b"upgrade" in tokens and upgrades == [b"websocket"]
+            response.origin = [*response.origin, line]
+    if lengths or codings:
+        response.length = _length(lengths, codings, response.minor)
+    if tokens:
+        response.keep_alive = b"close" not in tokens and (
+            response.minor == 1 or b"keep-alive" in tokens
+        )
+        response.websocket = b"upgrade" in tokens and upgrades == [b"websocket"]
+        if not tokens <= _PLAIN:
+            response.kept = _without(kept, tokens - _PLAIN)
     return response

@@ -61,6 +61,7 @@ class Loop:
     def __init__(self, log: Log) -> None:
         self.log = log
         self.now = time.monotonic()
+        self.wall = time.time()  # pins expire by it, in every gateway alike
         self._epoll = select.epoll()
         self._watched: dict[int, Watcher] = {}
         self._timers: list[tuple[float, int, Timer]] = []
@@ -117,10 +118,11 @@ class Loop:
         """Loop until `stop`."""
         poll = self._epoll.poll
         watched = self._watched
-        monotonic = time.monotonic
+        monotonic, wall = time.monotonic, time.time
         while self._running:
             events = poll(self._patience(), _BATCH)
             self.now = monotonic()
+            self.wall = wall()
             for fd, mask in events:
                 watcher = watched.get(fd)
                 if watcher is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from supervisor.gateway.head import CHUNKED, Request, Response
 from supervisor.gateway.route import Site
@@ -11,11 +11,19 @@ from supervisor.gateway.route import Site
 _OURS = re.compile(rb"(?:__(?:host|secure)-)?supervisor-", re.IGNORECASE)
 _PIN = re.compile(rb"(?:^|;)[ \t]*supervisor-pin=([^; \t]*)")
 _MARK = b"supervisor-"
+_BODYLESS = frozenset((b"GET", b"HEAD", b"OPTIONS", b"DELETE"))
 
 
-def pins(cookies: list[bytes]) -> list[bytes]:
+def pins(request: Request) -> list[bytes]:
     """Give the values of all cookies named `supervisor-pin`."""
-    return [pin for value in cookies if _MARK in value for pin in _PIN.findall(value)]
+    fields = request.fields
+    if not fields.cookies:
+        return fields.cookies
+    found: list[bytes] | None = fields.memo.get("pins")
+    if found is None:
+        found = [pin for value in fields.cookies for pin in _PIN.findall(value)]
+        fields.memo["pins"] = found
+    return found
 
 
 def foreign_cookies(value: bytes) -> bytes:
@@ -33,27 +41,43 @@ def is_key(credentials: bytes) -> bool:
 
 def request_head(request: Request, target: bytes, about: bytes, content: bool) -> bytes:
     """Write the head for an upstream; `about` are the lines about the visitor (`visitor_lines`)."""
-    lines = [b"%b %b HTTP/1.1\r\nHost: %b" % (request.method, target, request.host)]
-    lines += request.kept
-    for value in request.cookies:
+    memo = request.fields.memo
+    kept = memo.get("content" if content else "core")
+    if kept is None:
+        kept = memo["content" if content else "core"] = _kept(request, content)
+    if request.length or request.websocket or request.method not in _BODYLESS:
+        about = _framing(request) + about
+    return b"%b %b HTTP/1.1\r\nHost: %b%b\r\n%b" % (
+        request.method,
+        target,
+        request.host,
+        kept,
+        about,
+    )
+
+
+def _kept(request: Request, content: bool) -> bytes:
+    """Join the lines that pass, each after a line break; a content sees less than the core."""
+    fields = request.fields
+    lines = [b"", *fields.kept]
+    for value in fields.cookies:
         if content:
             value = foreign_cookies(value)
         if value:
             lines.append(b"Cookie: " + value)
-    if request.credentials:
-        for value in request.credentials:
-            if not (content and is_key(value)):
-                lines.append(b"Authorization: " + value)
-    if request.length == CHUNKED:
-        lines.append(b"Transfer-Encoding: chunked")
-    elif request.length or request.method in (b"POST", b"PUT", b"PATCH"):
-        lines.append(b"Content-Length: %d" % request.length)
-    if request.expects:
-        lines.append(b"Expect: 100-continue")
-    if request.websocket:
-        lines.append(b"Upgrade: websocket\r\nConnection: Upgrade")
-    lines.append(about)
+    for value in fields.credentials:
+        if not (content and is_key(value)):
+            lines.append(b"Authorization: " + value)
     return b"\r\n".join(lines)
+
+
+def _framing(request: Request) -> bytes:
+    if request.websocket:
+        return b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    expect = b"Expect: 100-continue\r\n" if request.expects else b""
+    if request.length == CHUNKED:
+        return b"Transfer-Encoding: chunked\r\n" + expect
+    return b"Content-Length: %d\r\n" % request.length + expect
 
 
 def visitor_lines(site: Site, client: bytes, host: bytes, guid: bytes) -> bytes:
@@ -73,8 +97,7 @@ def visitor_lines(site: Site, client: bytes, host: bytes, guid: bytes) -> bytes:
     return lines + b"\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a content's answers must stay: the prefix in the address, and the visitor's Host."""
 
     site: Site
@@ -89,12 +112,13 @@ class Place:
 
 def response_lines(response: Response, place: Place | None) -> list[bytes]:
     """Give the lines of a response that the visitor may see; place is None for the core's own."""
-    lines = response.kept
     if place is None:
-        lines = lines + response.origin
+        lines = [*response.kept, *response.origin]
         lines += [b"%b: %b" % pair for pair in response.locations]
         lines += [b"Set-Cookie: " + value for value in response.cookies]
-    elif response.cookies or response.locations:
+        return lines
+    lines = response.kept
+    if response.cookies or response.locations:
         lines = lines + [
             b"%b: %b" % (name, mapped_location(value, place)) for name, value in response.locations
         ]

@@ -83,7 +83,7 @@ class Site:
 
     def same_origin(self, request: Request) -> bool:
         """Say whether a WebSocket comes from a page of ours. Who sends no Origin is no browser."""
-        origin = request.field(b"origin")
+        origin = request.fields.get(b"origin")
         if origin is None:
             return True
         scheme, separator, host = origin.partition(b"://")
@@ -102,14 +102,17 @@ def is_navigation(request: Request) -> bool:
     """Say whether a person waits for a page: only then is a page of ours an answer."""
     if request.method != b"GET" or request.websocket:
         return False
-    if b"text/html" not in (request.field(b"accept") or b"").lower():
+    if b"text/html" not in (request.fields.get(b"accept") or b"").lower():
         return False
-    mode = request.field(b"sec-fetch-mode")
+    mode = request.fields.get(b"sec-fetch-mode")
     if mode is not None:
         return mode.lower() == b"navigate"
-    return request.field(b"sec-fetch-dest") is None and request.field(b"sec-fetch-site") is None
+    return (
+        request.fields.get(b"sec-fetch-dest") is None
+        and request.fields.get(b"sec-fetch-site") is None
+    )
 
 
 def wants_json(request: Request) -> bool:
     """Say whether an error should be JSON rather than a line of text."""
-    return b"json" in (request.field(b"accept") or b"").lower()
+    return b"json" in (request.fields.get(b"accept") or b"").lower()

@@ -35,28 +35,24 @@ class Sink(Protocol):
 class Stream:
     """A socket within the loop. Reading until paused; closed at once or after the last byte."""
 
-    __slots__ = ("_finishing", "_loop", "_mask", "_out", "_sock", "ended", "fd", "sink")
+    __slots__ = ("_finishing", "_loop", "_mask", "_sock", "ended", "fd", "paused", "sink", "unsent")
 
     def __init__(self, loop: Loop, sock: socket.socket, sink: Sink) -> None:
         self._loop = loop
         self._sock = sock
-        self._out: bytearray | None = None
+        self.unsent: bytearray | None = None  # what was sent and has not left yet
         self._mask = IN  # 0: watched for the peer's disappearance alone; -1: not watched at all
         self._finishing = False
         self.sink = sink
         self.ended = False
+        self.paused = False
         self.fd = sock.fileno()
         loop.watch(self.fd, IN, self)
 
-    @property
-    def backlog(self) -> int:
-        """Bytes that were sent and have not left yet."""
-        return len(self._out) if self._out is not None else 0
-
     def send(self, data: bytes | memoryview) -> bool:
         """Send, or keep what does not fit. False asks the caller to stop until `drained`."""
-        if self._out is not None:
-            self._out += data
+        if self.unsent is not None:
+            self.unsent += data
             return False
         try:
             sent = self._sock.send(data)
@@ -71,7 +67,7 @@ class Stream:
 
     def send_all(self, pieces: Sequence[bytes | memoryview]) -> bool:
         """Send several pieces as one, without joining them."""
-        if self._out is None:
+        if self.unsent is None:
             try:
                 sent = self._sock.sendmsg(pieces)
             except BlockingIOError:
@@ -83,28 +79,30 @@ class Stream:
         for piece in pieces:
             if sent >= len(piece):
                 sent -= len(piece)
-            elif self._out is not None:
-                self._out += memoryview(piece)[sent:]
+            elif self.unsent is not None:
+                self.unsent += memoryview(piece)[sent:]
                 sent = 0
             else:
                 self._keep(memoryview(piece)[sent:])
                 sent = 0
-        return self._out is None
+        return self.unsent is None
 
     def pause(self) -> None:
         """Read no more for now."""
+        self.paused = True
         if self._mask > 0 and self._mask & IN:
             self._watch(self._mask & ~IN)
 
     def resume(self) -> None:
         """Read again; after the end there is nothing to read."""
+        self.paused = False
         if not self.ended and (self._mask < 0 or not self._mask & IN):
             self._watch((self._mask if self._mask > 0 else 0) | IN)
 
     def finish(self) -> None:
         """Send what is kept, then end our side and drop what still comes in."""
         self._finishing = True
-        if self._out is None:
+        if self.unsent is None:
             self._shut()
 
     def close(self) -> None:
@@ -112,7 +110,7 @@ class Stream:
         if self.fd >= 0:
             self._loop.close(self._sock)
             self.fd = -1
-            self._out = None
+            self.unsent = None
             self.ended = True
             self._mask = -1
 
@@ -145,12 +143,12 @@ class Stream:
         self.close()
 
     def _keep(self, rest: memoryview) -> None:
-        self._out = bytearray(rest)
+        self.unsent = bytearray(rest)
         if self.fd >= 0:
             self._watch((self._mask if self._mask > 0 else 0) | OUT)
 
     def _flush(self) -> None:
-        out = self._out
+        out = self.unsent
         if out is None:
             return
         try:
@@ -162,7 +160,7 @@ class Stream:
         if sent < len(out):
             del out[:sent]
             return
-        self._out = None
+        self.unsent = None
         self._watch(self._mask & ~OUT)
         if self._finishing:
             self._shut()
@@ -180,8 +178,8 @@ class Stream:
         if self._mask >= 0:
             self._loop.unwatch(self.fd)
             self._mask = -1
-        had = self._out is not None
-        self._out = None
+        had = self.unsent is not None
+        self.unsent = None
         if had:
             self.sink.drained(self)
         if self.fd >= 0:

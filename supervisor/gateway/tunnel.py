@@ -25,11 +25,11 @@ class Tunnel:
         self.deadline = NEVER
         self.slot = NEVER
         client.sink = upstream.sink = self
-        if client.backlog:
+        if client.unsent is not None:
             upstream.pause()
         else:
             upstream.resume()
-        if upstream.backlog:
+        if upstream.unsent is not None:
             client.pause()
         else:
             client.resume()
@@ -71,7 +71,7 @@ class Tunnel:
         self.close()
 
     def _over(self) -> None:
-        if not self.client.backlog:
+        if self.client.unsent is None:
             self.close()
         else:
             self._loop.within(self, _FAREWELL)
