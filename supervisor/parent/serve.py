@@ -7,6 +7,8 @@ import socket
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from importlib import metadata
+from importlib.util import cache_from_source
 
 from supervisor import __version__
 from supervisor.log import Log
@@ -41,10 +43,10 @@ def serve(
         log.warning("settings", problem=warning)
     refuse_open_door(configuration)
     who = identity.resolve(configuration, uid=os.geteuid(), gid=os.getegid())
-    argvs = dict(programs) if programs is not None else _programs(configuration, who)
+    settings = _settings(configuration, who, environ)
+    argvs = dict(programs or _programs(configuration, who, settings.run_dir))
     if not who.rootless and configuration.file is not None:
         trust.refuse_writable([configuration.file])
-    settings = _settings(configuration, who, environ)
     held: list[int] = []
     listening: list[socket.socket] = []
     try:
@@ -89,7 +91,9 @@ def serve(
             os.close(fd)
 
 
-def _programs(configuration: Configuration, who: Identities) -> dict[str, tuple[str, ...]]:
+def _programs(
+    configuration: Configuration, who: Identities, run: str
+) -> dict[str, tuple[str, ...]]:
     """Give the real programs; as root only from files that root alone can write."""
     helper = trust.find_helper(configuration.privileged.helper)
     if not who.rootless:
@@ -100,11 +104,29 @@ def _programs(configuration: Configuration, who: Identities) -> dict[str, tuple[
                 (sys.executable, __file__), uid=one.uid, gids=(one.gid, *one.groups), name=one.name
             )
     python = (sys.executable, "-I", "-m")
-    argvs: dict[str, tuple[str, ...]] = {}
-    argvs |= {"core": (*python, "supervisor.core"), "gateway": (*python, "supervisor.gateway")}
+    argvs: dict[str, tuple[str, ...]] = {
+        "core": (sys.executable, "-I", *_bytecode(run), "-m", "supervisor.core"),
+        "gateway": (*python, "supervisor.gateway"),
+    }
     if helper is not None:
         argvs["helper"] = (*python, helper.module)
     return argvs
+
+
+def _bytecode(run: str) -> tuple[str, ...]:
+    """Give the core a place for compiled files of its own, where the installer compiled nothing.
+
+    It could not write beside the sources, and would compile hundreds of files at each start.
+    """
+    try:
+        installed = metadata.files("trio") or []  # as good as any of what the core imports
+    except metadata.PackageNotFoundError:
+        installed = []
+    sources = [str(file.locate()) for file in installed if file.suffix == ".py"]
+    # All of them: some are there as soon as anybody imported some.
+    if all(os.path.exists(cache_from_source(source)) for source in sources):
+        return ()
+    return ("-X", f"pycache_prefix={run}/core/bytecode")
 
 
 def _settings(
