@@ -123,27 +123,24 @@ class Plugins:
     async def _register(self, plugin: _Plugin, context: Context) -> None:
         """Take what the plugin gives: all of it, or nothing where a part is not right."""
         try:
-            sections = await self._ask(plugin, "supervisor_settings")
-            runtimes = await self._ask(plugin, "supervisor_runtimes", context=context)
-            executors = await self._ask(plugin, "supervisor_executors", context=context)
-            stores = await self._ask(plugin, "supervisor_stores", context=context)
+            sections = await self._ask(plugin, "supervisor_settings", list) or []
+            runtimes = await self._ask(plugin, "supervisor_runtimes", list, context=context) or []
+            executors = await self._ask(plugin, "supervisor_executors", list, context=context) or []
+            stores = await self._ask(plugin, "supervisor_stores", dict, context=context) or {}
             taken = [
-                *_named("runtime", Runtime, runtimes or (), self.runtimes),
-                *_named("executor", Executor, executors or (), self.executors),
-                *_factories(stores or {}, self.stores),
+                *_named("runtime", Runtime, runtimes, self.runtimes),
+                *_named("executor", Executor, executors, self.executors),
+                *_factories(stores, self.stores),
             ]
         except Hung:
-            return
-        except Invalid as error:
-            self._disable(plugin, str(error))
             return
         except (Exception, SystemExit) as error:
             self._disable(plugin, _told(error), error)
             return
-        self.sections += sections or ()
-        self.runtimes.update({runtime.name: runtime for runtime in runtimes or ()})
-        self.executors.update({executor.name: executor for executor in executors or ()})
-        self.stores.update(stores or {})
+        self.sections += sections
+        self.runtimes.update({runtime.name: runtime for runtime in runtimes})
+        self.executors.update({executor.name: executor for executor in executors})
+        self.stores.update(stores)
         plugin.gives = [*taken, *self._told_hooks(plugin)]
 
     def _told_hooks(self, plugin: _Plugin) -> list[str]:
@@ -157,23 +154,16 @@ class Plugins:
         given: dict[str, str] = {}
         for plugin in self._enabled():
             answer = await self._ask_safely(
-                plugin, "supervisor_environment", content=content, run=run
+                plugin, "supervisor_environment", _variables, content=content, run=run
             )
-            if answer is None:
-                continue
-            if not isinstance(answer, Mapping) or not all(
-                isinstance(text, str) for pair in answer.items() for text in pair
-            ):
-                self.blame(plugin.name, "supervisor_environment gave no mapping of texts")
-                continue
-            given.update(answer)
+            given.update(answer or {})
         return given
 
     async def veto(self, content: Any, purpose: str) -> str | None:
         """Give the first plugin's reason why this must not start, with its name, or None."""
         for plugin in self._enabled():
             reason = await self._ask_safely(
-                plugin, "supervisor_veto", content=content, purpose=purpose
+                plugin, "supervisor_veto", _text, content=content, purpose=purpose
             )
             if reason:
                 return f"{reason} (plugin {plugin.name})"
@@ -182,35 +172,47 @@ class Plugins:
     async def observe(self, transition: Any) -> None:
         """Tell every plugin of a transition."""
         for plugin in self._enabled():
-            await self._ask_safely(plugin, "supervisor_observe", transition=transition)
+            await self._ask_safely(plugin, "supervisor_observe", bool, transition=transition)
 
-    async def _ask_safely(self, plugin: _Plugin, hook: str, **arguments: Any) -> Any:
+    async def _ask_safely(
+        self, plugin: _Plugin, hook: str, shape: Callable[[Any], T], **arguments: Any
+    ) -> T | None:
         try:
-            return await self._ask(plugin, hook, **arguments)
+            return await self._ask(plugin, hook, shape, **arguments)
         except Hung:
             return None
         except (Exception, SystemExit) as error:
             self.blame(plugin.name, _told(error))
             return None
 
-    async def _ask(self, plugin: _Plugin, hook: str, **arguments: Any) -> Any:
-        """Call a hook of one plugin; None where it has none. Raises what it raises, and Hung."""
+    async def _ask(
+        self, plugin: _Plugin, hook: str, shape: Callable[[Any], T], **arguments: Any
+    ) -> T | None:
+        """Call a hook of one plugin; None where it has none, or answers None.
+
+        shape turns the answer into what is wanted; in the thread, since an answer may be lazy.
+        Raises what the hook or shape raises, and Hung.
+        """
         if not self._implements(plugin, hook):
             return None
         others = [other for other in self._pluggy.get_plugins() if other is not plugin.module]
         call = self._pluggy.subset_hook_caller(hook, others)
+
+        def answer() -> T | None:
+            answers = call(**arguments)
+            return shape(answers[0]) if answers else None
+
         async with plugin.turn:
             if plugin.disabled:
                 return None
             try:
-                answers = await _in_thread(lambda: call(**arguments), self._hook_seconds)
+                return await _in_thread(answer, self._hook_seconds)
             except Hung:
                 self._disable(plugin, f"{hook} took longer than {self._hook_seconds:g} seconds")
                 raise
             except (Exception, SystemExit) as error:
                 error.add_note(f"in {hook}")
                 raise
-        return answers[0] if answers else None
 
     def _implements(self, plugin: _Plugin, hook: str) -> bool:
         return any(
@@ -301,9 +303,7 @@ def _named(word: str, kind: type[Any], given: Any, known: Mapping[str, object]) 
     return names
 
 
-def _factories(given: Any, known: Mapping[str, object]) -> list[str]:
-    if not isinstance(given, Mapping):
-        raise Invalid("supervisor_stores gave no mapping of provider names")
+def _factories(given: Mapping[str, Any], known: Mapping[str, object]) -> list[str]:
     for provider, factory in given.items():
         if not callable(factory):
             raise Invalid(f"the store {provider!r} cannot be called with a context")
@@ -313,7 +313,23 @@ def _factories(given: Any, known: Mapping[str, object]) -> list[str]:
     return [f"store {provider}" for provider in given]
 
 
+def _variables(answer: Any) -> dict[str, str]:
+    given = dict(answer)
+    for name, value in given.items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise Invalid(f"{name!r} is no variable with a text")
+        if not name or "=" in name or "\0" in name + value:
+            raise Invalid(f"{name!r} cannot stand in an environment")
+    return given
+
+
+def _text(answer: Any) -> str:
+    if not isinstance(answer, str):
+        raise Invalid(f"{answer!r} is no text")
+    return answer
+
+
 def _told(error: BaseException) -> str:
     notes = " ".join(getattr(error, "__notes__", ()))
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"{text} {notes}".strip()
+    name = "" if isinstance(error, Invalid) else type(error).__name__
+    return ": ".join(part for part in (name, str(error)) if part) + (f" {notes}" if notes else "")

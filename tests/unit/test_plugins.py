@@ -127,10 +127,23 @@ class GivesNonsense:
         return ["a text"]
 
 
-class GivesACoroutine:
+class GivesANumber:
     @hookimpl
     def supervisor_stores(self, context: Context) -> Any:
         return 7
+
+
+class GivesANumberOfSections:
+    @hookimpl
+    def supervisor_settings(self) -> Any:
+        return 7
+
+
+class RaisesInAGenerator:
+    @hookimpl
+    def supervisor_runtimes(self, context: Context) -> Any:
+        yield FakeRuntime("first")
+        raise RuntimeError("no second")
 
 
 class MisbehavesLater:
@@ -143,6 +156,8 @@ class MisbehavesLater:
     def supervisor_environment(self, content: object, run: object) -> Any:
         if run == "nonsense":
             return {"KEY": 1}
+        if run == "unspeakable":
+            return {"A=B": "c"}
         raise RuntimeError("no environment today")
 
     @hookimpl
@@ -181,7 +196,9 @@ async def test_a_good_plugin_gives_what_it_has() -> None:
         (SpeaksAnotherApi(), "speaks plugin API 2, this server speaks 1"),
         (GivesARuntimeOfAnotherApi(), "FakeRuntime speaks plugin API 2"),
         (GivesNonsense(), "'a text', which is no Runtime"),
-        (GivesACoroutine(), "no mapping"),
+        (GivesANumber(), "TypeError: 'int' object is not iterable in supervisor_stores"),
+        (GivesANumberOfSections(), "TypeError: 'int' object is not iterable"),
+        (RaisesInAGenerator(), "no second in supervisor_runtimes"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
 )
@@ -193,6 +210,17 @@ async def test_a_plugin_that_misbehaves_is_named_and_the_others_load(
     assert () == view_of(plugins, "bad").gives
     assert "" == view_of(plugins, "good").problem
     assert ["fake"] == list(plugins.runtimes)
+
+
+async def test_a_hook_may_be_a_generator() -> None:
+    class Generator:
+        @hookimpl
+        def supervisor_runtimes(self, context: Context) -> Iterator[Runtime]:
+            yield FakeRuntime("one")
+            yield FakeRuntime("two")
+
+    plugins = await loaded(("lazy", Generator()))
+    assert ["one", "two"] == list(plugins.runtimes)
 
 
 async def test_a_plugin_that_hangs_is_named_and_the_others_load() -> None:
@@ -231,7 +259,8 @@ async def test_every_plugin_is_told_of_a_transition() -> None:
     ("run", "told"),
     [
         ("any", "no environment today in supervisor_environment"),
-        ("nonsense", "no mapping of texts"),
+        ("nonsense", "'KEY' is no variable with a text"),
+        ("unspeakable", "'A=B' cannot stand in an environment"),
     ],
 )
 async def test_a_plugin_that_fails_later_is_blamed_and_the_others_count(
