@@ -53,7 +53,13 @@ def deploy_command(
         session.note(f"Deploying {printable(str(folder))} as {known}: {count}, {size(packed.size)}")
         bundle = _upload(client, item["guid"], packed, session)
         task = client.post(f"/v1/content/{item['guid']}/deploy", {"bundle_id": bundle["id"]})
-        output = _follow(client, task["task_id"], session)
+        try:
+            output = _follow(client, task["task_id"], session)
+        except SupervisorError:
+            if created:
+                again = f"mend it and deploy again, or `supervisor remove {item['name']}`"
+                session.note(f"{item['name']} stays, without an app: {again}.")
+            raise
         item = client.get(f"/v1/content/{item['guid']}")
     if session.as_json:
         facts = {"guid": item["guid"], "name": item["name"], "url": item["content_url"]}

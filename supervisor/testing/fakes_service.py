@@ -40,7 +40,8 @@ class FakeService(Service):
     """Keep everything in dicts. A deployed content gets one run that is ready and logs two lines.
 
     fail_deploy: the error every deployment ends with. surprise: raised by contents(), as a defect.
-    line_added: set by `write`; follow sees the line at once. bundles holds sizes, never bytes.
+    hold_uploads: uploads wait for it after their first piece. followers and uploads count those
+    that are under way. bundles holds sizes and digests, never bytes.
     """
 
     def __init__(self) -> None:
@@ -51,6 +52,8 @@ class FakeService(Service):
         self.lines: list[LogLine] = []
         self.calls: list[tuple[str, str]] = []
         self.followers = 0
+        self.uploads = 0
+        self.hold_uploads: trio.Event | None = None
         self.fail_deploy: SupervisorError | None = None
         self.surprise: Exception | None = None
         self._news = trio.Condition()
@@ -89,9 +92,15 @@ class FakeService(Service):
         """Count and digest the bytes."""
         view = await self.content(ref)
         size, digest = 0, sha256()
-        async for chunk in chunks:
-            size += len(chunk)
-            digest.update(chunk)
+        self.uploads += 1
+        try:
+            async for chunk in chunks:
+                size += len(chunk)
+                digest.update(chunk)
+                if self.hold_uploads is not None:
+                    await self.hold_uploads.wait()
+        finally:
+            self.uploads -= 1
         bundle = Bundle(
             id=BundleId(len(self.bundles) + 1),
             content=view.content.id,

@@ -20,7 +20,7 @@ import psutil
 import pytest
 import trio
 
-from supervisor.api.access import ApiSettings
+from supervisor.api.access import ApiSettings, write_token
 from supervisor.api.server import serve_api
 from supervisor.errors import SupervisorError
 from supervisor.log import Log
@@ -130,6 +130,7 @@ async def test_a_deployment_that_fails_ends_with_the_status_of_its_code(
     cli.service.fail_deploy = SupervisorError("no-app-found", "Nothing to run.", hint="Add app.R.")
     done = await cli("deploy", str(folder), status=65)
     assert "supervisor: Nothing to run.\n  Add app.R.\n" in done.stderr
+    assert "supervisor remove hello" in done.stderr
     assert "" == done.stdout
     as_json = await cli("deploy", str(folder), "--json", status=65)
     assert "no-app-found" == json.loads(as_json.stderr)["code"]
@@ -164,6 +165,53 @@ async def test_an_unreadable_file_is_named(cli: Cli, folder: Path, needs: Needs)
     cli.socket.chmod(0o666)
     done = await cli("deploy", str(folder), status=65, user=1, group=1, extra_groups=[])
     assert "key.pem' cannot be read: Permission denied." in done.stderr
+
+
+async def test_an_interrupted_upload_leaves_nothing(cli: Cli, folder: Path) -> None:
+    cli.service.hold_uploads = trio.Event()
+    (folder / "data.bin").write_bytes(os.urandom(1_900_000))
+    process = await cli.open("deploy", str(folder), stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    with trio.fail_after(TIMEOUT):
+        await until(lambda: cli.service.uploads == 1)
+        process.send_signal(signal.SIGINT)
+        assert 130 == await process.wait()
+        cli.service.hold_uploads.set()
+        await until(lambda: cli.service.uploads == 0)
+        assert b"Traceback" not in b"".join([bytes(part) async for part in process.stderr])
+    assert {} == cli.service.bundles
+
+
+async def test_without_root_the_token_beside_the_socket_opens_the_door(directory: Path) -> None:
+    write_token(directory)
+    token = (directory / "admin.token").read_text()
+    settings = ApiSettings(core_uid=os.getuid(), gateway_uid=os.getuid(), token=token)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(directory / "core.sock"))
+        listener.listen()
+        async with trio.open_nursery() as nursery:
+            service = FakeService()
+            await nursery.start(partial(serve_api, listener, service, settings, log=Log("core")))
+            cli = Cli(directory / "core.sock", service)
+            assert [] == await cli.json("list")
+            (directory / "admin.token").unlink()
+            assert "administrator" in (await cli("list", status=77)).stderr
+            nursery.cancel_scope.cancel()
+
+
+async def test_serve_becomes_the_parent_and_its_refusal_is_ours(cli: Cli) -> None:
+    done = await cli("serve", "--config", "/nowhere/file.gcfg", status=78)
+    assert "/nowhere/file.gcfg" in done.stderr
+
+
+async def test_setup_prints_what_it_would_do(cli: Cli, directory: Path) -> None:
+    config = directory / "s.gcfg"
+    config.write_text(f"[Server]\nDataDir = {directory}/data\n")
+    done = await cli("setup", "--print", "--config", str(config))
+    assert f"{directory}/data" in done.stdout
+    assert not (directory / "data").exists()
+    commands = json.loads((await cli("setup", "--print", "--json", "--config", str(config))).stdout)
+    assert (done.stdout.splitlines(), False) == (commands["commands"], commands["done"])
 
 
 async def test_list_and_ps_show_what_runs(cli: Cli, folder: Path) -> None:
