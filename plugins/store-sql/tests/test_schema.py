@@ -127,6 +127,28 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was_and_its_copy(
     assert "kept" == kept.title
 
 
+def test_a_server_killed_in_a_migration_leaves_what_was_there(tmp_path: Path) -> None:
+    script = f"""
+import os, signal
+from supervisor_sql import schema
+from supervisor_sql.sqlite import Sqlite
+upgrade = schema._upgrade
+def killed(connection):
+    upgrade(connection)
+    os.kill(os.getpid(), signal.SIGKILL)
+schema._upgrade = killed
+schema.migrate(Sqlite({str(tmp_path)!r}))
+"""
+    subprocess.run([sys.executable, "-c", script], timeout=60, check=False)
+    backend = Sqlite(str(tmp_path))
+    with backend.reading() as connection:
+        assert schema.stored_revision(connection) is None
+    store = SqlStore(backend)
+    store.migrate()
+    assert 1 == store.next_id("content")
+    store.close()
+
+
 def test_two_servers_that_start_at_once_migrate_once(tmp_path: Path) -> None:
     stores = [SqlStore(Sqlite(str(tmp_path))) for _ in range(4)]
     errors: list[BaseException] = []
