@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from tests.support.overlay import overlay
 
 CORE, GATEWAY, INSTALL = 61801, 61802, 61803  # uids that need not exist
 START = 30.0
@@ -27,9 +29,16 @@ class LiveServer:
     """One running server. pids are looked up anew each time: children come and go."""
 
     def __init__(
-        self, base: Path, *, uid: int = 0, extra: str = "", port: int | None = None
+        self,
+        base: Path,
+        *,
+        uid: int = 0,
+        extra: str = "",
+        port: int | None = None,
+        plugins: Mapping[str, str] | None = None,
     ) -> None:
         self.base = base
+        self.python = overlay(base / "venv", plugins) if plugins else Path(sys.executable)
         self.uid = uid
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -71,7 +80,7 @@ class LiveServer:
         """Start it; return once the command line gets an answer and the gateway too."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "supervisor.parent", "--config", str(self.config)],
+                [str(self.python), "-I", "-m", "supervisor.parent", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -243,10 +252,16 @@ def server_directory(uid: int = 0) -> Iterator[Path]:
 
 
 @contextmanager
-def live_server(*, uid: int = 0, extra: str = "", start: bool = True) -> Iterator[LiveServer]:
+def live_server(
+    *,
+    uid: int = 0,
+    extra: str = "",
+    start: bool = True,
+    plugins: Mapping[str, str] | None = None,
+) -> Iterator[LiveServer]:
     """A server for one test or module."""
     with server_directory(uid) as base:
-        server = LiveServer(base, uid=uid, extra=extra)
+        server = LiveServer(base, uid=uid, extra=extra, plugins=plugins)
         if uid:
             os.chown(server.config, uid, uid)
         try:
