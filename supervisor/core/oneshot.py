@@ -18,6 +18,8 @@ from supervisor.model import Cause, Exit, Job, Receipt, Running
 START_LIMIT = 60.0
 LAST_OUTPUT = 5.0
 CALL_LIMIT = 30.0
+RECORD_LIMIT = 0.5  # seconds to record an end before the executor may forget it
+AGAIN = 1.0  # seconds until an executor that was away is asked again
 
 
 @attrs.define(eq=False)
@@ -34,6 +36,7 @@ class OneShot:
     run_limit: float = 600.0
     _quiet: trio.Event = attrs.field(factory=trio.Event)
     _too_slow: bool = False
+    _exit: Exit | None = None
 
     @property
     def state(self) -> State:
@@ -41,16 +44,15 @@ class OneShot:
         return self.tracked.run.state
 
     async def live(self, job: Job) -> Exit:
-        """Start the job and give how it ended. Cancelled: it is stopped, then forgotten.
+        """Start the job and give how it ended. Cancelled: it stays, and the next core ends it.
 
-        Never raises for what the process did; a refused start is an Exit with its reason.
+        Never raises for what the process did; a refused start is an Exit with its reason. Raises
+        StoreUnavailable where it could not be recorded: nothing was started then.
         """
+        await self.tracked.admit()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.output.keep)
-            await self.tracked.admit()
             exit_ = await self._process(job, nursery)
-            event = outcome(self.state, exit_, too_slow=self._too_slow)
-            self.tracked.move(event, describe(exit_), exit=exit_)
             self.output.close()
             nursery.cancel_scope.cancel()
         return exit_
@@ -60,28 +62,61 @@ class OneShot:
             with trio.fail_after(START_LIMIT):
                 receipt = await self.executor.start(job)
         except SupervisorError as error:
-            return Exit(cause=Cause.FAILED, detail=str(error))
+            return self._end(Exit(cause=Cause.FAILED, detail=error.message))
         except trio.TooSlowError:
-            return Exit(cause=Cause.FAILED, detail=f"no answer in {START_LIMIT:.0f} s")
+            return self._end(Exit(cause=Cause.FAILED, detail=f"no answer in {START_LIMIT:.0f} s"))
         self.tracked.note(receipt=receipt)
         nursery.start_soon(self._read_output, receipt)
         nursery.start_soon(self._limit, receipt)
+        while True:
+            try:
+                return await self._watch(receipt)
+            except SupervisorError as error:
+                if self._exit is not None:
+                    return self._exit
+                self.tracked.log.warning(
+                    "watch-failed", run=self.tracked.run.id, error=error.message
+                )
+                await trio.sleep(AGAIN)
+
+    async def _watch(self, receipt: Receipt) -> Exit:
         async with aclosing(self.executor.watch(receipt)) as observations:  # type: ignore[type-var]
             async for seen in observations:
                 if isinstance(seen, Exit):
                     with trio.move_on_after(LAST_OUTPUT):
                         await self._quiet.wait()
+                    self._end(seen)
+                    await self.tracked.journal.flush(RECORD_LIMIT)
+                    with trio.move_on_after(CALL_LIMIT):
+                        async for _ in observations:  # it may forget the run now
+                            pass
                     return seen
                 if isinstance(seen, Running) and self.state is State.STARTING:
                     self.tracked.move(Event.RUNNING, started=self.tracked.clock())
-        return Exit(cause=Cause.LOST, detail="the executor lost sight of it")
+        return self._end(Exit(cause=Cause.LOST, detail="the executor lost sight of it"))
+
+    def _end(self, exit_: Exit) -> Exit:
+        self._exit = exit_
+        event = outcome(self.state, exit_, too_slow=self._too_slow)
+        late = f"not done after {self.run_limit:.0f} s: " if self._too_slow else ""
+        self.tracked.move(event, f"{late}{describe(exit_)}", exit=exit_)
+        return exit_
 
     async def _limit(self, receipt: Receipt) -> None:
         await trio.sleep(self.run_limit)
+        if self._exit is not None:
+            return
         self._too_slow = True
         self.tracked.move(Event.TOO_SLOW, f"not done after {self.run_limit:.0f} s")
-        with trio.move_on_after(CALL_LIMIT):
-            await self.executor.stop(receipt, 1.0)
+        while True:
+            try:
+                with trio.fail_after(CALL_LIMIT):
+                    await self.executor.stop(receipt, 1.0)
+                return
+            except (SupervisorError, trio.TooSlowError) as error:
+                reason = str(error) or "too slow"
+                self.tracked.log.error("stop-failed", run=self.tracked.run.id, error=reason)
+            await trio.sleep(AGAIN)
 
     async def _read_output(self, receipt: Receipt) -> None:
         try:

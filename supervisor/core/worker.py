@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import attrs
 import trio
@@ -21,6 +21,7 @@ from supervisor.model import (
     Exit,
     Guid,
     Job,
+    Pending,
     Ready,
     Receipt,
     RunId,
@@ -32,6 +33,9 @@ from supervisor.policy import Load
 START_LIMIT = 60.0  # seconds for the executor to bring up the process
 LAST_OUTPUT = 2.0  # seconds to read what a process wrote before it ended
 CALL_LIMIT = 30.0  # seconds beyond the grace for the executor to end a process
+LOOK_LIMIT = 5.0  # seconds to look for what a failed start has left
+RECORD_LIMIT = 0.5  # seconds to record an end before the executor may forget it
+AGAIN = 1.0  # seconds until an executor that was away is asked again
 
 
 @attrs.define(eq=False)
@@ -56,10 +60,13 @@ class Worker:
     error: SupervisorError | None = None
     ready: trio.Event = attrs.field(factory=trio.Event)
     gone: trio.Event = attrs.field(factory=trio.Event)
+    exit: Exit | None = None
+    too_slow: bool = False
     _order: trio.Event = attrs.field(factory=trio.Event)
+    _hurry: trio.Event = attrs.field(factory=trio.Event)
     _event: Event = Event.STOP
     _reason: str = ""
-    too_slow: bool = False
+    _probing: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _quiet: trio.Event = attrs.field(factory=trio.Event)
     _free: trio.Event = attrs.field(factory=trio.Event)
 
@@ -77,7 +84,7 @@ class Worker:
         """What policy may know of it."""
         return Load(
             run=self.id,
-            ready=self.state is State.READY,
+            ready=self.state is State.READY and self.exit is None,
             sessions=self.sockets,
             requests=self.requests,
             idle=trio.current_time() - self.active_at,
@@ -85,10 +92,16 @@ class Worker:
 
     def stop(self, reason: str, *, grace: float | None = None) -> None:
         """Order its end; returns at once. A later order with less grace hurries an earlier one."""
-        if grace is not None:
-            self.grace = min(self.grace, grace)
+        if grace is not None and grace < self.grace:
+            self.grace = grace
+            self._hurry.set()
         self._reason = self._reason or reason
         self._order.set()
+
+    @property
+    def ordered(self) -> bool:
+        """Whether somebody ordered its end."""
+        return self._order.is_set()
 
     def drain(self, reason: str) -> None:
         """Give it no new sessions; it ends by stop()."""
@@ -107,8 +120,13 @@ class Worker:
 
     async def deserted(self) -> None:
         """Return when nobody uses it any more, or it is gone."""
-        while (self.sockets or self.requests) and not self.gone.is_set():
+        while self.used:
             await self._free.wait()
+
+    @property
+    def used(self) -> bool:
+        """Whether anybody has a session or a request open."""
+        return bool(self.sockets or self.requests) and not self.gone.is_set()
 
     async def live(self, job: Job | None) -> None:
         """Start the job, or (None) adopt the run by its receipt; return when the process is gone.
@@ -118,71 +136,79 @@ class Worker:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.output.keep)
-                exit_ = await self._process(job, nursery)
-                self._end(exit_)
-                self.output.say(f"[supervisor] {describe(exit_)}")
+                await self._process(job, nursery)
                 self.output.close()
                 nursery.cancel_scope.cancel()
+        except Exception as error:
+            await self._broke(error)
         finally:
             self.gone.set()
             self._free.set()
             self.changed(self)
 
-    async def _process(self, job: Job | None, nursery: trio.Nursery) -> Exit:
-        if job is not None and self.state is State.QUEUED:
-            await self.tracked.admit()
-            self.changed(self)
-        try:
-            receipt = self.tracked.run.receipt
-            if job is not None:
-                with trio.fail_after(START_LIMIT):
-                    receipt = await self.executor.start(job)
-                self.tracked.note(receipt=receipt)
-        except SupervisorError as error:
-            self.error = error
-            return Exit(code=None, cause=Cause.FAILED, detail=str(error))
-        except trio.TooSlowError:
-            self.too_slow = True
-            return Exit(cause=Cause.FAILED, detail=f"no answer in {START_LIMIT:.0f} s")
+    async def _process(self, job: Job | None, nursery: trio.Nursery) -> None:
+        receipt = self.tracked.run.receipt
+        if job is not None:
+            receipt = await self._start(job)
+            if receipt is None:
+                return
         if receipt is None:
-            return Exit(cause=Cause.LOST, detail="the core ended before it was started")
+            self._end(Exit(cause=Cause.LOST, detail="the core ended before it was started"))
+            return
         if self.state is State.STOPPING:  # adopted while it was being stopped
             self._order.set()
         nursery.start_soon(self._read_output, receipt)
         nursery.start_soon(self._obey, receipt)
         nursery.start_soon(self._limit_start)
-        exit_ = await self._watch(receipt, nursery)
-        with trio.move_on_after(LAST_OUTPUT):
-            await self._quiet.wait()
-        return exit_
+        await self._watch(receipt, nursery)
 
-    async def _watch(self, receipt: Receipt, nursery: trio.Nursery) -> Exit:
-        probing = trio.CancelScope()
-        async with aclosing(self.executor.watch(receipt)) as observations:  # type: ignore[type-var]
-            async for seen in observations:
-                if isinstance(seen, Exit):
-                    probing.cancel()
-                    return seen
-                if not isinstance(seen, Running):
-                    self.tracked.note(reason=seen.reason)
-                    continue
-                self.endpoint, self.pid = seen.endpoint, seen.pid
-                if self.state is State.STARTING:
-                    self.tracked.move(Event.RUNNING, started=self.tracked.clock())
-                if self.state is State.PROBING:
-                    probing.cancel()
-                    probing = trio.CancelScope()
-                    nursery.start_soon(self._probe, seen, probing)
-                elif self.state is State.READY and not self.ready.is_set():
-                    self.ready_at = trio.current_time()
-                    self.ready.set()  # adopted
-                self.changed(self)
-        return Exit(cause=Cause.LOST, detail="the executor lost sight of it")
+    # -- its start ----------------------------------------------------------------------------
+
+    async def _start(self, job: Job) -> Receipt | None:
+        """Give the receipt; None where it was stopped before, or could not be started."""
+        if self.ordered:
+            self.tracked.move(Event.STOP, self._reason)
+            return None
+        try:
+            await self.tracked.admit()
+            self.changed(self)
+            if self.ordered:
+                self.tracked.move(Event.STOP, self._reason)
+                self._end(Exit(cause=Cause.STOPPED, detail="it was never started"))
+                return None
+            with trio.fail_after(START_LIMIT):
+                receipt = await self.executor.start(job)
+        except SupervisorError as error:
+            self.error = error
+            if error.recoverable:
+                await self._end_stray()
+            self._end(Exit(cause=Cause.FAILED, detail=error.message))
+            return None
+        except trio.TooSlowError:
+            self.too_slow = True
+            await self._end_stray()
+            self._end(Exit(cause=Cause.FAILED, detail=f"no answer in {START_LIMIT:.0f} s"))
+            return None
+        self.tracked.note(receipt=receipt)
+        return receipt
+
+    async def _end_stray(self) -> None:
+        """End what a failed start may have left."""
+        try:
+            with trio.move_on_after(LOOK_LIMIT):
+                for receipt in await self.executor.list():
+                    if receipt.run == self.id:
+                        await self.executor.stop(receipt, 0.0)
+        except SupervisorError as error:
+            self.tracked.log.warning("stray-unknown", run=self.id, error=error.message)
 
     async def _probe(self, running: Running, scope: trio.CancelScope) -> None:
         with scope:
             if running.endpoint is None:
-                self.stop("the executor gives no way to reach it")
+                self.error = SupervisorError(
+                    "start-failed", f"the executor {self.executor.name!r} gives no way to reach it"
+                )
+                self.stop(self.error.message)
                 return
             await until_ready(
                 running.endpoint, self.ready_rule, lambda reason: self.tracked.note(reason=reason)
@@ -190,29 +216,82 @@ class Worker:
             if self.state is not State.PROBING:
                 return
             self.tracked.move(Event.ANSWERED, ready=self.tracked.clock())
-            self.active_at = self.ready_at = trio.current_time()
-            self.ready.set()
+            self._serves()
             self.changed(self)
+
+    def _serves(self) -> None:
+        self.active_at = self.ready_at = trio.current_time()
+        self.ready.set()
 
     async def _limit_start(self) -> None:
         limit = self.scaling.init or float("inf")
         with trio.move_on_after(limit):
             await self.ready.wait()
-        if not self.ready.is_set() and self.state in (State.STARTING, State.PROBING):
+        if self.exit is None and self.state in (State.STARTING, State.PROBING):
             waits = f": {self.tracked.run.reason}" if self.tracked.run.reason else ""
             self._event, self.too_slow = Event.TOO_SLOW, True
             self.stop(f"not ready after {limit:.0f} s (InitTimeout){waits}")
 
+    # -- its life -----------------------------------------------------------------------------
+
+    async def _watch(self, receipt: Receipt, nursery: trio.Nursery) -> None:
+        """Follow what the executor sees until the end; while it is away, ask it again."""
+        while self.exit is None:
+            try:
+                async with aclosing(self.executor.watch(receipt)) as observations:  # type: ignore[type-var]
+                    async for seen in observations:
+                        if isinstance(seen, Exit):
+                            await self._ended(seen)
+                            with trio.move_on_after(LAST_OUTPUT):
+                                async for _ in observations:  # it may forget the run now
+                                    pass
+                            return
+                        self._see(seen, nursery)
+                await self._ended(Exit(cause=Cause.LOST, detail="the executor lost sight of it"))
+                with trio.move_on_after(CALL_LIMIT):
+                    await self._stop(receipt, 0.0)
+            except SupervisorError as error:
+                self.tracked.log.warning("watch-failed", run=self.id, error=error.message)
+                await trio.sleep(AGAIN)
+
+    def _see(self, seen: Pending | Running, nursery: trio.Nursery) -> None:
+        if isinstance(seen, Pending):
+            self.tracked.note(reason=seen.reason)
+            return
+        self.endpoint, self.pid = seen.endpoint, seen.pid
+        if self.state is State.STARTING:
+            self.tracked.move(Event.RUNNING, started=self.tracked.clock())
+        if self.state is State.PROBING:
+            self._probing.cancel()
+            self._probing = trio.CancelScope()
+            nursery.start_soon(self._probe, seen, self._probing)
+        elif self.state in (State.READY, State.DRAINING) and not self.ready.is_set():
+            self._serves()  # adopted
+        self.changed(self)
+
     async def _obey(self, receipt: Receipt) -> None:
         await self._order.wait()
+        if self.exit is not None:
+            return
         if self.state is not State.STOPPING:
             self.tracked.move(self._event, self._reason)
         self.changed(self)
-        try:
-            with trio.fail_after(self.grace + CALL_LIMIT):
-                await self.executor.stop(receipt, self.grace)
-        except (SupervisorError, trio.TooSlowError) as error:
-            self.tracked.log.error("stop-failed", run=self.id, error=str(error))
+        async with trio.open_nursery() as nursery:
+            while True:
+                self._hurry = trio.Event()
+                nursery.start_soon(self._stop, receipt, self.grace)
+                await self._hurry.wait()
+
+    async def _stop(self, receipt: Receipt, grace: float) -> None:
+        """End the process; an executor that is away or hangs is asked again."""
+        while True:
+            try:
+                with trio.fail_after(grace + CALL_LIMIT):
+                    await self.executor.stop(receipt, grace)
+                return
+            except (SupervisorError, trio.TooSlowError) as error:
+                self.tracked.log.error("stop-failed", run=self.id, error=str(error) or "too slow")
+            await trio.sleep(AGAIN)
 
     async def _read_output(self, receipt: Receipt) -> None:
         try:
@@ -225,10 +304,37 @@ class Worker:
         finally:
             self._quiet.set()
 
+    # -- its end ------------------------------------------------------------------------------
+
+    async def _ended(self, exit_: Exit) -> None:
+        """Read what it wrote last, record its end."""
+        self.exit = exit_
+        self._probing.cancel()
+        with trio.move_on_after(LAST_OUTPUT):
+            await self._quiet.wait()
+        self._end(exit_)
+        await self.tracked.journal.flush(RECORD_LIMIT)
+
     def _end(self, exit_: Exit) -> None:
-        event = outcome(self.state, exit_, too_slow=self.too_slow)
+        self.exit = exit_
+        failed = self.too_slow or self.error is not None
+        event = outcome(self.state, exit_, too_slow=failed)
         asked = self.state is State.STOPPING
         reason = self._reason if asked and event is not Event.VANISHED else describe(exit_)
         if self.state is State.STARTING and event is Event.ENDED_WELL:
             reason = f"{reason} before it listened"
         self.tracked.move(event, reason, exit=exit_)
+        self.output.say(f"[supervisor] {describe(exit_)}")
+
+    async def _broke(self, error: Exception) -> None:
+        """A defect, of ours or of the executor: no process may be left that nobody watches."""
+        self.tracked.log.error("worker-broke", exc=error, run=self.id)
+        self.error = SupervisorError("internal", f"a defect of the server: {error!r}")
+        receipt = self.tracked.run.receipt
+        if receipt is not None:
+            with trio.move_on_after(CALL_LIMIT), suppress(Exception):
+                await self.executor.stop(receipt, 0.0)
+        if self.state is State.QUEUED:
+            self.tracked.move(Event.STOP, self.error.message)
+        elif not self.tracked.ended:
+            self._end(Exit(cause=Cause.LOST, detail=self.error.message))
