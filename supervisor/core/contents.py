@@ -12,18 +12,19 @@ from typing import Any
 import attrs
 import trio
 
+from supervisor.core.copying import Copying
 from supervisor.core.journal import Journal
-from supervisor.core.keeper import Keeper, Verdict
+from supervisor.core.keeper import Keeper
 from supervisor.core.makers import Makers
 from supervisor.core.output import read_tail
 from supervisor.core.placing import deployment_place
 from supervisor.core.publish import Publisher, store_bundle
 from supervisor.core.service import ContentView, LogLine, PluginView, RunView, Service
 from supervisor.core.tasks import Tasks
+from supervisor.core.views import content_view, run_view
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Change, Finding
-from supervisor.lifecycle import State
 from supervisor.log import Log
 from supervisor.model import (
     Bundle,
@@ -44,12 +45,6 @@ from supervisor.model import (
 )
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{3,64}\Z")
-_STATES = {
-    Verdict.WORKER: "running",
-    Verdict.FAILED: "failed",
-    Verdict.STOPPED: "stopped",
-    Verdict.EMPTY: "empty",
-}
 
 
 @attrs.define(eq=False)
@@ -92,6 +87,7 @@ class Contents(Service):
         deployment: Deployment | None = None
         if content.active_deployment is not None:
             deployment = await self.journal.get("deployment", content.active_deployment)
+        known = [await self.journal.get("deployment", worker.deployment) for worker in workers]
         keeper = Keeper(
             content=content,
             deployment=deployment,
@@ -100,6 +96,7 @@ class Contents(Service):
             deserted=self._deserted,
             log=self.log,
             workers=list(workers),
+            known={found.id: found for found in known if isinstance(found, Deployment)},
         )
         for worker in workers:
             self.workers[worker.id] = worker
@@ -115,10 +112,12 @@ class Contents(Service):
         keeper = self.by_guid.get(worker.guid)
         if keeper is not None:
             keeper.notice(worker)
+        else:
+            self.changed(worker)  # of a content that is being removed
 
     async def _deserted(self, deployment: Deployment) -> None:
         """Remove the directory of a deployment that nobody runs or will run."""
-        keeper = self._find(str(deployment.content))
+        keeper = self._find_number(deployment.content)
         active = keeper.content.active_deployment if keeper else None
         if deployment.id == active:
             return
@@ -137,8 +136,13 @@ class Contents(Service):
         if keeper is not None:
             return keeper
         named = (k for k in self.by_guid.values() if k.content.name == ref)
-        numbered = (k for k in self.by_guid.values() if str(k.content.id) == ref)
-        return next(named, None) or next(numbered, None)
+        found = next(named, None)
+        if found is None and ref.isascii() and ref.isdigit():
+            found = self._find_number(ContentId(int(ref)))
+        return found
+
+    def _find_number(self, content: ContentId) -> Keeper | None:
+        return next((k for k in self.by_guid.values() if k.content.id == content), None)
 
     def _keeper(self, ref: str) -> Keeper:
         keeper = self._find(ref)
@@ -151,7 +155,10 @@ class Contents(Service):
         return keeper
 
     def _keeper_of(self, content: ContentId) -> Keeper:
-        return self._keeper(str(content))
+        keeper = self._find_number(content)
+        if keeper is None:
+            raise SupervisorError("not-found", f"the content {content} was removed")
+        return keeper
 
     def _worker(self, ref: str) -> Worker | None:
         """Find a living worker by its run id, or by a beginning of it of 4 characters or more."""
@@ -170,22 +177,11 @@ class Contents(Service):
 
     async def contents(self) -> Sequence[ContentView]:
         keepers = sorted(self.by_guid.values(), key=lambda keeper: keeper.content.name)
-        return [self._view(keeper) for keeper in keepers]
+        return [content_view(keeper, self.url(keeper.content)) for keeper in keepers]
 
     async def content(self, ref: str) -> ContentView:
-        return self._view(self._keeper(ref))
-
-    def _view(self, keeper: Keeper) -> ContentView:
-        answer = keeper.now()
-        state = _STATES.get(answer.verdict) or ("starting" if keeper.workers else "sleeping")
-        return ContentView(
-            content=keeper.content,
-            state=state,
-            reason=keeper.failure.reason if keeper.failure else "",
-            url=self.url(keeper.content),
-            processes=len(keeper.workers),
-            sessions=sum(worker.sockets for worker in keeper.workers),
-        )
+        keeper = self._keeper(ref)
+        return content_view(keeper, self.url(keeper.content))
 
     async def runs(self, ref: str | None = None, *, ended: bool = False) -> Sequence[RunView]:
         keeper = self._keeper(ref) if ref is not None else None
@@ -204,20 +200,8 @@ class Contents(Service):
     def _run_view(
         self, run: Run, worker: Worker | None = None, used: Usage | None = None
     ) -> RunView:
-        keeper = self._find(str(run.content))
-        since = run.started or run.created
-        return RunView(
-            run=run,
-            content_name=keeper.content.name if keeper else f"(removed {run.content})",
-            content_guid=keeper.content.guid if keeper else "",
-            pid=worker.pid if worker else None,
-            sessions=worker.sockets if worker else 0,
-            requests=worker.requests if worker else 0,
-            cpu=used.cpu if used else None,
-            memory=used.memory if used else None,
-            processes=used.processes if used else None,
-            age=max(0.0, (run.ended or time.time()) - since),
-        )
+        keeper = self._find_number(run.content)
+        return run_view(run, keeper.content if keeper else None, worker, used)
 
     async def _usage(self) -> dict[RunId, Usage]:
         used: dict[RunId, Usage] = {}
@@ -249,28 +233,15 @@ class Contents(Service):
             for run in newest:
                 for line in await self._old_lines(run, tail):
                     yield line
-        async with trio.open_nursery() as nursery:
-            send, receive = trio.open_memory_channel[LogLine](100)
-            async with send:
-                for worker in workers:
-                    nursery.start_soon(_copy, worker, tail, follow, send.clone())
-                if keeper is not None and follow:
-                    nursery.start_soon(self._copy_new, keeper, set(workers), send.clone())
-            async with receive:
-                async for line in receive:
-                    yield line
-
-    async def _copy_new(
-        self, keeper: Keeper, seen: set[Worker], send: trio.MemorySendChannel[LogLine]
-    ) -> None:
-        """Follow the workers that start later."""
-        async with send, trio.open_nursery() as nursery:
-            while True:
-                for worker in keeper.workers:
-                    if worker not in seen:
-                        seen.add(worker)
-                        nursery.start_soon(_copy, worker, 200, True, send.clone())
-                await keeper.news()
+        # no nursery may be open where a generator yields: the copying is done elsewhere
+        assert self.nursery is not None
+        copying = Copying(keeper=keeper, workers=workers, tail=tail, follow=follow)
+        self.nursery.start_soon(copying.run)
+        try:
+            async for line in copying.lines:
+                yield line
+        finally:
+            copying.cancel()
 
     async def _stored_run(self, ref: str) -> Run:
         run = await self.journal.get("run", ref)
@@ -323,8 +294,9 @@ class Contents(Service):
             scaling=self.scaling,
             created=time.time(),
         )
-        await self.journal.intent(Change(kind="content", record=content, was=0))
-        await self.open(content, ())
+        with trio.CancelScope(shield=True):  # what is recorded has a keeper, whoever hangs up
+            await self.journal.intent(Change(kind="content", record=content, was=0))
+            await self.open(content, ())
         return content
 
     async def receive_bundle(self, ref: str, chunks: AsyncIterator[bytes]) -> Bundle:
@@ -353,9 +325,10 @@ class Contents(Service):
             found = await self.journal.get("bundle", bundle)
             if not isinstance(found, Bundle) or found.content != content:
                 raise SupervisorError("not-found", f"this content has no bundle {bundle}")
-        live = await self.tasks.open(content, found.id)
         assert self.nursery is not None
-        self.nursery.start_soon(self.publisher.publish, live, content, found.id)
+        with trio.CancelScope(shield=True):  # what is recorded is done, whoever hangs up
+            live = await self.tasks.open(content, found.id)
+            self.nursery.start_soon(self.publisher.publish, live, content, found.id)
         return live.record
 
     async def stop(self, ref: str) -> None:
@@ -396,11 +369,13 @@ class Contents(Service):
                     os.unlink(path)
 
     async def _change(self, keeper: Keeper, **fields: Any) -> Content:
-        was = keeper.content
-        content = attrs.evolve(was, version=was.version + 1, **fields)
-        await self.journal.intent(Change(kind="content", record=content, was=was.version))
-        keeper.content = content
-        return content
+        async with keeper.changing:
+            was = keeper.content
+            content = attrs.evolve(was, version=was.version + 1, **fields)
+            with trio.CancelScope(shield=True):  # the keeper must know what is recorded
+                await self.journal.intent(Change(kind="content", record=content, was=was.version))
+            keeper.content = content
+            return content
 
     def _living(self, ref: str) -> Worker:
         worker = self._worker(ref)
@@ -411,17 +386,3 @@ class Contents(Service):
                 hint="`supervisor ps` shows what runs.",
             )
         return worker
-
-
-async def _copy(
-    worker: Worker, tail: int, follow: bool, send: trio.MemorySendChannel[LogLine]
-) -> None:
-    """Send a worker's last lines, then (follow) those to come, into a channel that it closes."""
-    async with send:
-        lines = worker.output.subscribe()
-        for line in list(worker.output.tail)[-tail:] if tail else []:
-            await send.send(line)
-        if follow and worker.state not in (State.EXITED, State.FAILED, State.LOST):
-            async for line in lines:
-                await send.send(line)
-        lines.close()

@@ -4,52 +4,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
 
 import attrs
 import trio
 
 from supervisor import policy
+from supervisor.core.verdict import Answer, Failure, Verdict
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
 from supervisor.lifecycle import State
 from supervisor.log import Log
-from supervisor.model import Content, Deployment, Job
+from supervisor.model import Content, Deployment, DeploymentId, Job
 
 DEMAND = 30.0  # seconds for which one visit wants the app running
-SETTLE = 1.0  # seconds between "no new sessions" and the end of an idle worker
+SETTLE = 1.0  # seconds for which nobody uses a draining worker before it is ended
+RETURN = 15.0  # the same after a start of the core: the gateways have to come back first
 DRAIN_LIMIT = 3600.0  # seconds for which sessions on an old deployment may go on
 
 _BEFORE_READY = (State.QUEUED, State.STARTING, State.PROBING)
-
-
-class Verdict(StrEnum):
-    """The answer to: may this visitor go, and where?"""
-
-    WORKER = "worker"
-    STARTING = "starting"
-    FAILED = "failed"
-    STOPPED = "stopped"
-    EMPTY = "empty"
-
-
-@attrs.frozen(kw_only=True)
-class Failure:
-    """Why a content does not run. retry: seconds until another visit tries again, None = never."""
-
-    code: str
-    reason: str
-    lines: tuple[str, ...] = ()
-    retry_at: float | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Answer:
-    """A verdict with the worker or the failure that belongs to it."""
-
-    verdict: Verdict
-    worker: Worker | None = None
-    failure: Failure | None = None
 
 
 @attrs.define(eq=False)
@@ -57,6 +29,7 @@ class Keeper:
     """Supervises one content. All decisions about it are made in its one task.
 
     make gives a new worker with its job; deserted is told of a deployment nothing runs any more.
+    Whoever changes the record of the content holds `changing`. known: the deployments of `workers`.
     """
 
     content: Content
@@ -66,9 +39,10 @@ class Keeper:
     deserted: Callable[[Deployment], Awaitable[None]]
     log: Log
     workers: list[Worker] = attrs.field(factory=list)
+    known: dict[DeploymentId, Deployment] = attrs.field(factory=dict)
+    changing: trio.Lock = attrs.field(factory=trio.Lock)
     failures: int = 0
     failure: Failure | None = None
-    _deployments: dict[int, Deployment] = attrs.field(factory=dict)
     _demand_until: float = float("-inf")
     _launching: int = 0
     _wake: trio.Event = attrs.field(factory=trio.Event)
@@ -83,19 +57,32 @@ class Keeper:
         """Keep the content until cancelled; its processes stay then, for the next core."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for worker in self.workers:
+            for worker in list(self.workers):
                 nursery.start_soon(self._slot, worker, None)
+                self._go_on(worker)
             task_status.started()
-            while True:
+            while not self._closed():
                 self._wake = trio.Event()
                 self._tend()
                 with trio.move_on_after(self._pause()):
                     await self._wake.wait()
 
+    def _go_on(self, worker: Worker) -> None:
+        """Go on with ending an adopted worker that no new visitor will come to."""
+        if worker.state is State.DRAINING:
+            self._end_deserted(worker, "no new sessions", limit=DRAIN_LIMIT, settle=RETURN)
+        elif not self._counts(worker):
+            self._retire(worker, "its deployment is not active", limit=DRAIN_LIMIT, settle=RETURN)
+
+    def _closed(self) -> bool:
+        return self._closing and not self.workers and not self._launching
+
     def _tend(self) -> None:
         now = trio.current_time()
         if self._closing or self.deployment is None or self.content.stopped:
             return
+        if any(worker.tracked.ended for worker in self.workers):
+            return  # first learn from how it ended
         live = [worker for worker in self.workers if self._counts(worker)]
         loads = [worker.load() for worker in live]
         if now >= self._retry_at():
@@ -140,7 +127,8 @@ class Keeper:
         try:
             worker, job = await self.make(self.content, deployment, self.failures + 1)
         except SupervisorError as error:
-            self._failed(error.code, error.message, tuple(error.hint.splitlines()))
+            lines = tuple(error.hint.splitlines())
+            self._failed(error.code, error.message, lines, passing=error.recoverable)
             return
         except Exception as error:
             self.log.error("start-broke", exc=error, content=self.content.id)
@@ -148,12 +136,16 @@ class Keeper:
             return
         finally:
             self._launching -= 1
+        if self._closing or self.content.stopped or deployment != self.deployment:
+            self._tell()  # not wanted any more; nothing of it is recorded yet
+            self.wake()
+            return
         self._add(worker, deployment)
         await self._slot(worker, job)
 
     def _add(self, worker: Worker, deployment: Deployment) -> None:
         self.workers.append(worker)
-        self._deployments[deployment.id] = deployment
+        self.known[deployment.id] = deployment
         self._tell()
 
     async def _slot(self, worker: Worker, job: Job | None) -> None:
@@ -162,15 +154,14 @@ class Keeper:
             await worker.live(job)
         except Exception as error:
             self.log.error("worker-broke", exc=error, run=worker.id, content=self.content.id)
-            self._failed("internal", f"a defect of the server: {error!r}", ())
         finally:
             self.workers.remove(worker)
         self._judge(worker)
         self._tell()
         self.wake()
-        deployment = self._deployments.get(worker.deployment)
+        deployment = self.known.get(worker.deployment)
         if deployment is not None and not self._in_use(deployment):
-            self._deployments.pop(deployment.id, None)
+            self.known.pop(deployment.id, None)
             await self.deserted(deployment)
 
     def _in_use(self, deployment: Deployment) -> bool:
@@ -182,28 +173,40 @@ class Keeper:
         """Learn from how a worker of the active deployment ended."""
         if self.deployment is None or worker.deployment != self.deployment.id:
             return
-        if worker.state is State.EXITED or worker.state is State.LOST:
+        error = worker.error
+        if error is None and worker.ordered and not worker.too_slow:
             return
-        now = trio.current_time()
-        if worker.ready_at is not None and now - worker.ready_at >= policy.SHORT_LIFE:
-            self.failures = 0  # it served for a while: the next visit starts it anew at once
-            return
-        if worker.error is not None:
-            code = worker.error.code
+        served = worker.ready_at is not None
+        if worker.ready_at is not None:
+            if trio.current_time() - worker.ready_at >= policy.SHORT_LIFE:
+                self.failures = 0  # it served for a while: the next visit starts it anew at once
+                return
+            if worker.state is State.LOST:
+                return  # the end of its helper or its node is no fault of the content
+        if error is not None:
+            code = error.code
         else:
             code = "start-too-slow" if worker.too_slow else "start-failed"
-        served = worker.ready_at is not None and self.failures == 0
         self._failed(
             code,
             worker.tracked.run.reason,
             tuple(worker.output.last_lines()),
-            at_once=served,
+            at_once=served and self.failures == 0,
+            passing=worker.state is State.LOST or (error is not None and error.recoverable),
         )
 
     def _failed(
-        self, code: str, reason: str, lines: tuple[str, ...], *, at_once: bool = False
+        self,
+        code: str,
+        reason: str,
+        lines: tuple[str, ...],
+        *,
+        at_once: bool = False,
+        passing: bool = False,
     ) -> None:
-        self.failures += 1
+        """Note a failed start. passing: it will mend by itself, so never give up because of it."""
+        if not (passing and policy.gives_up(self.failures + 1)):
+            self.failures += 1
         now = trio.current_time()
         wait = 0.0 if at_once else policy.delay(self.failures, self._dice.random())
         given_up = policy.gives_up(self.failures)
@@ -218,6 +221,7 @@ class Keeper:
             "content-failed", content=self.content.id, failures=self.failures, reason=reason
         )
         self._tell()
+        self.wake()
 
     # -- what others ask ----------------------------------------------------------------------
 
@@ -233,18 +237,16 @@ class Keeper:
         if chosen is not None:
             worker = next(worker for worker in self.workers if worker.id == chosen)
             return Answer(verdict=Verdict.WORKER, worker=worker)
-        starting = any(self._counts(worker) for worker in self.workers) or self._launching
-        if not starting and trio.current_time() < self._retry_at():
+        if not self.starting and trio.current_time() < self._retry_at():
             return Answer(verdict=Verdict.FAILED, failure=self.failure)
         return Answer(verdict=Verdict.STARTING, failure=self.failure)
 
     def visit(self) -> Answer:
         """Say how it stands, and want it running for a while if it is not."""
         answer = self.now()
-        if answer.verdict in (Verdict.WORKER, Verdict.STARTING):
+        if answer.verdict is Verdict.STARTING:
             self._demand_until = trio.current_time() + DEMAND
-            if answer.verdict is Verdict.STARTING:
-                self.wake()
+            self.wake()
         return answer
 
     async def admit(self) -> Answer:
@@ -254,12 +256,14 @@ class Keeper:
             news = self._news
             await news.wait()
             answer = self.now()
-            if answer.verdict is Verdict.STARTING and not self._expected():
+            if answer.verdict is Verdict.STARTING and not self.starting:
                 # what we waited for is gone without a verdict: ask again
                 answer = self.visit()
         return answer
 
-    def _expected(self) -> bool:
+    @property
+    def starting(self) -> bool:
+        """Whether a process for new visitors is on its way."""
         return bool(self._launching) or any(self._counts(worker) for worker in self.workers)
 
     async def try_out(self, candidate: Content, deployment: Deployment) -> Worker:
@@ -271,6 +275,8 @@ class Keeper:
         """
         assert self._nursery is not None
         worker, job = await self.make(candidate, deployment, 1)
+        if self._closing:
+            raise SupervisorError("unavailable", "the content or the server is being stopped")
         self._add(worker, deployment)
         self._nursery.start_soon(self._slot, worker, job)
         while not worker.ready.is_set():
@@ -286,11 +292,15 @@ class Keeper:
 
     def activate(self, content: Content, deployment: Deployment) -> None:
         """Serve another deployment from now on; workers of the old one drain."""
-        self.content, self.deployment = content, deployment
+        assert self._nursery is not None
+        old, self.content, self.deployment = self.deployment, content, deployment
         self.forget_failures()
         for worker in list(self.workers):
             if worker.deployment != deployment.id:
                 self._retire(worker, "a newer deployment is active", limit=DRAIN_LIMIT)
+        if old is not None and not self._in_use(old):
+            self._nursery.start_soon(self.deserted, old)
+        self.wake()
 
     def restart(self, content: Content) -> None:
         """Replace all workers and forget every failure."""
@@ -314,6 +324,8 @@ class Keeper:
         self._closing = True
         for worker in list(self.workers):
             worker.stop(reason, grace=grace)
+        self._tell()
+        self.wake()
         while self.workers or self._launching:
             await self._news.wait()
 
@@ -322,19 +334,30 @@ class Keeper:
         self.failures, self.failure = 0, None
         self._tell()
 
-    def _retire(self, worker: Worker, reason: str, *, limit: float | None) -> None:
-        assert self._nursery is not None
+    def _retire(
+        self, worker: Worker, reason: str, *, limit: float | None, settle: float = SETTLE
+    ) -> None:
         if worker.state is State.READY:
             worker.drain(reason)
-            self._nursery.start_soon(self._drained, worker, reason, limit)
+            self._end_deserted(worker, reason, limit=limit, settle=settle)
         elif worker.state in _BEFORE_READY:
             worker.stop(reason)
 
-    async def _drained(self, worker: Worker, reason: str, limit: float | None) -> None:
-        """End a draining worker when its last session has gone, or at the limit."""
+    def _end_deserted(
+        self, worker: Worker, reason: str, *, limit: float | None, settle: float
+    ) -> None:
+        assert self._nursery is not None
+        self._nursery.start_soon(self._drained, worker, reason, limit, settle)
+
+    async def _drained(
+        self, worker: Worker, reason: str, limit: float | None, settle: float
+    ) -> None:
+        """End a draining worker when nobody has used it for a moment, or at the limit."""
         with trio.move_on_after(limit if limit is not None else float("inf")):
-            await trio.sleep(SETTLE)
-            await worker.deserted()
+            await trio.sleep(settle)
+            while worker.used:
+                await worker.deserted()
+                await trio.sleep(SETTLE)  # a page that is loaded anew, a gateway that comes back
         worker.stop(reason)
 
     async def news(self) -> None:
@@ -353,6 +376,7 @@ class Keeper:
         """Be told that one of its workers moved."""
         if worker.state is State.READY and worker.ready.is_set() and self._counts(worker):
             self.failure = None
+            self._demand_until = float("-inf")  # what was wanted is there
         self._tell()
         self.wake()
         self.changed(worker)

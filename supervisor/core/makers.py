@@ -15,7 +15,7 @@ from supervisor import layout
 from supervisor.core.asking import ask
 from supervisor.core.journal import Journal
 from supervisor.core.oneshot import OneShot
-from supervisor.core.output import Output
+from supervisor.core.output import TAIL, Output, read_tail
 from supervisor.core.placing import GRACE, common_environment, make_job
 from supervisor.core.tracked import Tracked
 from supervisor.core.worker import Worker
@@ -79,14 +79,18 @@ class Makers:
     async def adopted(self, run: Run, content: Content, deployment: Deployment) -> Worker:
         """Make the worker of a run that an earlier core has started."""
         executor = self.executor_named(run.executor)
-        if run.state not in (State.STARTING, State.PROBING):
-            return self.worker_of(run, content, executor, Ready())  # it is not asked any more
-        try:
-            plan = await self.plan(content, deployment)
-        except SupervisorError as error:  # its runtime is gone; the process serves all the same
-            self.log.warning("plan-unknown", run=run.id, error=error.message)
-            return self.worker_of(run, content, executor, Ready())
-        return self.worker_of(run, content, executor, plan.ready or Ready())
+        ready = Ready()
+        if run.state in (State.STARTING, State.PROBING):  # later it is not asked any more
+            try:
+                plan = await self.plan(content, deployment)
+                ready = plan.ready or ready
+            except SupervisorError as error:  # its runtime is gone; the process serves all the same
+                self.log.warning("plan-unknown", run=run.id, error=error.message)
+        worker = self.worker_of(run, content, executor, ready)
+        worker.output.tail.extend(
+            await trio.to_thread.run_sync(read_tail, self.log_path(run), run.id, TAIL)
+        )
+        return worker
 
     def worker_of(self, run: Run, content: Content, executor: Executor, ready: Ready) -> Worker:
         """Make a worker around a run."""

@@ -1,0 +1,38 @@
+"""What a keeper answers to: may this visitor go, and where?"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import attrs
+
+from supervisor.core.worker import Worker
+
+
+class Verdict(StrEnum):
+    """The answer to: may this visitor go, and where?"""
+
+    WORKER = "worker"
+    STARTING = "starting"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    EMPTY = "empty"
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """Why a content does not run. retry: seconds until another visit tries again, None = never."""
+
+    code: str
+    reason: str
+    lines: tuple[str, ...] = ()
+    retry_at: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """A verdict with the worker or the failure that belongs to it."""
+
+    verdict: Verdict
+    worker: Worker | None = None
+    failure: Failure | None = None
