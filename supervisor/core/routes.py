@@ -6,19 +6,24 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import attrs
 import trio
 
 from supervisor import packets, unixsocket
-from supervisor.core.keeper import Answer, Keeper, Verdict
+from supervisor.core.keeper import Keeper
+from supervisor.core.verdict import Answer, Verdict
 from supervisor.core.worker import Worker
 from supervisor.lifecycle import State
 from supervisor.log import Log
 from supervisor.model import Guid, RunId, UnixEndpoint
 
-SENT_LIMIT = 10_000  # messages that a gateway may be behind before it is given up
+SEND_LIMIT = 10.0  # seconds for which a gateway may take nothing before it is given up
+ACCEPT_AGAIN = 0.2
+MOST_WAITING = 10_000  # messages that a gateway may be behind
+LINES, LINE, TEXT = 20, 200, 500  # of a failure's answer: a packet has 64 KiB, a character up to 12
 
 
 @attrs.define(eq=False)
@@ -26,22 +31,23 @@ class Gateway:
     """One connected gateway process."""
 
     sock: socket.socket
-    queue: deque[tuple[packets.Message, tuple[int, ...]]] = attrs.field(factory=deque)
+    queue: deque[tuple[packets.Message, str | None]] = attrs.field(factory=deque)
     filled: trio.Event = attrs.field(factory=trio.Event)
     counts: dict[str, tuple[int, int]] = attrs.field(factory=dict)
     totals: dict[str, int] = attrs.field(factory=dict)
 
-    def send(self, message: packets.Message, *fds: int) -> None:
-        """Queue a message; the descriptors are duplicated here and closed when it was sent."""
-        self.queue.append((message, tuple(os.dup(fd) for fd in fds)))
-        self.filled.set()
+    def send(self, message: packets.Message, *, directory: str | None = None) -> None:
+        """Queue a message; its directory is opened when it is sent."""
+        if len(self.queue) < MOST_WAITING:
+            self.queue.append((message, directory))
+            self.filled.set()
+        else:
+            self.hang_up()
 
-    def drop(self) -> None:
-        """Close what was never sent."""
-        for _, fds in self.queue:
-            for fd in fds:
-                os.close(fd)
-        self.queue.clear()
+    def hang_up(self) -> None:
+        """End the link; its receiving task sees the end."""
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
 
 
 @attrs.define(eq=False)
@@ -68,7 +74,11 @@ class Routes:
                 await trio.lowlevel.wait_readable(self.listener)
                 try:
                     sock, _ = self.listener.accept()
-                except OSError:
+                except BlockingIOError:
+                    continue
+                except OSError as error:  # no descriptors left, most likely
+                    self.log.error("gateway-not-accepted", error=str(error))
+                    await trio.sleep(ACCEPT_AGAIN)
                     continue
                 nursery.start_soon(self._guarded, sock)
 
@@ -89,7 +99,6 @@ class Routes:
             self.log.error("gateway-link-broke", exc=error, pid=pid)
         finally:
             self.gateways.discard(gateway)
-            gateway.drop()
             sock.close()
             self._recount(set(gateway.counts))
             self.log.info("gateway-left", pid=pid)
@@ -132,7 +141,7 @@ class Routes:
         version = message.get("v")
         if version not in (packets.VERSION, packets.VERSION - 1):
             self.log.error("gateway-version", theirs=version, ours=packets.VERSION)
-            gateway.sock.close()
+            gateway.hang_up()
             return
         self.log.info("gateway-joined", pid=message.get("pid"))
         gateway.send(
@@ -161,9 +170,11 @@ class Routes:
             gateway.counts[run] = (int(count.get("sockets", 0)), int(count.get("requests", 0)))
             total = int(count.get("total", 0))
             worker = self.workers.get(RunId(run))
-            if worker is not None and total != gateway.totals.get(run):
+            if worker is None:
+                gateway.totals.pop(run, None)
+            elif total != gateway.totals.get(run):
                 worker.active_at = trio.current_time()
-            gateway.totals[run] = total
+                gateway.totals[run] = total
             if gateway.counts[run] == (0, 0):
                 del gateway.counts[run]
         self._recount(touched)
@@ -210,29 +221,21 @@ class Routes:
         if worker.state not in states:
             if worker.ready.is_set():
                 reason = worker.tracked.run.reason
-                gateway.send({"type": "gone", "run": worker.id, "reason": reason})
+                gateway.send({"type": "gone", "run": worker.id, "reason": reason[:TEXT]})
             return
         if not isinstance(worker.endpoint, UnixEndpoint):
             return
-        try:
-            directory = unixsocket.open_directory(worker.endpoint.directory)
-        except OSError as error:
-            self.log.warning("run-directory-gone", run=worker.id, error=str(error))
-            return
-        try:
-            gateway.send(
-                {
-                    "type": "worker",
-                    "run": worker.id,
-                    "content": worker.guid,
-                    "state": states[worker.state],
-                    "name": worker.endpoint.name,
-                    "uid": worker.endpoint.uid,
-                },
-                directory,
-            )
-        finally:
-            os.close(directory)
+        gateway.send(
+            {
+                "type": "worker",
+                "run": worker.id,
+                "content": worker.guid,
+                "state": states[worker.state],
+                "name": worker.endpoint.name,
+                "uid": worker.endpoint.uid,
+            },
+            directory=worker.endpoint.directory,
+        )
 
     def closing(self, seconds: float) -> None:
         """Tell every gateway that the server stops."""
@@ -242,25 +245,46 @@ class Routes:
     async def _send(self, gateway: Gateway) -> None:
         while True:
             while gateway.queue:
-                if len(gateway.queue) > SENT_LIMIT:
-                    raise RuntimeError("the gateway does not read")
-                message, fds = gateway.queue[0]
-                try:
-                    packets.send(gateway.sock, message, fds)
-                except BlockingIOError:
-                    await trio.lowlevel.wait_writable(gateway.sock)
-                    continue
-                except OSError:
-                    return
-                gateway.queue.popleft()
-                for fd in fds:
-                    os.close(fd)
+                await self._send_one(gateway, *gateway.queue.popleft())
             gateway.filled = trio.Event()
             await gateway.filled.wait()
 
+    async def _send_one(
+        self, gateway: Gateway, message: packets.Message, directory: str | None
+    ) -> None:
+        fds: tuple[int, ...] = ()
+        try:
+            if directory is not None:
+                fds = (unixsocket.open_directory(directory),)
+        except OSError as error:  # it has gone meanwhile
+            self.log.warning("run-directory-gone", run=message["run"], error=str(error))
+            return
+        try:
+            with trio.move_on_after(SEND_LIMIT):
+                await _send_packet(gateway.sock, message, fds)
+                return
+            self.log.error("gateway-does-not-read", waiting=len(gateway.queue))
+            gateway.hang_up()
+        except ValueError as error:
+            self.log.error("answer-not-sent", exc=error, type=message["type"])
+        except OSError:
+            gateway.hang_up()
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+
+async def _send_packet(sock: socket.socket, message: packets.Message, fds: tuple[int, ...]) -> None:
+    while True:
+        try:
+            packets.send(sock, message, fds)
+            return
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(sock)
+
 
 def _describe(keeper: Keeper, answer: Answer) -> dict[str, Any]:
-    title = keeper.content.title or keeper.content.name
+    title = (keeper.content.title or keeper.content.name)[:TEXT]
     match answer.verdict:
         case Verdict.WORKER:
             assert answer.worker is not None
@@ -285,7 +309,7 @@ def _describe(keeper: Keeper, answer: Answer) -> dict[str, Any]:
         "as": "failed",
         "title": title,
         "code": failure.code,
-        "reason": failure.reason,
-        "lines": list(failure.lines),
+        "reason": failure.reason[:TEXT],
+        "lines": [line[:LINE] for line in failure.lines[-LINES:]],
         "retry": retry,
     }
