@@ -10,7 +10,6 @@ import trio
 from supervisor.core.journal import Journal
 from supervisor.core.makers import Makers
 from supervisor.core.worker import Worker
-from supervisor.errors import SupervisorError
 from supervisor.interfaces import Executor
 from supervisor.lifecycle import ENDS, Event, State
 from supervisor.log import Log
@@ -32,7 +31,8 @@ async def adopt(
     known = {run.id: run for run in runs}
     held: dict[RunId, Receipt] = {}
     for executor in makers.plugins.executors.values():
-        for receipt in await _list(executor, log):
+        recorded = [run.receipt for run in runs if run.executor == executor.name and run.receipt]
+        for receipt in await _list(executor, recorded, log):
             if receipt.run in known:
                 held[receipt.run] = receipt
             else:
@@ -67,7 +67,7 @@ async def _take(
         deployment = await journal.get("deployment", run.deployment)
     if content is None or deployment is None:
         # a one-shot whose task begins anew, or a process of something removed
-        executor = makers.executor_named(run.executor)
+        executor = makers.executor_named(receipt.executor)
         if run.state is not State.STOPPING:
             tracked.move(Event.STOP, "its task begins anew")
         await _stop(executor, receipt, log, "left-over-stopped")
@@ -77,16 +77,14 @@ async def _take(
     return await makers.adopted(run, content, deployment)
 
 
-async def _list(executor: Executor, log: Log) -> Sequence[Receipt]:
+async def _list(executor: Executor, recorded: Sequence[Receipt], log: Log) -> Sequence[Receipt]:
+    """Ask what an executor holds; of one that does not say, believe what was recorded."""
     try:
         with trio.fail_after(LIST_LIMIT):
             return await executor.list()
-    except trio.TooSlowError:
-        raise SupervisorError(
-            "helper-unavailable",
-            f"the executor {executor.name!r} did not say within {LIST_LIMIT:.0f} s what it holds",
-            recoverable=True,
-        ) from None
+    except Exception as error:  # a plugin's fault must not keep all others from starting
+        log.error("list-failed", executor=executor.name, exc=error)
+        return recorded
 
 
 async def _stop(executor: Executor, receipt: Receipt, log: Log, event: str) -> None:
@@ -94,5 +92,5 @@ async def _stop(executor: Executor, receipt: Receipt, log: Log, event: str) -> N
     try:
         with trio.fail_after(LIST_LIMIT):
             await executor.stop(receipt, 0.5)
-    except (SupervisorError, trio.TooSlowError) as error:
-        log.error("stop-failed", run=receipt.run, error=str(error))
+    except Exception as error:
+        log.error("stop-failed", run=receipt.run, exc=error)

@@ -11,7 +11,8 @@ import calendar
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import attrs
 import trio
@@ -23,6 +24,7 @@ TAIL = 200
 FILE_LIMIT = 8 * 1024 * 1024
 RATE = 1024 * 1024  # bytes per second that are kept in the long run
 BURST = 8 * 1024 * 1024
+LINE_COST = 64  # bytes that a line costs besides its text: a gigabyte of newlines is no work either
 _CONTROL = {i: f"\\x{i:02x}" for i in (*range(9), *range(10, 32), 127)}
 
 
@@ -71,7 +73,8 @@ class Budget:
 
     def take(self, size: int, now: float) -> bool:
         """Tell whether `size` more bytes are kept."""
-        self._tokens = min(BURST, self._tokens + (now - self._at) * RATE)
+        passed = max(0.0, now - self._at)  # clocks are set back sometimes
+        self._tokens = min(BURST, self._tokens + passed * RATE)
         self._at = now
         if self._tokens < size:
             return False
@@ -81,11 +84,15 @@ class Budget:
 
 @attrs.define(eq=False)
 class Output:
-    """What one run wrote. `path` is its file; a full disk costs only the file."""
+    """What one run wrote. `path` is its file; a full disk costs only the file.
+
+    in_thread: calls the blocking part of writing it.
+    """
 
     run: str
     path: str
     clock: Callable[[], float] = time.time
+    in_thread: Callable[..., Awaitable[Any]] = trio.to_thread.run_sync
     tail: deque[LogLine] = attrs.field(factory=lambda: deque(maxlen=TAIL))
     _streams: dict[str, Lines] = attrs.field(factory=dict)
     _pending: bytearray = attrs.field(factory=bytearray)
@@ -101,12 +108,12 @@ class Output:
     def write(self, stream: str, data: bytes) -> None:
         """Take bytes of "stdout" or "stderr"."""
         now = self.clock()
-        if not self._budget.take(len(data), now):
+        if not self._budget.take(len(data) + LINE_COST * data.count(b"\n"), now):
             self._dropped += len(data)
             return
         if self._dropped:
-            self.say(f"… {self._dropped} bytes came too fast and were not kept")
-            self._dropped = 0
+            self._end_lines()
+            self._say_dropped()
         for text in self._streams.setdefault(stream, Lines()).feed(data):
             self._add(stream, now, text)
 
@@ -116,16 +123,23 @@ class Output:
 
     def close(self) -> None:
         """Take what has no newline, wake up the subscribers for the last time."""
+        self._end_lines()
         if self._dropped:
-            self.say(f"… {self._dropped} bytes came too fast and were not kept")
-            self._dropped = 0
-        for stream, lines in self._streams.items():
-            for text in lines.end():
-                self._add(stream, self.clock(), text)
+            self._say_dropped()
         for channel in self._subscribers:
             channel.close()
         self._subscribers.clear()
         self._news.set()
+
+    def _end_lines(self) -> None:
+        """Take the lines that have no newline yet."""
+        for stream, lines in self._streams.items():
+            for text in lines.end():
+                self._add(stream, self.clock(), text)
+
+    def _say_dropped(self) -> None:
+        self.say(f"… {self._dropped} bytes came too fast and were not kept")
+        self._dropped = 0
 
     def last_lines(self, count: int = 20) -> list[str]:
         """Give the newest lines as text, for pages and tasks."""
@@ -169,7 +183,7 @@ class Output:
     async def _flush(self) -> None:
         data, self._pending = bytes(self._pending), bytearray()
         if data:
-            await trio.to_thread.run_sync(self._append, data)
+            await self.in_thread(self._append, data)
 
     def _append(self, data: bytes) -> None:
         try:

@@ -21,18 +21,23 @@ async def until_ready(endpoint: Endpoint, ready: Ready, waiting: Callable[[str],
     `waiting` is told what is in the way whenever that changes.
     """
     pause, told = FIRST_PAUSE, ""
-    while True:
-        trouble = await _try(endpoint, ready)
-        if trouble is None:
-            return
+
+    def tell(trouble: str) -> None:
+        nonlocal told
         if trouble != told:
             waiting(trouble)
             told = trouble
+
+    while True:
+        trouble = await _try(endpoint, ready, tell)
+        if trouble is None:
+            return
+        tell(trouble)
         await trio.sleep(pause)
         pause = min(LONGEST_PAUSE, pause * 1.5)
 
 
-async def _try(endpoint: Endpoint, ready: Ready) -> str | None:
+async def _try(endpoint: Endpoint, ready: Ready, tell: Callable[[str], None]) -> str | None:
     """Give what is in the way, or None."""
     try:
         sock = await _connect(endpoint)
@@ -45,6 +50,7 @@ async def _try(endpoint: Endpoint, ready: Ready) -> str | None:
     if ready.connect_only:
         sock.close()
         return None
+    tell(f"it has not answered GET {ready.path} yet")
     with trio.socket.from_stdlib_socket(sock) as stream:
         try:
             return await _get(stream, ready)
@@ -59,8 +65,8 @@ async def _connect(endpoint: Endpoint) -> socket.socket:
             return unixsocket.connect(directory, endpoint.name, endpoint.uid)
         finally:
             os.close(directory)
-    stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
-    return socket.socket(fileno=os.dup(stream.socket.fileno()))
+    async with await trio.open_tcp_stream(endpoint.host, endpoint.port) as stream:
+        return socket.socket(fileno=os.dup(stream.socket.fileno()))
 
 
 async def _get(stream: trio.socket.SocketType, ready: Ready) -> str | None:

@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,12 +23,12 @@ from supervisor.core.makers import Makers
 from supervisor.core.observers import Observers
 from supervisor.core.routes import Routes
 from supervisor.core.service import Service
-from supervisor.core.tasks import Tasks
+from supervisor.core.tasks import LiveTask, Tasks
 from supervisor.errors import SupervisorError
 from supervisor.hookspecs import Context
 from supervisor.interfaces import Executor, Finding, Store
 from supervisor.log import Log
-from supervisor.model import ContentId, Scaling
+from supervisor.model import BundleId, ContentId, Scaling
 from supervisor.plugins import Plugins
 from supervisor.settings import Settings
 
@@ -170,16 +171,18 @@ class Server:
         adopted = await adopt(journal, makers, {c.id: c for c in stored}, self.log)
         for content in stored:
             await contents.open(content, adopted.get(content.id, ()))
-        for record in await journal.find("task", {"finished": False}):
+        resumed: dict[ContentId, list[tuple[LiveTask, BundleId]]] = {}
+        unfinished = await journal.find("task", {"finished": False})
+        for record in sorted(unfinished, key=lambda record: record.created):
             task = contents.tasks.resume(record)
             if record.bundle is None or record.content not in {c.id for c in stored}:
                 task.fail(SupervisorError("not-found", "the content was removed meanwhile"))
                 continue
             task.say("The server was restarted; the deployment begins anew")
-            assert contents.nursery is not None
-            contents.nursery.start_soon(
-                contents.publisher.publish, task, record.content, record.bundle
-            )
+            resumed.setdefault(record.content, []).append((task, record.bundle))
+        assert contents.nursery is not None
+        for number, bundles in resumed.items():
+            contents.nursery.start_soon(_publish_in_order, contents, number, bundles)
 
     async def _close(self, contents: Contents) -> None:
         """End all apps, in the time that is left."""
@@ -307,6 +310,13 @@ class Server:
             if view.problem:
                 found.append(Finding(name=f"plugin {view.name}", ok=False, text=view.problem))
         return found
+
+
+async def _publish_in_order(
+    contents: Contents, content: ContentId, bundles: Sequence[tuple[LiveTask, BundleId]]
+) -> None:
+    for task, bundle in bundles:
+        await contents.publisher.publish(task, content, bundle)
 
 
 async def _serve(executor: Executor, *, task_status: trio.TaskStatus[None]) -> None:

@@ -14,7 +14,8 @@ from supervisor.errors import SupervisorError
 from supervisor.interfaces import Change
 from supervisor.model import BundleId, ContentId, Task
 
-MOST_LINES = 5000  # a task keeps its first lines; what comes after is counted
+MOST_LINES = 5000  # a task keeps its first lines
+MOST_FINISHED = 100  # of these the newest lines need no look into the store
 
 
 @attrs.define(eq=False)
@@ -63,6 +64,9 @@ class Tasks:
 
     def resume(self, record: Task) -> LiveTask:
         """Go on with a task that an earlier core has left unfinished."""
+        finished = [id for id, task in self._live.items() if task.record.finished]
+        for id in finished[:-MOST_FINISHED]:
+            del self._live[id]
         task = self._live[record.id] = LiveTask(record=record, journal=self.journal)
         return task
 
