@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 
@@ -25,12 +26,13 @@ def find(configured: Sequence[str], *, root: str = "/") -> list[Installation]:
     configured: paths of interpreters, which may lie in virtual environments; among equals they come
     first. root: where the usual places are looked for. What does not answer is logged and skipped.
     """
+    executables = _existing([*configured, *_usual(Path(root))])
     found: dict[str, Installation] = {}
-    for executable in _existing([*configured, *_usual(Path(root))]):
-        installation = probe(executable)
-        if installation is not None:
-            # The interpreter of a virtual environment is a link: only its prefix tells them apart.
-            found.setdefault(installation.prefixes[0], installation)
+    with ThreadPoolExecutor(4) as pool:  # one that hangs must not hold up the others
+        for installation in pool.map(probe, executables):
+            if installation is not None:
+                # A virtual environment's interpreter is a link: its prefix tells it apart.
+                found.setdefault(installation.prefixes[0], installation)
     return sorted(found.values(), key=_preference, reverse=True)
 
 

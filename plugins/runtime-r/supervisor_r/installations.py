@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 
@@ -32,11 +33,12 @@ def find(configured: Sequence[str], *, root: str = "/") -> list[Installation]:
     configured: paths of `R` executables. Where neither they nor the usual places hold an R, PATH is
     searched. root: where the usual places are looked for. What does not answer is logged, skipped.
     """
+    executables = _existing([*configured, *_usual(Path(root))]) or _existing(_on_path())
     found: dict[str, Installation] = {}
-    for executable in _existing([*configured, *_usual(Path(root))]) or _existing(_on_path()):
-        installation = probe(executable)
-        if installation is not None:
-            found.setdefault(installation.executable, installation)
+    with ThreadPoolExecutor(4) as pool:  # one that hangs must not hold up the others
+        for installation in pool.map(probe, executables):
+            if installation is not None:
+                found.setdefault(installation.executable, installation)
     return sorted(found.values(), key=_preference, reverse=True)
 
 
