@@ -141,9 +141,13 @@ def check_socket(path: Path) -> None:
 
 def _group_of(path: Path) -> str:
     try:
+        number = path.stat().st_gid
+    except OSError:
+        return ADMIN_GROUP
+    try:
         return path.group()
     except (OSError, KeyError, NotImplementedError):
-        return ADMIN_GROUP
+        return str(number)
 
 
 def _authorization(path: Path) -> dict[str, str]:
