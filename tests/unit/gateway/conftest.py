@@ -420,3 +420,19 @@ def world(tmp_path: Path) -> Iterator[World]:
         text = log.read_text("utf-8", "replace")
         sys.stderr.write(text)
         assert "crashed" not in text
+
+
+class Wire:
+    """What a test needs to speak HTTP by hand."""
+
+    Answer = Answer
+    request = staticmethod(request)
+    requests = staticmethod(requests)
+    read_until = staticmethod(read_until)
+    echo = staticmethod(echo)
+
+
+@pytest.fixture
+def wire() -> type[Wire]:
+    """The helpers of this file; test files cannot import it."""
+    return Wire
