@@ -1,0 +1,133 @@
+"""Content dies, or will not die."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+import trio
+
+from tests.support.server import LiveServer, gone, kill
+from tests.support.shiny_client import Visitor
+from tests.system.conftest import BAD, EXAMPLES
+
+pytestmark = pytest.mark.system
+
+
+def _main_process(init: int) -> psutil.Process:
+    """The content's own process: the child of its init."""
+    (child,) = psutil.Process(init).children()
+    return child
+
+
+async def test_a_killed_process_is_named_with_its_signal_and_the_next_visit_gets_a_new_run(
+    server: LiveServer, r_app: str
+) -> None:
+    visitor = Visitor(server.url + r_app)
+    assert (await visitor.get(accept="*/*")).status == 200
+    (row,) = server.json("ps")
+    content = _main_process(row["pid"])
+    kill(content.pid)
+    await trio.to_thread.run_sync(server.until, lambda: not server.json("ps"), 10.0)
+    (ended,) = (r for r in server.json("ps", "--all") if r["id"] == row["id"])
+    assert ended["state"] == "failed"
+    assert ended["exit"]["signal"] == 9
+    assert "signal 9" in ended["reason"]
+    assert "signal 9" in server.log()
+    with trio.fail_after(30):
+        assert (await visitor.get(accept="*/*")).status == 200
+    (new,) = server.json("ps")
+    assert new["id"] != row["id"]
+    assert new["state"] == "ready"
+
+
+@pytest.mark.parametrize("language", ["r", "python"])
+def test_content_that_ignores_sigterm_and_forks_away_leaves_nothing_after_stop(
+    server: LiveServer, language: str
+) -> None:
+    name = f"{language}-stubborn"
+    server.deploy(BAD / f"{language}-ignores-sigterm-and-forks", name)
+    (row,) = (r for r in server.json("ps") if r["content"]["name"] == name)
+    uid = psutil.Process(_main_process(row["pid"]).pid).uids().real
+    family = [p.pid for p in server.strangers() if p.uids().real == uid]
+    assert len(family) >= 3, "it forks: setsid, nohup, double fork"
+    begun = time.monotonic()
+    server.supervisor("stop", name)
+    server.until(lambda: not [r for r in server.json("ps") if r["id"] == row["id"]], 15)
+    assert gone([row["pid"], *family], 1.0)
+    assert time.monotonic() - begun < 15
+    assert not (server.run_dir / "w" / row["id"]).exists()
+    assert not (server.data_dir / "tmp" / row["id"]).exists()
+
+
+@pytest.fixture
+def fresh() -> Iterator[LiveServer]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: ./dev test as root runs the system tests")
+    from tests.support.server import live_server
+
+    with live_server() as running:
+        yield running
+
+
+def _cgroups(server: LiveServer) -> list[str]:
+    found = []
+    for folder, folders, _ in os.walk("/sys/fs/cgroup"):
+        found += [os.path.join(folder, f) for f in folders if f.startswith("content-supervisor-")]
+    return [path for path in found if _ours(path, server)]
+
+
+def _ours(path: str, server: LiveServer) -> bool:
+    return bool(os.listdir(path)) and any(entry.is_dir() for entry in os.scandir(path))
+
+
+@pytest.mark.parametrize("victim", ["helper", "parent"])
+def test_nothing_of_content_is_left_within_a_second_when_the_helper_or_the_parent_is_killed(
+    fresh: LiveServer, victim: str
+) -> None:
+    before = set(_cgroups(fresh))
+    fresh.deploy(EXAMPLES / "shiny-python-core", "python-core")
+    fresh.deploy(BAD / "python-ignores-sigterm-and-forks", "stubborn")
+    pids = [p.pid for p in fresh.strangers()] + [row["pid"] for row in fresh.json("ps")]
+    spaces = {os.readlink(f"/proc/{pid}/ns/pid") for pid in pids} - {
+        os.readlink("/proc/self/ns/pid")
+    }
+    assert len(spaces) == 2
+    assert set(_cgroups(fresh)) != before
+    kill(fresh.helper if victim == "helper" else fresh.parent)
+    assert gone(pids, 1.0)
+    end = time.monotonic() + 1.0
+    while set(_cgroups(fresh)) - before and time.monotonic() < end:
+        time.sleep(0.02)
+    assert set(_cgroups(fresh)) - before == set()
+    left = {_namespace(process.pid) for process in psutil.process_iter()}
+    assert not left & spaces
+    if victim == "helper":
+        fresh.until(lambda: fresh.supervisor("ps", check=False).returncode == 0, 10)
+        assert fresh.json("ps") == []
+
+
+def _namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
+def test_a_second_server_on_the_same_data_directory_refuses_and_names_the_holder(
+    fresh: LiveServer,
+) -> None:
+    second = LiveServer(fresh.base, port=fresh.port + 1)
+    second.run_dir = fresh.base / "run2"
+    second.config = fresh.base / "second.gcfg"
+    second.config.write_text(second._configuration())
+    second.log_path = fresh.base / "second.log"
+    second.start(wait=False)
+    assert second.process is not None
+    assert second.process.wait(20) != 0
+    assert "data-dir-held" in second.log()
+    assert str(fresh.parent) in second.log() or str(fresh.core) in second.log()
+    assert fresh.supervisor("list").returncode == 0
