@@ -114,13 +114,6 @@ def _refuse_strange(data_dir: str, who: Identities) -> None:
             " and be writable by nobody else",
             hint=f"chown {who.helper.uid}:{who.core.gid} {data_dir}; chmod 0750 {data_dir}",
         )
-    enter = found.st_mode & (0o010 if found.st_gid == who.core.gid else 0o001)
-    if not who.rootless and not enter:
-        raise SupervisorError(
-            "data-dir-unusable",
-            f"the core's user {who.core.name} cannot enter Server.DataDir = {data_dir}",
-            hint=f"chgrp {who.core.gid} {data_dir}; chmod 0750 {data_dir}",
-        )
 
 
 def make_run_dir(run_dir: str, who: Identities) -> None:

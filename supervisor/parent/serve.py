@@ -38,6 +38,7 @@ def serve(
     then nothing was started, and everything taken is given back.
     """
     environ = os.environ if environ is None else environ
+    os.umask(0o022)  # directories above ours must let the children through
     log = Log("parent", form=configuration.logging.form, level=configuration.logging.level)
     for warning in configuration.warnings:
         log.warning("settings", problem=warning)
@@ -59,6 +60,8 @@ def serve(
             )
         )
         directories.make_data_dir(settings.data_dir, who)
+        if not who.rootless:
+            _refuse_closed(settings, who)
         held.append(
             lock.hold(
                 os.path.join(settings.data_dir, f".held-{os.uname().nodename}"),
@@ -91,6 +94,13 @@ def serve(
             os.close(fd)
 
 
+def _refuse_closed(settings: Settings, who: Identities) -> None:
+    hint = "Name another directory, or open those above it: chmod a+x."
+    for one in (who.core, who.gateway):
+        trust.refuse_unreachable([settings.run_dir], one, code="run-dir-unusable", hint=hint)
+    trust.refuse_unreachable([settings.data_dir], who.core, code="data-dir-unusable", hint=hint)
+
+
 def _programs(
     configuration: Configuration, who: Identities, run: str
 ) -> dict[str, tuple[str, ...]]:
@@ -100,8 +110,12 @@ def _programs(
         paths = list(trust.program_paths(helper))
         trust.refuse_writable(paths)
         for one in (who.core, who.gateway):
-            trust.refuse_unreadable(
-                (sys.executable, __file__), uid=one.uid, gids=(one.gid, *one.groups), name=one.name
+            trust.refuse_unreachable(
+                (sys.executable, __file__),
+                one,
+                code="identity-invalid",
+                hint="Install the server where every user may read, for example in"
+                " /opt/content-supervisor.",
             )
     python = (sys.executable, "-I", "-m")
     argvs: dict[str, tuple[str, ...]] = {

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from supervisor import settings as settings_package
 from supervisor.errors import SupervisorError
@@ -62,6 +63,7 @@ def run_setup(
     """
     environ = os.environ if environ is None else environ
     uid = os.geteuid() if uid is None else uid
+    os.umask(0o022)
     said: list[str] = []
     # Each kind is looked at after the one before it was done: directories need the users.
     for missing in (_missing_accounts, _missing_directories, _missing_file):
@@ -100,32 +102,31 @@ def _missing_directories(
     settings: Configuration, environ: Mapping[str, str], uid: int
 ) -> Iterator[Step]:
     where = data_dir(settings, environ, uid=uid)
-    try:
+    if uid == 0 and _missing_any_user(settings):  # only to be printed: nothing can be right yet
+        wrong, act = None, None
+    else:
         who = identity.resolve(settings, uid=uid, gid=os.getegid())
-    except SupervisorError:
-        if uid == 0 and _missing_any_user(settings):
-            yield from _directories_by_name(settings, where)
-            return
-        raise
-    wrong = [each for each in directories.data_directories(where, who) if not each.right()]
-    for each in wrong:
-        yield Step(
-            command=(
-                "install", "-d", "-o", str(each.uid), "-g", str(each.gid),
-                "-m", f"{each.mode:04o}", each.path,
-            ),
-            act=lambda: directories.make_data_dir(where, who),
-        )  # fmt: skip
+        wrong = {each.path for each in directories.data_directories(where, who) if not each.right()}
+        if not os.path.isdir(where):
+            wrong.add(where)
+        act = partial(directories.make_data_dir, where, who)
+    for path, owner, group, mode in _directories(settings, where, uid):
+        if wrong is None or path in wrong:
+            owned = ("-o", owner, "-g", group) if uid == 0 else ()
+            yield Step(command=("install", "-d", *owned, "-m", mode, path), act=act)
 
 
-def _directories_by_name(settings: Configuration, where: str) -> Iterator[Step]:
-    """Yield what the directories will need, while the users do not exist yet (`--print`)."""
-    core = settings.privileged.core_user
-    rows = [(where, "root", "0750")]
-    rows += [(os.path.join(where, name), core, "0700") for name in directories.CORE_OWNED]
-    rows += [(os.path.join(where, name), "root", "0750") for name in directories.ROOT_OWNED]
-    for path, owner, mode in rows:
-        yield Step(command=("install", "-d", "-o", owner, "-g", core, "-m", mode, path))
+def _directories(
+    settings: Configuration, where: str, uid: int
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yield path, owner, group and permissions of DataDir and its directories, by their names."""
+    core, _, number = settings.privileged.core_user.partition(":")
+    entered = "0750" if uid == 0 else "0700"
+    yield where, "root", number or core, entered
+    for name in directories.CORE_OWNED:
+        yield os.path.join(where, name), core, number or core, "0700"
+    for name in directories.ROOT_OWNED:
+        yield os.path.join(where, name), "root", number or core, entered
 
 
 def _missing_file(settings: Configuration, environ: Mapping[str, str], uid: int) -> Iterator[Step]:

@@ -15,6 +15,7 @@ from importlib import metadata
 from importlib.machinery import PathFinder
 
 from supervisor.errors import SupervisorError
+from supervisor.parent.identity import Identity
 
 HELPER_GROUP = "content_supervisor.helpers"
 NO_HELPER = "none"
@@ -131,24 +132,23 @@ def _refusal(path: str, problem: str) -> SupervisorError:
     )
 
 
-def refuse_unreadable(paths: Iterable[str], *, uid: int, gids: Iterable[int], name: str) -> None:
-    """Refuse a file that a user could not read, or not reach for a closed directory above it.
+def refuse_unreachable(paths: Iterable[str], who: Identity, *, code: str, hint: str) -> None:
+    """Refuse a file that `who` cannot read, a directory that he cannot enter, or one above it.
 
-    Raises SupervisorError("identity-invalid") naming the file or directory.
+    Raises SupervisorError(code) naming what is closed to him.
     """
-    groups = frozenset(gids)
+    groups = {who.gid, *who.groups}
     for path in (way for each in paths for way in (each, os.path.realpath(each))):
-        wanted, place = 0o4, path
+        wanted, place = (0o1 if os.path.isdir(path) else 0o4), path
         while True:
             found = os.stat(place)
-            shift = 6 if found.st_uid == uid else 3 if found.st_gid in groups else 0
+            shift = 6 if found.st_uid == who.uid else 3 if found.st_gid in groups else 0
             if not found.st_mode & wanted << shift:
+                verb = "read" if wanted == 0o4 else "enter"
                 raise SupervisorError(
-                    "identity-invalid",
-                    f"the user {name} cannot {'read' if place == path else 'enter'} {place},"
-                    f" and would have to run {path}",
-                    hint="Install the server where every user may read, for example in"
-                    " /opt/content-supervisor.",
+                    code,
+                    f"the user {who.name} cannot {verb} {place}, and needs {path}",
+                    hint=hint,
                 )
             if place == "/":
                 break

@@ -112,6 +112,19 @@ def test_a_user_that_is_missing_is_named_with_the_way_to_make_it() -> None:
         assert "supervisor setup" in one.log()
 
 
+def test_a_data_dir_that_the_core_cannot_reach_is_refused_with_the_closed_directory() -> None:
+    with server() as one:
+        closed = one.directory / "closed"
+        closed.mkdir(mode=0o700)
+        text = one.config.read_text()
+        one.config.write_text(text.replace(f"{one.directory}/data", f"{closed}/data"))
+        one.start()
+
+        assert 73 == one.wait()
+        assert f"the user {CORE} cannot enter {closed}, and needs {closed}/data" in one.log()
+        assert [] == one.notes()
+
+
 def test_without_root_it_serves_as_the_caller() -> None:
     uid = 61005
     with server() as one:
@@ -229,7 +242,7 @@ def test_setup_makes_what_is_missing_and_twice_is_once(tmp_path: Path) -> None:
 
     done = setup_in(tmp_path, "do")
     after = snapshot(tmp_path)
-    assert len(printed) - 1 == len(done)  # DataDir itself is made with the first one below it
+    assert printed == done
     assert [] == setup_in(tmp_path, "do")
     assert after == snapshot(tmp_path)
 

@@ -11,6 +11,7 @@ import pytest
 
 from supervisor.errors import SupervisorError
 from supervisor.parent import trust
+from supervisor.parent.identity import Identity
 
 ME = os.geteuid()
 
@@ -154,13 +155,17 @@ def test_a_program_behind_a_closed_directory_is_refused(place: Path) -> None:
     program = place / "closed" / "program"
     program.write_text("")
     program.chmod(0o644)
-    who = {"uid": 61001, "gids": (61001,), "name": "core"}
-    trust.refuse_unreadable([str(program)], **who)  # type: ignore[arg-type]
+    core = Identity(name="core", uid=61001, gid=61001, groups=(61002,))
+
+    def check() -> None:
+        trust.refuse_unreachable([str(program)], core, code="identity-invalid", hint="Move it.")
+
+    check()
     (place / "closed").chmod(0o700)
     with pytest.raises(SupervisorError, match=f"core cannot enter {place}/closed"):
-        trust.refuse_unreadable([str(program)], **who)  # type: ignore[arg-type]
+        check()
     (place / "closed").chmod(0o755)
     program.chmod(0o600)
 
     with pytest.raises(SupervisorError, match=f"core cannot read {program}"):
-        trust.refuse_unreadable([str(program)], **who)  # type: ignore[arg-type]
+        check()

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from supervisor.errors import SupervisorError
 from supervisor.settings import Entry, parse
@@ -12,6 +17,15 @@ def entries(text: str) -> list[Entry]:
 
 def values(text: str) -> list[str]:
     return [entry.value for entry in entries(text)]
+
+
+@contextmanager
+def suppress_refusal() -> Iterator[list[SupervisorError]]:
+    refusals: list[SupervisorError] = []
+    try:
+        yield refusals
+    except SupervisorError as error:
+        refusals.append(error)
 
 
 def refusal(text: str) -> SupervisorError:
@@ -100,3 +114,19 @@ def test_a_mistake_is_shown_with_file_line_and_column(text: str, place: str, sai
     assert said in error.message
     wrong = text.splitlines()[int(place.split(":")[0]) - 1].strip()
     assert f"The line is: {wrong}" in error.hint
+
+
+@given(st.text(st.sampled_from('[]"\\;#= \t\n\r\0kSé') | st.characters(codec="utf-8"), max_size=60))
+def test_any_text_gives_entries_or_a_refusal_with_its_place(text: str) -> None:
+    with suppress_refusal() as refusals:
+        assert all(1 <= entry.line <= text.count("\n") + 1 for entry in entries(text))
+
+    assert all(error.message.startswith("test.gcfg:") for error in refusals)
+    assert all("settings-invalid" == error.code for error in refusals)
+
+
+@given(st.text(st.characters(codec="utf-8", min_codepoint=32), max_size=40))
+def test_any_printable_text_can_be_written_as_a_quoted_value(text: str) -> None:
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+
+    assert [text] == values(f'[S]\nk = "{quoted}"\n')
