@@ -11,10 +11,10 @@ it is mounted here.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import signal
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -61,10 +61,17 @@ class Group:
     unified: str | None = None
     memory: str | None = None
 
-    def open_procs(self) -> list[int]:
+    def open_unified(self) -> int | None:
+        """Open the directory into which a process can be cloned, if there is one."""
+        if self.unified is None:
+            return None
+        return os.open(self.unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def open_procs(self, *, but: str | None = None) -> list[int]:
         """Open the files through which a process joins by writing "0"."""
         flags = os.O_WRONLY | os.O_CLOEXEC
-        return [os.open(f"{path}/cgroup.procs", flags) for path in self.directories]
+        paths = [path for path in self.directories if path != but]
+        return [os.open(f"{path}/cgroup.procs", flags) for path in paths]
 
     def kill(self) -> None:
         """Kill every process of the group at once, where the kernel can."""
@@ -94,7 +101,7 @@ def find(run_dir: str, *, mountinfo: str | None = None, own: str | None = None) 
     """
     mounts = list(_mounts(mountinfo if mountinfo is not None else _read("/proc/self/mountinfo")))
     groups = own if own is not None else _read("/proc/self/cgroup")
-    name = f"content-supervisor-{hashlib.sha256(run_dir.encode()).hexdigest()[:12]}"
+    name = directory_name(run_dir)
     unified = None
     controllers: dict[str, str] = {}
     for kind, _, mountpoint, root in mounts:
@@ -110,21 +117,27 @@ def find(run_dir: str, *, mountinfo: str | None = None, own: str | None = None) 
     return Hierarchies(unified=unified, controllers=controllers, v2=v2)
 
 
+def directory_name(run_dir: str) -> str:
+    """Give the name of the directories of the server with this RunDir."""
+    # Not hashlib: it maps OpenSSL, four megabytes that every fork of the launcher would copy.
+    return f"content-supervisor-{zlib.crc32(run_dir.encode()):08x}"
+
+
 def create(found: Hierarchies, run: str, limits: Limits) -> Group:
     """Make the groups of a run and set its limits; raises OSError with nothing left."""
-    settings: dict[str, dict[str, str]] = {}
+    files: dict[str, dict[str, str]] = {}
     if found.unified:
-        settings[f"{found.unified}/{run}"] = {}
-    for controller, values in _settings(limits, found.v2).items():
+        files[f"{found.unified}/{run}"] = {}
+    for controller, values in settings(limits, found.v2).items():
         if controller in found.controllers:
-            settings.setdefault(f"{found.controllers[controller]}/{run}", {}).update(values)
+            files.setdefault(f"{found.controllers[controller]}/{run}", {}).update(values)
     group = Group(
-        directories=tuple(settings),
+        directories=tuple(files),
         unified=f"{found.unified}/{run}" if found.unified else None,
         memory=f"{found.controllers['memory']}/{run}" if "memory" in found.controllers else None,
     )
     try:
-        for path, values in settings.items():
+        for path, values in files.items():
             os.mkdir(path)
             for name, value in values.items():
                 _write(f"{path}/{name}", value)
@@ -152,7 +165,7 @@ def leave(found: Hierarchies) -> None:
             os.rmdir(directory)
 
 
-def _settings(limits: Limits, v2: frozenset[str]) -> dict[str, dict[str, str]]:
+def settings(limits: Limits, v2: frozenset[str]) -> dict[str, dict[str, str]]:
     """Give controller → file → value; one process more than the limit, for init."""
     memory: dict[str, str] = {}
     if limits.memory_max is not None:

@@ -42,6 +42,24 @@ def shown_trees(mounts: Iterable[str]) -> tuple[str, ...]:
     return tuple(trees)
 
 
+class HostView:
+    """The entries for the trees and for /etc, looked at again whenever /etc has changed."""
+
+    def __init__(self, trees: Sequence[str]) -> None:
+        self._trees = trees
+        self._changed = -1
+        self._entries: tuple[Bind | Link, ...] = ()
+
+    @property
+    def entries(self) -> tuple[Bind | Link, ...]:
+        """Give the entries as of now."""
+        changed = os.stat("/etc").st_mtime_ns
+        if changed != self._changed:
+            self._entries = look(self._trees)
+            self._changed = changed
+        return self._entries
+
+
 def look(trees: Sequence[str]) -> tuple[Bind | Link, ...]:
     """Give the entries for the trees and for /etc as they are on the host right now."""
     etc = sorted({*ETC, *(name for name in os.listdir("/etc") if _wanted(name))})

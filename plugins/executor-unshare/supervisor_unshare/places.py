@@ -81,6 +81,30 @@ def remove(base: int, parts: Sequence[str]) -> None:
             os.rmdir(name, dir_fd=parent)
 
 
+def is_small(base: int, parts: Sequence[str], *, most: int = 16) -> bool:
+    """Tell whether a tree has at most so many entries, so that removing it takes no time."""
+    try:
+        waiting = [open_beneath(base, "/".join(parts), _DIRECTORY)]
+    except OSError:
+        return True
+    found = 0
+    try:
+        while waiting:
+            with opened(waiting.pop()) as directory, os.scandir(directory) as entries:
+                for entry in entries:
+                    found += 1
+                    if found > most:
+                        return False
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(open_beneath(directory, entry.name, _DIRECTORY))
+    except OSError:
+        return False
+    finally:
+        for fd in waiting:
+            os.close(fd)
+    return True
+
+
 def _empty(top: int) -> None:
     token = os.urandom(8).hex()  # content must not have such a name lying there
     moved = 0

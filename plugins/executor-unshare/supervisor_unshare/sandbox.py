@@ -38,8 +38,8 @@ _PATH = os.O_PATH | os.O_NOFOLLOW
 class Spec:
     """All that the child needs. bases: the host paths at which sources begin.
 
-    report, stdout, stderr and cgroups (open cgroup.procs files) are descriptors; rlimits maps
-    resource numbers to (soft, hard); user_namespace: the caller is not root.
+    report, stdout and stderr are descriptors; rlimits maps resource numbers to (soft, hard);
+    user_namespace: the caller is not root.
     """
 
     entries: Sequence[Entry]
@@ -53,7 +53,6 @@ class Spec:
     report: int
     stdout: int
     stderr: int
-    cgroups: Sequence[int]
     user_namespace: bool
 
 
@@ -61,11 +60,14 @@ class _Step:
     name = "start"
 
 
-def run(spec: Spec) -> NoReturn:
-    """Become the sandbox. Called in the child of syscalls.clone; never returns."""
+def run(spec: Spec, groups: Sequence[int]) -> NoReturn:
+    """Become the sandbox. Called in the child of syscalls.clone; never returns.
+
+    groups: open cgroup.procs files of the groups that the child is to join.
+    """
     step = _Step()
     try:
-        _isolate(spec, step)
+        _isolate(spec, groups, step)
         init.run_init(lambda fd: _main(spec, fd), spec.report)
     except BaseException as error:
         _fail(spec.report, step.name, error)
@@ -73,13 +75,13 @@ def run(spec: Spec) -> NoReturn:
         os._exit(127)
 
 
-def _isolate(spec: Spec, step: _Step) -> None:
+def _isolate(spec: Spec, groups: Sequence[int], step: _Step) -> None:
     step.name = "die-with-parent"
     syscalls.die_with_parent()
     syscalls.name_process("content-init")
     os.setsid()
     step.name = "cgroup"
-    for procs in spec.cgroups:
+    for procs in groups:
         os.write(procs, b"0")
     step.name = "descriptors"
     syscalls.close_all_but({0, 1, 2, spec.report, spec.stdout, spec.stderr})

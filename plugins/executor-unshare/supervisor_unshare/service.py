@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 from collections.abc import Callable
@@ -59,6 +60,7 @@ class Service:
         self._data = os.open(data_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._run_dir = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._groups = cgroups.find(run_dir)
+        self._host = host.HostView(rules.trees)
         self._waiters: dict[str, list[tuple[Answer, Fail]]] = {}
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             self._boot = file.read().strip()
@@ -203,9 +205,6 @@ class Service:
             with _step("cgroup"):
                 group = cgroups.create(self._groups, job.run, job.limits)
                 undo.callback(group.remove)
-                procs = group.open_procs()
-                for fd in procs:
-                    handed.callback(os.close, fd)
             with _step("pipes"):
                 owner = None if rootless else job.uid
                 streams = [runs.new_pipe(owner, job.gid) for _ in range(2)]
@@ -215,9 +214,8 @@ class Service:
                     handed.callback(os.close, write)
                 os.set_blocking(streams[2][0], False)
             with _step("plan"):
-                view = host.look(self.rules.trees)
                 spec = sandbox.Spec(
-                    entries=plan_mounts(job, view, uid=job.uid, gid=job.gid),
+                    entries=plan_mounts(job, self._host.entries, uid=job.uid, gid=job.gid),
                     bases=self._bases,
                     uid=job.uid,
                     gid=job.gid,
@@ -228,14 +226,10 @@ class Service:
                     report=streams[2][1],
                     stdout=streams[0][1],
                     stderr=streams[1][1],
-                    cgroups=procs,
                     user_namespace=rootless,
                 )
             with _step("clone"):
-                flags = sandbox.NAMESPACES | (syscalls.CLONE_NEWUSER if rootless else 0)
-                pid, pidfd = syscalls.clone(flags)
-                if pid == 0:
-                    sandbox.run(spec)
+                pid, pidfd = self._clone(spec, group)
             undo.pop_all()
         return LiveRun(
             job=job,
@@ -248,6 +242,26 @@ class Service:
             boot=self._boot,
             started=runs.start_ticks(pid),
         )
+
+    def _clone(self, spec: sandbox.Spec, group: cgroups.Group) -> tuple[int, int]:
+        """Make the child; in it, this never returns."""
+        flags = sandbox.NAMESPACES | (syscalls.CLONE_NEWUSER if self.rules.rootless else 0)
+        unified = group.open_unified()
+        procs = group.open_procs(but=group.unified)
+        try:
+            try:
+                pid, pidfd = syscalls.clone(flags, unified)
+            except OSError as error:
+                if unified is None or error.errno != errno.ENOSYS:
+                    raise
+                procs += group.open_procs(but=None)
+                pid, pidfd = syscalls.clone(flags)
+            if pid == 0:
+                sandbox.run(spec, procs)
+        finally:
+            for fd in (*procs, *([] if unified is None else [unified])):
+                os.close(fd)
+        return pid, pidfd
 
     def _reported(self, run: LiveRun) -> None:
         run.listen()
@@ -267,7 +281,11 @@ class Service:
         if starting and "running" in run.facts:  # it was over before its start was read
             for answer, _ in self._waiters.pop(run.job.run, []):
                 answer(receipt=run.receipt, uid=run.job.uid)
-        self._loop.aside(lambda: self._clean(run), lambda error: self._ended(run, error))
+        if self._is_small(run.job.run):
+            self._clean(run)
+            self._ended(run, "")
+        else:
+            self._loop.aside(lambda: self._clean(run), lambda error: self._ended(run, error))
 
     def _ended(self, run: LiveRun, error: str) -> None:
         job = run.job
@@ -307,6 +325,10 @@ class Service:
     def _remove_directories(self, run: str) -> None:
         places.remove(self._data, ("tmp", run))
         places.remove(self._run_dir, (layout.RUN_SOCKETS, run))
+
+    def _is_small(self, run: str) -> bool:
+        small = places.is_small(self._data, ("tmp", run))
+        return small and places.is_small(self._run_dir, (layout.RUN_SOCKETS, run))
 
     def _owner(self, uid: int, gid: int) -> tuple[int, int] | None:
         return None if self.rules.rootless else (uid, gid)

@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from supervisor_unshare.cgroups import directory_name
 from supervisor_unshare.executor import UnshareExecutor
 
 from supervisor import Job, Limits, Mount, PlaceRef, Plan, Purpose, RunId, packets
@@ -146,9 +147,7 @@ class Node:
 
     def groups(self) -> list[str]:
         """The control groups of the runs of this node."""
-        import hashlib
-
-        name = f"content-supervisor-{hashlib.sha256(self.run_dir.encode()).hexdigest()[:12]}"
+        name = directory_name(self.run_dir)
         found = []
         for top, directories, _ in os.walk("/sys/fs/cgroup"):
             found += [f"{top}/{run}" for run in directories if os.path.basename(top) == name]

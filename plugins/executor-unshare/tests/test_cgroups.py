@@ -1,0 +1,111 @@
+"""Which control groups are found, and what is written for a run's limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from supervisor_unshare import cgroups
+from supervisor_unshare.verbs import Limits
+
+RUN_DIR = "/run/content-supervisor"
+NAME = cgroups.directory_name(RUN_DIR)
+EVERYTHING = Limits(memory_max=1 << 30, memory_high=1 << 29, pids=10, cpu=1.5)
+
+
+def hierarchy(top: Path, name: str, controllers: str) -> str:
+    """Make a directory that looks like a mounted hierarchy; give its line of mountinfo."""
+    path = top / name
+    (path / NAME).mkdir(parents=True)
+    (path / NAME / "cgroup.procs").touch()
+    kind = "cgroup2" if name == "unified" else "cgroup"
+    return f"40 31 0:37 / {path} rw,relatime - {kind} {kind} rw{controllers}"
+
+
+def test_v1_gives_limits_and_no_unified_directory(tmp_path: Path) -> None:
+    lines = [hierarchy(tmp_path, name, f",{name}") for name in ("memory", "pids", "cpu")]
+    found = cgroups.find(RUN_DIR, mountinfo="\n".join(lines), own="4:memory:/somewhere\n")
+    assert found.unified is None
+    assert frozenset({"memory_max", "pids", "cpu"}) == found.limits
+
+
+def test_hybrid_gives_both(tmp_path: Path) -> None:
+    lines = [hierarchy(tmp_path, "unified", ""), hierarchy(tmp_path, "memory", ",memory")]
+    found = cgroups.find(RUN_DIR, mountinfo="\n".join(lines), own="4:memory:/x\n0::/\n")
+    assert f"{tmp_path}/unified/{NAME}" == found.unified
+    assert {"memory": f"{tmp_path}/memory/{NAME}"} == found.controllers
+    assert frozenset({"memory_max"}) == found.limits
+
+
+def test_v2_lies_beneath_our_own_group(tmp_path: Path) -> None:
+    line = hierarchy(tmp_path, "unified", "")
+    own = tmp_path / "unified/system.slice/server.service"
+    (own / NAME).mkdir(parents=True)
+    (own / NAME / "cgroup.procs").touch()
+    found = cgroups.find(RUN_DIR, mountinfo=line, own="0::/system.slice/server.service\n")
+    assert (f"{own}/{NAME}", frozenset()) == (found.unified, found.limits)
+
+
+def test_what_v2_delegates_can_be_limited() -> None:
+    where = dict.fromkeys(("memory", "pids"), "/x")
+    found = cgroups.Hierarchies(unified="/x", controllers=where, v2=frozenset(where))
+    assert frozenset({"memory_max", "memory_high", "pids"}) == found.limits
+
+
+def test_without_groups_nothing_is_claimed() -> None:
+    found = cgroups.find(RUN_DIR, mountinfo="", own="")
+    assert (None, frozenset(), []) == (found.unified, found.limits, found.directories)
+    assert () == cgroups.create(found, "run", EVERYTHING).directories
+
+
+def test_a_run_joins_only_what_its_limits_need(tmp_path: Path) -> None:
+    lines = [hierarchy(tmp_path, name, f",{name}") for name in ("memory", "pids", "cpu")]
+    lines.append(hierarchy(tmp_path, "unified", ""))
+    found = cgroups.find(RUN_DIR, mountinfo="\n".join(lines), own="0::/\n")
+    assert (f"{tmp_path}/unified/{NAME}/run",) == cgroups.create(found, "run", Limits()).directories
+
+
+@pytest.mark.parametrize(
+    ("v2", "expected"),
+    [
+        (
+            frozenset({"memory", "pids", "cpu"}),
+            {
+                "memory": {"memory.max": "1073741824", "memory.high": "536870912"},
+                "pids": {"pids.max": "11"},
+                "cpu": {"cpu.max": "150000 100000"},
+            },
+        ),
+        (
+            frozenset(),
+            {
+                "memory": {"memory.limit_in_bytes": "1073741824"},
+                "pids": {"pids.max": "11"},
+                "cpu": {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "150000"},
+            },
+        ),
+    ],
+)
+def test_limits_are_written_in_the_words_of_each_version(
+    v2: frozenset[str], expected: dict[str, dict[str, str]]
+) -> None:
+    assert expected == cgroups.settings(EVERYTHING, v2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("memory.events", "low 0\noom 3\noom_kill 2\n", True),
+        ("memory.events", "low 0\noom 0\noom_kill 0\n", False),
+        ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n", True),
+    ],
+)
+def test_running_out_of_memory_is_read_and_not_guessed(
+    tmp_path: Path, name: str, text: str, expected: bool
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert expected is cgroups.Group(memory=str(tmp_path)).ran_out_of_memory()
+
+
+def test_a_group_without_memory_never_ran_out() -> None:
+    assert False is cgroups.Group().ran_out_of_memory()
