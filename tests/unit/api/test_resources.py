@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -279,9 +277,3 @@ async def test_a_visitor_hears_in_a_sentence_why(start: Start) -> None:
     assert (401, "not-signed-in") == (refused.status_code, refused.json()["code"])
     assert refused.json()["error"].endswith(".")
     assert 200 == passed.status_code
-
-
-def test_the_server_needs_no_hypercorn() -> None:
-    code = "import supervisor.api.server, sys; print('hypercorn' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "False\n" == done.stdout
