@@ -129,6 +129,16 @@ def serve(app: Any, path: str) -> None:
     uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[bound(path)])
 
 
+def show(error: Exception) -> None:
+    """Print the traceback from the app's own first frame on."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        if trace.tb_frame.f_code.co_filename.startswith(os.getcwd()):
+            break
+        trace = trace.tb_next
+    traceback.print_exception(type(error), error, trace)
+
+
 def main(entrypoint: str) -> None:
     path = os.environ.get("SUPERVISOR_LISTEN")
     if not path:
@@ -144,7 +154,7 @@ def main(entrypoint: str) -> None:
     except SystemExit as error:
         fail(f"the app ended itself at start: {error}")
     except Exception as error:
-        traceback.print_exc()
+        show(error)
         fail(f"the app failed at start: {type(error).__name__}: {error}")
     serve(app, path)
 

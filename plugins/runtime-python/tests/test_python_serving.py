@@ -120,7 +120,9 @@ async def test_the_gateways_word_about_the_visitor_is_believed(apps: Apps, tmp_p
 async def test_an_app_that_throws_at_start_says_why_and_where(apps: Apps) -> None:
     async with apps.serve("tests/content/python-throws-at-start") as app:
         assert 1 == await ended(app)
-        assert 'app.py", line 8, in <module>' in app.log
+        lines = app.log.splitlines()
+        assert "Traceback (most recent call last):" == lines[0]
+        assert 'app.py", line 8, in <module>' in lines[1]
         assert (
             "content-supervisor: the app failed at start: RuntimeError: no database at db.example"
             == app.log.splitlines()[-1]

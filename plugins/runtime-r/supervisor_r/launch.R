@@ -36,7 +36,6 @@ local({
   unlink(socket)
   attr(socket, "mask") <- strtoi("117", 8L)
 
-  ours <- sys.nframe()
   calls <- NULL
   tryCatch(
     withCallingHandlers(
@@ -44,11 +43,13 @@ local({
       error = function(e) calls <<- sys.calls()
     ),
     error = function(e) {
-      # The first frames are this launcher's own, the last two are the handler's.
+      # The outer frames are ours and Shiny's, which marks where the app's own begin; the last two
+      # are the handler's.
       lines <- vapply(calls, function(call) deparse(call, width.cutoff = 100L)[1L], "")
-      lines <- lines[seq_along(lines) > ours & seq_along(lines) <= length(lines) - 2L]
+      outer <- grep("^(shiny::runApp|\\.\\.stacktraceon\\.\\.)\\(", lines)
+      lines <- lines[seq_along(lines) > max(0L, outer) & seq_along(lines) < length(lines) - 1L]
       cat("Error: ", conditionMessage(e), "\n", sep = "", file = stderr())
-      cat(sprintf("  called from %s\n", rev(tail(lines, 12L))), sep = "", file = stderr())
+      cat(sprintf("  called from %s\n", rev(tail(lines, 20L))), sep = "", file = stderr())
       fail("the app stopped with an error: ", flat(conditionMessage(e)))
     }
   )

@@ -81,11 +81,12 @@ async def test_a_stale_socket_is_replaced(apps: Path) -> None:
 async def test_an_app_that_throws_at_start_says_why_and_where(apps: Path) -> None:
     async with serve(apps / "tests/content/r-throws-at-start") as app:
         assert 1 == await ended(app)
-        assert "called from connect" in app.log
-        assert (
-            "content-supervisor: the app stopped with an error: no database at db.example"
-            == app.log.splitlines()[-1]
-        )
+        assert [
+            "Error: no database at db.example",
+            '  called from stop("no database at ", where)',
+            '  called from connect("db.example")',
+            "content-supervisor: the app stopped with an error: no database at db.example",
+        ] == app.log.splitlines()
 
 
 async def test_without_shiny_the_last_line_says_so(apps: Path) -> None:
