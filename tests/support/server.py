@@ -216,15 +216,9 @@ class LiveServer:
         return self.child("supervisor_unshare.launcher")
 
     def strangers(self) -> list[psutil.Process]:
-        """Every process of this machine that has a uid of this server's contents."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if 300000 <= process.uids().real <= 399999:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        """Every process of content: what descends from the helper, inits included."""
+        helper = self.helper
+        return [] if helper is None else psutil.Process(helper).children(recursive=True)
 
 
 def free_port() -> int:
