@@ -13,10 +13,16 @@ PROGRAMS = ("launch.R", "probe.R")
 
 # Each is newer than R 3.1 and would pass unnoticed on a new R.
 NEWER = re.compile(
-    r"\|>|\\\(|\b[rR][\"']+\(|\b(startsWith|endsWith|trimws|lengths|strrep|isTRUE|isFALSE|strtoi2|"
-    r"dir\.exists|validUTF8|deparse1|str2lang|str2expression|trimws|isa|...names|nlevels2|"
-    r"globalCallingHandlers|tryInvokeRestart|allowInterrupts|file\.size|file\.mtime|%\|\|%)\s*\("
+    r"\|>|(?<!\\)\\\(|\b[rR][\"']+\(|%\|\|%|"
+    r"\b(?:startsWith|endsWith|trimws|lengths|strrep|isTRUE|isFALSE|dir\.exists|validUTF8|deparse1|"
+    r"str2lang|str2expression|isa|globalCallingHandlers|tryInvokeRestart|allowInterrupts|"
+    r"file\.size|file\.mtime|hasName|anyNA|OlsonNames)\s*\("
 )
+
+
+@pytest.mark.parametrize("newer", ["x |> f()", "\\(x) x", 'r"(raw)"', "trimws(x)", "a %||% b"])
+def test_what_is_newer_is_seen(newer: str) -> None:
+    assert NEWER.search(newer)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
