@@ -22,7 +22,7 @@ LAYERS = (
     "plugins",
     "core.",
     "core.worker core.oneshot",
-    "core.keeper core.makers core.jobs core.schedule core.publish core.routes core.verdict core.views",
+    "core.keeper core.makers core.publish core.routes core.verdict core.views",
     "core.adopt core.contents core.copying",
     "core.server",
     "api pages",
