@@ -276,7 +276,15 @@ def gone(pids: Sequence[int], seconds: float) -> bool:
     """Whether all processes are gone within `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if not any(psutil.pid_exists(pid) for pid in pids):
+        if not any(_lives(pid) for pid in pids):
             return True
         time.sleep(0.02)
     return False
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process can still do anything: a zombie waits for whoever reaps, and cannot."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
