@@ -141,5 +141,7 @@ def make_run_dir(run_dir: str, who: Identities) -> None:
             Directory(path=path, uid=owner.uid, gid=owner.gid, mode=mode).make()
     except OSError as error:
         raise SupervisorError(
-            "run-dir-unusable", f"cannot make {error.filename or run_dir}: {error.strerror}"
+            "run-dir-unusable",
+            f"cannot make {error.filename or run_dir}: {error.strerror}",
+            hint="Name a directory that this user may make: [Server] RunDir.",
         ) from None

@@ -24,7 +24,7 @@ REFUSALS = frozenset(range(64, 79)) - {69, 70}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeLimits:
-    """Seconds: from start to ready, and between beats thereafter. For children that beat."""
+    """Seconds: from start to ready, and between beats thereafter where a child beats."""
 
     start: float = 60.0
     beat: float = 15.0
@@ -94,9 +94,11 @@ class Watch:
             return self.start_at
         if self._kill_at is not None:
             return self._kill_at
-        if self._killed or not self.program.beats:
+        if self._killed:
             return None
-        return self._heard + (self._limits.beat if self.ready else self._limits.start)
+        if not self.ready:
+            return self._started + self._limits.start
+        return self._heard + self._limits.beat if self.program.beats else None
 
     def tick(self, now: float) -> None:
         """Do what is due: start, ask a hung child for its stacks, kill it."""
@@ -107,7 +109,8 @@ class Watch:
             self.start(now)
         elif self._kill_at is None:
             what = "no beat" if self.ready else "not ready"
-            self.condemn(f"hung: {what} for {now - self._heard:.1f} s", now)
+            since = self._heard if self.ready else self._started
+            self.condemn(f"hung: {what} for {now - since:.1f} s", now)
         else:
             self._kill_at, self._killed = None, True
             self.child.signal(signal.SIGKILL)

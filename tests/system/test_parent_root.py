@@ -142,13 +142,14 @@ def test_without_root_it_serves_as_the_caller() -> None:
         assert 0 == one.wait()
 
 
-@pytest.mark.skipif(not unshare_works("-n"), reason="needs unshare -n")
+@pytest.mark.skipif(not unshare_works("-n"), reason="not on this kernel: unshare -n")
 def test_root_hands_a_privileged_port_to_the_gateway() -> None:
     with server() as one:
         one.config.write_text(one.config.read_text().replace(f":{one.port}\n", ":80\n"))
         script = (
-            "import socket, subprocess, sys, time\n"
-            "subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)\n"
+            "import fcntl, socket, struct, subprocess, sys, time\n"
+            "with socket.socket() as sock:  # SIOCSIFFLAGS: set lo up\n"
+            "    fcntl.ioctl(sock, 0x8914, struct.pack('16sH22x', b'lo', 1))\n"
             "server = subprocess.Popen(sys.argv[1:])\n"
             "end = time.monotonic() + 10\n"
             "while time.monotonic() < end:\n"
@@ -169,7 +170,7 @@ def test_root_hands_a_privileged_port_to_the_gateway() -> None:
 
 
 @pytest.mark.skipif(
-    not unshare_works("-pf", "--mount-proc"), reason="needs unshare -pf --mount-proc"
+    not unshare_works("-pf", "--mount-proc"), reason="not on this kernel: unshare -pf --mount-proc"
 )
 def test_as_pid_1_it_reaps_the_orphans_of_others() -> None:
     with server(settings="[Logging]\nServiceLogLevel = debug\n") as one:
@@ -231,7 +232,7 @@ def snapshot(directory: Path) -> dict[str, tuple[int, int, int, bytes]]:
     return found
 
 
-@pytest.mark.skipif(not unshare_works("-m"), reason="needs unshare -m")
+@pytest.mark.skipif(not unshare_works("-m"), reason="not on this kernel: unshare -m")
 def test_setup_makes_what_is_missing_and_twice_is_once(tmp_path: Path) -> None:
     printed = setup_in(tmp_path, "print")
     untouched = snapshot(tmp_path)
@@ -260,7 +261,7 @@ def test_setup_makes_what_is_missing_and_twice_is_once(tmp_path: Path) -> None:
     assert 0o600 == (tmp_path / "etc/content-supervisor/supervisor.gcfg").stat().st_mode & 0o777
 
 
-@pytest.mark.skipif(not unshare_works("-m"), reason="needs unshare -m")
+@pytest.mark.skipif(not unshare_works("-m"), reason="not on this kernel: unshare -m")
 def test_the_users_made_by_setup_are_those_that_serve_uses(tmp_path: Path) -> None:
     setup_in(tmp_path, "do")
     tmp_path.chmod(0o711)

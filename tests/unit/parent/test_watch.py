@@ -148,12 +148,18 @@ def test_silence_is_forgiven_where_the_parent_itself_did_not_run(launcher: Launc
     assert 1015.0 == watch.deadline()
 
 
-def test_only_a_child_that_beats_can_hang_and_have_a_previous(launcher: Launcher) -> None:
+def test_a_child_that_does_not_beat_must_be_ready_in_time_and_then_may_be_silent(
+    launcher: Launcher,
+) -> None:
     watch = watch_with(launcher, Program(name="gateway", argv=("g",), settings=b""))
     watch.tick(0.0)
+    watch.tick(60.0)
+    watch.tick(61.0)
+    assert [signal.SIGKILL] == launcher.children[0].signals
+    watch.ended(KILLED, 61.0)
+    watch.tick(61.0)
+    watch.message({"type": "ready"}, 62.0)
     assert watch.deadline() is None
-    watch.ended(KILLED, 1.0)
-    watch.tick(1.0)
 
     assert [] == launcher.children[1].told
 

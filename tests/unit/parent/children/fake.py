@@ -11,6 +11,7 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 import time
 
 from supervisor import packets
@@ -119,6 +120,8 @@ def make_orphans(count: int) -> None:
 
 
 def hold_the_loop() -> None:
+    for _ in range(60):  # whose stacks stand in the way of the one that matters
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
     time.sleep(60)
 
 
