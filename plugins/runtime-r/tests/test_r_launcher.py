@@ -14,9 +14,9 @@ PROGRAMS = ("launch.R", "probe.R")
 # Each is newer than R 3.1 and would pass unnoticed on a new R.
 NEWER = re.compile(
     r"\|>|(?<!\\)\\\(|\b[rR][\"']+\(|%\|\|%|"
-    r"\b(?:startsWith|endsWith|trimws|lengths|strrep|isTRUE|isFALSE|dir\.exists|validUTF8|deparse1|"
+    r"\b(?:startsWith|endsWith|trimws|lengths|strrep|isFALSE|dir\.exists|validUTF8|deparse1|"
     r"str2lang|str2expression|isa|globalCallingHandlers|tryInvokeRestart|allowInterrupts|"
-    r"file\.size|file\.mtime|hasName|anyNA|OlsonNames)\s*\("
+    r"file\.size|file\.mtime|hasName)\s*\("
 )
 
 
