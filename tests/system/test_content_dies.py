@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -71,22 +72,20 @@ def fresh() -> Iterator[LiveServer]:
         yield running
 
 
-def _cgroups(server: LiveServer) -> list[str]:
-    found = []
-    for folder, folders, _ in os.walk("/sys/fs/cgroup"):
-        found += [os.path.join(folder, f) for f in folders if f.startswith("content-supervisor-")]
-    return [path for path in found if _ours(path, server)]
-
-
-def _ours(path: str, server: LiveServer) -> bool:
-    return bool(os.listdir(path)) and any(entry.is_dir() for entry in os.scandir(path))
+def _cgroups(runs: list[str]) -> list[str]:
+    """The control groups of these runs."""
+    return [
+        os.path.join(folder, name)
+        for folder, folders, _ in os.walk("/sys/fs/cgroup")
+        for name in folders
+        if name in runs
+    ]
 
 
 @pytest.mark.parametrize("victim", ["helper", "parent"])
 def test_nothing_of_content_is_left_within_a_second_when_the_helper_or_the_parent_is_killed(
     fresh: LiveServer, victim: str
 ) -> None:
-    before = set(_cgroups(fresh))
     fresh.deploy(EXAMPLES / "shiny-python-core", "python-core")
     fresh.deploy(BAD / "python-ignores-sigterm-and-forks", "stubborn")
     pids = [process.pid for process in fresh.strangers()]
@@ -94,25 +93,32 @@ def test_nothing_of_content_is_left_within_a_second_when_the_helper_or_the_paren
         os.readlink("/proc/self/ns/pid")
     }
     assert len(spaces) == 2
-    assert set(_cgroups(fresh)) != before
+    runs = [row["id"] for row in fresh.json("ps")]
+    assert len(_cgroups(runs)) >= 2
     kill(fresh.helper if victim == "helper" else fresh.parent)
     assert gone(pids, 1.0)
     end = time.monotonic() + 1.0
-    while set(_cgroups(fresh)) - before and time.monotonic() < end:
+    while _cgroups(runs) and time.monotonic() < end:
         time.sleep(0.02)
-    assert set(_cgroups(fresh)) - before == set()
-    left = {_namespace(process.pid) for process in psutil.process_iter()}
-    assert not left & spaces
+    assert _cgroups(runs) == []
+    # a namespace lives as long as a process in it, an open file or a mount of it
+    held = {link for process in psutil.process_iter() for link in _open_files(process)}
+    assert not held & spaces
+    assert not any(space in Path("/proc/self/mountinfo").read_text() for space in spaces)
     if victim == "helper":
         fresh.until(lambda: fresh.supervisor("ps", check=False).returncode == 0, 10)
         assert fresh.json("ps") == []
 
 
-def _namespace(pid: int) -> str:
+def _open_files(process: psutil.Process) -> set[str]:
+    folder = f"/proc/{process.pid}/fd"
+    found = set()
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        for name in os.listdir(folder):
+            found.add(os.readlink(f"{folder}/{name}"))
     except OSError:
-        return ""
+        pass
+    return found
 
 
 def test_a_second_server_on_the_same_data_directory_refuses_and_names_the_holder(
