@@ -43,7 +43,6 @@ from supervisor import (
 from supervisor_unshare.connection import Connection
 
 _CHUNK = 64 * 1024
-_FORGET_AFTER = 5.0  # seconds, at least
 _REMEMBERED = 1000  # exits of forgotten runs, so that a second watch gives the same Exit
 
 
@@ -63,12 +62,17 @@ class _View:
 
 
 class UnshareExecutor(Executor):
-    """Run content in namespaces of this machine. run_dir: where the helper listens."""
+    """Run content in namespaces of this machine.
+
+    run_dir: where the helper listens. forget_after: seconds, at least, that a run stays known after
+    its Exit was taken.
+    """
 
     name = "unshare"
 
-    def __init__(self, *, run_dir: str) -> None:
+    def __init__(self, *, run_dir: str, forget_after: float = 5.0) -> None:
         self._run_dir = run_dir
+        self._forget_after = forget_after
         self._views: OrderedDict[str, _View] = OrderedDict()
         self._helper = Connection(
             f"{run_dir}/helper.sock", connected=self._adopt, event=self._heard
@@ -101,8 +105,7 @@ class UnshareExecutor(Executor):
     async def start(self, job: Job) -> Receipt:
         """Start a job; the same run id again gives the same receipt. See Executor.start."""
         answer, _ = await self._helper.request("start", job=to_json(job))
-        line = {"receipt": answer["receipt"], "uid": answer["uid"]}
-        self._views.setdefault(job.run, _View(line))
+        self._note({"run": job.run, **answer})
         return self._receipt(job.run, answer["receipt"])
 
     async def watch(self, receipt: Receipt) -> AsyncIterator[Observation]:
@@ -170,14 +173,21 @@ class UnshareExecutor(Executor):
         for run, view in self._views.items():
             if view.exit is None and run not in lines:
                 view.end(Exit(cause=Cause.LOST, detail="the helper ended"))
-        for run, line in lines.items():
-            view = self._views.setdefault(run, _View(line))
-            if "exited" in line and view.exit is None:
-                view.end(_exit(line["exited"]))
+        for line in lines.values():
+            self._note(line)
+
+    def _note(self, line: packets.Message) -> _View:
+        """Give the view of what a line or event names; a run that began anew has a new one."""
+        view = self._views.get(line["run"])
+        if view is None or not _same(view.receipt, line["receipt"]):
+            view = self._views[line["run"]] = _View(line)
+        if "exited" in line and view.exit is None:
+            view.end(_exit(line["exited"]))
+        return view
 
     def _heard(self, event: packets.Message) -> None:
         if event["type"] == "exited":  # it may come before the caller of start() has run again
-            self._views.setdefault(event["run"], _View(event)).end(_exit(event))
+            self._note(event).end(_exit(event))
 
     async def _view(self, receipt: Receipt) -> _View | None:
         view = self._views.get(receipt.run)
@@ -186,10 +196,7 @@ class UnshareExecutor(Executor):
         answer, _ = await self._helper.request("list")
         for line in answer["runs"]:
             if line["run"] == receipt.run and _same(line["receipt"], receipt.data):
-                view = self._views.setdefault(receipt.run, _View(line))
-                if "exited" in line and view.exit is None:
-                    view.end(_exit(line["exited"]))
-                return view
+                return self._note(line)
         return None
 
     def _running(self, run: str, view: _View) -> Running:
@@ -206,7 +213,7 @@ class UnshareExecutor(Executor):
 
     async def _forget(self) -> None:
         while True:
-            await trio.sleep(_FORGET_AFTER)
+            await trio.sleep(self._forget_after)
             taken, self._taken = self._taken, set()
             for run in taken:
                 # A helper that is away will not know the run when it comes back.

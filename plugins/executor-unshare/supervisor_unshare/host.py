@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
+from supervisor.layout import COMPATIBLE_MOUNT_ROOT, MOUNT_ROOT
 from supervisor_unshare.plan_mounts import (
     ETC,
     ETC_PATTERNS,
@@ -35,11 +36,23 @@ def shown_trees(mounts: Iterable[str]) -> tuple[str, ...]:
     for mount in asked:
         if not mount.startswith("/") or mount in RESERVED:
             raise ValueError(f"{mount} cannot be shown in sandboxes")
+    found = {*SYSTEM_TREES, *TOOL_TREES, *interpreter_trees(), *asked}
     trees: list[str] = []
-    for tree in sorted({*SYSTEM_TREES, *TOOL_TREES, *interpreter_trees(), *asked}):
+    for tree in sorted(part for whole in found for part in _around_our_own(whole)):
         if os.path.lexists(tree) and not covered(tree, trees):
             trees.append(tree)
     return tuple(trees)
+
+
+def _around_our_own(tree: str) -> list[str]:
+    """Give a tree, or its parts where sandboxes have directories of their own inside it."""
+    own = (MOUNT_ROOT, COMPATIBLE_MOUNT_ROOT)
+    if covered(tree, own):
+        return []
+    if not any(covered(path, [tree]) for path in own) or not os.path.isdir(tree):
+        return [tree]
+    children = (os.path.join(tree, name) for name in os.listdir(tree))
+    return [part for child in children for part in _around_our_own(child)]
 
 
 class HostView:

@@ -10,7 +10,6 @@ for the core), helper-connect (listening, for the gateway). The first and last m
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import json
 import os
@@ -25,6 +24,7 @@ from supervisor import packets
 from supervisor.log import Log
 from supervisor_unshare import connect, host, probe, verbs
 from supervisor_unshare.loop import Link, Loop
+from supervisor_unshare.plan_mounts import covered
 from supervisor_unshare.service import Answer, Fail, Service, StartFailed
 from supervisor_unshare.verbs import Refused, Rules
 
@@ -40,7 +40,7 @@ class Launcher:
             form=settings.get("log_form", "TEXT"),
             level=settings.get("log_level", "info"),
         )
-        self._loop = Loop()
+        self._loop = Loop(lambda error: self._log.error("callback-failed", exc=error))
         self._core: Link | None = None
         self._rules = read_rules(settings)
         self._service = Service(
@@ -108,14 +108,21 @@ class Launcher:
         listener.setblocking(False)
 
         def ready() -> None:
-            with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            try:
                 sock, _ = listener.accept()
-                found = packets.peer(sock)[1]
-                if found == uid:
-                    accept(sock)
-                else:
-                    self._log.warning("peer-refused", socket=name, uid=found)
-                    sock.close()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:  # out of descriptors, most likely: let some be given back
+                self._log.error("accept-failed", socket=name, error=str(error))
+                self._loop.unwatch(listener.fileno())
+                self._loop.after(1.0, lambda: self._loop.watch(listener.fileno(), ready))
+                return
+            found = packets.peer(sock)[1]
+            if found == uid:
+                accept(sock)
+            else:
+                self._log.warning("peer-refused", socket=name, uid=found)
+                sock.close()
 
         self._loop.watch(listener.fileno(), ready)
 
@@ -216,6 +223,10 @@ class Launcher:
 def read_rules(settings: Mapping[str, Any]) -> Rules:
     """Take the rules out of the settings; raises ValueError for a mount that cannot be shown."""
     rootless = os.geteuid() != 0
+    for mount in settings.get("mounts", ()):
+        for own in (settings["data_dir"], settings["run_dir"]):
+            if covered(os.path.realpath(own), [os.path.realpath(mount)]):
+                raise ValueError(f"{mount} cannot be shown in sandboxes: {own} lies in it")
     return Rules(
         rootless=rootless,
         core_uid=settings["core_uid"],
@@ -249,7 +260,15 @@ def main(arguments: list[str] | None = None) -> int:
     os.umask(0o022)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    Launcher(descriptors, read_settings(descriptors["settings"])).run()
+    settings = read_settings(descriptors["settings"])
+    try:
+        launcher = Launcher(descriptors, settings)
+    except (ValueError, OSError) as error:
+        Log("helper", form=settings.get("log_form", "TEXT")).error(
+            "cannot-serve", reason=str(error)
+        )
+        return 78
+    launcher.run()
     return 0
 
 

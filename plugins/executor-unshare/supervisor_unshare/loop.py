@@ -21,9 +21,14 @@ _MAX_QUEUE = 10_000
 
 
 class Loop:
-    """Call back when a descriptor is ready or a time has come, until stop()."""
+    """Call back when a descriptor is ready or a time has come, until stop().
 
-    def __init__(self) -> None:
+    A callback that raises is told to `failed` and its descriptor is watched no more: a defect in
+    one must not end the others.
+    """
+
+    def __init__(self, failed: Callable[[Exception], None]) -> None:
+        self._failed = failed
         self._selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
@@ -55,10 +60,19 @@ class Loop:
             timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
             for key, _ in self._selector.select(timeout):
                 # An earlier callback of this round may have closed it.
-                if self._selector.get_map().get(key.fd) is key and not self._stopped:
-                    key.data()
+                present = self._selector.get_map().get(key.fd) is key and not self._stopped
+                if present and not self._called(key.data):
+                    self.unwatch(key.fd)
             while not self._stopped and self._timers and self._timers[0][0] <= time.monotonic():
-                heapq.heappop(self._timers)[2]()
+                self._called(heapq.heappop(self._timers)[2])
+
+    def _called(self, callback: Callable[[], None]) -> bool:
+        try:
+            callback()
+        except Exception as error:
+            self._failed(error)
+            return False
+        return True
 
     def aside(self, work: Callable[[], None], done: Callable[[str], None]) -> None:
         """Do what may take long (removing trees) in a forked child, then call done(error or "")."""

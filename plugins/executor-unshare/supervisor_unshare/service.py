@@ -146,12 +146,14 @@ class Service:
 
     def seal(self, answer: Answer, fail: Fail, place: PlaceRef) -> None:
         """Take a finished place out of its writer's hands."""
+        self._refuse_shared(place)
         owner = self._owner(self.rules.core_uid, self.rules.gateway_gid)
         parts = layout.components(place)
         self._aside(answer, fail, "seal", lambda: places.seal(self._data, parts, owner=owner))
 
     def remove(self, answer: Answer, fail: Fail, place: PlaceRef) -> None:
         """Remove a place and all beneath it."""
+        self._refuse_shared(place)
         parts = layout.components(place)
         self._aside(answer, fail, "remove", lambda: places.remove(self._data, parts))
 
@@ -191,7 +193,8 @@ class Service:
         for run in living:
             run.reap()
         for run in self.runs.values():
-            self._clean(run)
+            with contextlib.suppress(OSError):  # the next helper sweeps
+                self._clean(run)
         cgroups.leave(self._groups)
 
     # How a run comes to life and what is left of it.
@@ -281,11 +284,15 @@ class Service:
         if starting and "running" in run.facts:  # it was over before its start was read
             for answer, _ in self._waiters.pop(run.job.run, []):
                 answer(receipt=run.receipt, uid=run.job.uid)
-        if self._is_small(run.job.run):
-            self._clean(run)
-            self._ended(run, "")
-        else:
+        if not self._is_small(run.job.run):
             self._loop.aside(lambda: self._clean(run), lambda error: self._ended(run, error))
+            return
+        try:
+            self._clean(run)
+        except OSError as error:
+            self._ended(run, str(error))
+        else:
+            self._ended(run, "")
 
     def _ended(self, run: LiveRun, error: str) -> None:
         job = run.job
@@ -297,6 +304,7 @@ class Service:
             failure = _start_failure(run)
             for _, fail in self._waiters.pop(job.run, []):
                 fail(failure)
+            self._notify({"type": "exited", **run.exited})  # for a core that has listed it
             return
         run.phase = Phase.ENDED
         self._log.info("run-ended", run=job.run, content=job.content, status=run.status)
@@ -339,6 +347,12 @@ class Service:
         else:
             files = (min(job.limits.files, self._files),) * 2
         return {resource.RLIMIT_NOFILE: files, resource.RLIMIT_CORE: (0, 0)}
+
+    def _refuse_shared(self, place: PlaceRef) -> None:
+        if place.kind == PlaceKind.BUNDLE:
+            raise Refused("an uploaded archive is the core's own")
+        if place.kind == PlaceKind.LIBRARY and place.components[0] not in self.rules.libraries:
+            raise Refused(f"{place.components[0]} is not a library of the settings")
 
     def _refuse_limits(self, job: Job) -> None:
         asked = {name for name, value in vars(job.limits).items() if value is not None}

@@ -335,3 +335,65 @@ async def test_something_unknown_is_lost_and_stops_at_once(executor: UnshareExec
     )
     assert Cause.LOST == (await until_exit(executor, unknown)).cause
     await executor.stop(unknown, 5)
+
+
+async def until_listed(executor: UnshareExecutor, count: int) -> None:
+    """Ask until the helper holds so many runs; it tells nobody when that changes."""
+    with trio.fail_after(5):
+        while count != len(await executor.list()):  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+async def test_a_run_is_forgotten_some_time_after_its_exit_was_taken(
+    node: Node, shell_job: Jobs, nursery: trio.Nursery
+) -> None:
+    executor = UnshareExecutor(run_dir=node.run_dir, forget_after=0.05)
+    await nursery.start(executor.serve)
+    receipt = await executor.start(shell_job("exit 3"))
+    ended = await until_exit(executor, receipt)
+    await until_listed(executor, 0)
+    assert ended == await until_exit(executor, receipt)  # this core still remembers
+
+
+async def test_an_ended_run_that_nobody_watches_is_forgotten_once_it_is_stopped(
+    node: Node, shell_job: Jobs, nursery: trio.Nursery
+) -> None:
+    executor = UnshareExecutor(run_dir=node.run_dir, forget_after=0.05)
+    await nursery.start(executor.serve)
+    receipt = await executor.start(shell_job("exit 3"))
+    await executor.stop(receipt, 5)
+    await executor.stop(receipt, 5)
+    await until_listed(executor, 0)
+
+
+async def test_a_cancelled_start_is_at_worst_a_stray_that_can_be_stopped(
+    node: Node, executor: UnshareExecutor, shell_job: Jobs
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(executor.start, shell_job("sleep 600"))
+        await until_listed(executor, 1)
+        nursery.cancel_scope.cancel()
+    for receipt in await executor.list():
+        await executor.stop(receipt, 0)
+    assert [] == node.leftovers()
+
+
+async def test_many_files_left_behind_are_removed_before_the_exit_is_told(
+    node: Node, executor: UnshareExecutor, job: Jobs
+) -> None:
+    program = "import os\nfor i in range(3000): os.makedirs(f'/tmp/{i % 50}/{i}')"
+    receipt = await executor.start(job("/usr/bin/python3", "-c", program))
+    assert 0 == (await until_exit(executor, receipt)).code
+    assert [] == node.leftovers()
+
+
+async def test_the_archives_and_unknown_libraries_are_not_removed(
+    executor: UnshareExecutor,
+) -> None:
+    for place in (
+        PlaceRef(kind=PlaceKind.BUNDLE, components=("0" * 64,)),
+        PlaceRef(kind=PlaceKind.LIBRARY, components=("R",)),
+    ):
+        with pytest.raises(SupervisorError) as caught:
+            await executor.remove(place)
+        assert "job-refused" == caught.value.code

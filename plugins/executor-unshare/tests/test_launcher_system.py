@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -255,3 +256,25 @@ async def test_without_root_content_runs_as_the_caller(
     seen = [seen async for seen in executor.watch(receipt)]
     assert 6 == seen[-1].code  # type: ignore[union-attr]
     assert [] == node.leftovers()
+
+
+async def test_without_root_nothing_outlives_the_helper_either(
+    new_node: Callable[..., Node], shell_job: Jobs, nursery: trio.Nursery
+) -> None:
+    node = new_node(caller=CALLER)
+    executor = UnshareExecutor(run_dir=node.run_dir)
+    await nursery.start(executor.serve)
+    await start_family(executor, shell_job(FAMILY, uid=0))
+    assert 4 <= len(node.processes())
+    node.kill()
+    begun = time.monotonic()
+    while node.processes():
+        assert 1.0 > time.monotonic() - begun
+        await trio.sleep(0.005)
+
+
+def test_settings_that_would_show_the_data_are_refused_with_the_reason(
+    new_node: Callable[..., Node],
+) -> None:
+    with pytest.raises(AssertionError, match="lies in it"):
+        new_node(settings={"mounts": [tempfile.gettempdir() + "/"]})

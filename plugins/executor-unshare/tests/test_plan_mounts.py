@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
+from supervisor_unshare import host
 from supervisor_unshare.host import look, shown_trees
 from supervisor_unshare.plan_mounts import Base, Bind, Entry, File, Link, covered, plan_mounts
 from supervisor_unshare.verbs import Job, PlacedMount
@@ -120,3 +122,13 @@ def test_links_of_the_host_stay_links_where_their_target_is_shown() -> None:
 def test_secrets_of_etc_are_not_shown() -> None:
     targets = {entry.target for entry in look(shown_trees([]))}
     assert not targets & {"/etc/shadow", "/etc/gshadow", "/etc/passwd", "/etc", "/etc/ssh"}
+
+
+def test_a_tree_around_the_mount_root_is_shown_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("other", "server/venv", "server/mnt"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.setattr(host, "MOUNT_ROOT", f"{tmp_path}/server/mnt")
+    shown = {tree for tree in shown_trees([str(tmp_path)]) if tree.startswith(str(tmp_path))}
+    assert {f"{tmp_path}/other", f"{tmp_path}/server/venv"} == shown
