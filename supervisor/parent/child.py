@@ -24,7 +24,8 @@ class Program:
     """What a child is, for every generation of it.
 
     argv is completed by `--fd NAME=NUMBER` arguments; identity None means: as the parent; fds are
-    handed over under their names; beats says that it must beat and may be asked for its stacks.
+    handed over under their names; beats says that it must beat and may be asked for its stacks;
+    tidies that it has something to clear away when the parent is dead, and ends by itself then.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Program:
     fds: Mapping[str, int] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
     beats: bool = False
+    tidies: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -97,7 +99,7 @@ def start(program: Program) -> Child:
             extra_groups=list(identity.groups) if identity else None,
             start_new_session=True,
             umask=0o022,
-            preexec_fn=_die_with(os.getpid()),
+            preexec_fn=None if program.tidies else _die_with(os.getpid()),
         )
     except BaseException as error:
         ours.close()

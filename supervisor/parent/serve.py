@@ -183,6 +183,7 @@ def _children(
             fds={label: sock.fileno() for label, sock in handed.items()},
             environ=environment(environ, one, rootless=who.rootless),
             beats=name == "core",
+            tidies=name == "helper",
         )
 
     everything = settings.to_json()
