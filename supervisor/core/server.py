@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import uuid
+from contextlib import suppress
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -108,8 +109,8 @@ class Server:
                 await journal.flush(JOURNAL_SHARE)
                 nursery.cancel_scope.cancel()
         finally:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(store.release, journal.lease)
+            with trio.CancelScope(shield=True), suppress(SupervisorError):
+                await trio.to_thread.run_sync(store.release, journal.lease)  # else it expires
 
     async def _with_executors(self, journal: Journal, node: str) -> None:
         async with trio.open_nursery() as nursery:

@@ -15,8 +15,10 @@ from supervisor.log import Log
 from supervisor.parent.child import Child, Program, start
 
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
+LONGEST_AFTER_READY = 1.0  # it can do its work: whoever waits for it should not wait long
 HEALTHY_AFTER = 10.0  # seconds alive after which a death starts the back-off anew
 TRACE_TIME = 0.3  # seconds for writing the stacks
+LINGER_TIME = 5.0  # seconds that a child may live on after it has closed its control link
 # Exit statuses (sysexits.h) by which a child refuses to start, for a reason that a person must
 # mend. Not 69 and 70: a service that is away comes back, and a defect may pass.
 REFUSALS = frozenset(range(64, 79)) - {69, 70}
@@ -88,6 +90,11 @@ class Watch:
         elif kind == "beat" and self.ready:
             self._heard = now
 
+    def lost(self, now: float) -> None:
+        """Take the end of the control link: a child that cannot be told to stop must end soon."""
+        if self._kill_at is None and not self._killed:
+            self._kill_at = now + LINGER_TIME
+
     def deadline(self) -> float | None:
         """Give the next moment at which `tick` has something to do."""
         if self.child is None:
@@ -132,8 +139,8 @@ class Watch:
         if self.program.beats:
             self._previous = {"type": "previous", "exit": how, "trace": trace}
         self.child = None
-        self.ready = False
         self._back_off(now)
+        self.ready = False
         return how
 
     def refused(self, status: int) -> bool:
@@ -143,6 +150,8 @@ class Watch:
     def condemn(self, verdict: str, now: float) -> None:
         """Ask the child for its stacks, if it can write them, and kill it a moment later."""
         assert self.child is not None
+        if self._verdict:
+            return
         self._verdict = verdict
         self._log.error("child-condemned", child=self.name, reason=verdict)
         self._kill_at = now + TRACE_TIME
@@ -152,8 +161,9 @@ class Watch:
     def _back_off(self, now: float) -> None:
         if now - self._started >= HEALTHY_AFTER:
             self._delay = 0.0
-        self.start_at = now + self._delay
-        self._delay = min(max(self._delay * 2, FIRST_DELAY), LONGEST_DELAY)
+        longest = LONGEST_AFTER_READY if self.ready else LONGEST_DELAY
+        self.start_at = now + min(self._delay, longest)
+        self._delay = min(max(self._delay * 2, FIRST_DELAY), longest)
 
 
 def describe(status: int) -> str:
