@@ -115,6 +115,7 @@ class Tree:
             received = None
         if received is None:
             self._selector.unregister(child.control)
+            watch.lost(now)
             return False
         message, fds = received
         for fd in fds:

@@ -160,6 +160,7 @@ class Server:
             with suppress(ProcessLookupError):
                 if alive(pid) and str(self.journal) in Path(f"/proc/{pid}/cmdline").read_text():
                     os.kill(pid, signal.SIGKILL)
+                    wait_for(lambda pid=pid: not alive(pid))  # type: ignore[misc]
 
 
 @contextmanager

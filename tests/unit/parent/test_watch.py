@@ -175,6 +175,28 @@ def test_another_version_of_the_link_condemns_the_child(launcher: Launcher) -> N
     assert "speaks version 99 of the link" == watch.ended(KILLED, 1.0)
 
 
+def test_a_condemned_child_cannot_put_off_its_end(launcher: Launcher) -> None:
+    watch = watch_with(launcher)
+    watch.tick(0.0)
+    for now in (0.0, 0.2, 0.25):
+        watch.message({"type": "hello", "v": 99}, now)
+    watch.tick(0.3)
+
+    assert [signal.SIGUSR2, signal.SIGKILL] == launcher.children[0].signals
+
+
+def test_a_child_that_closed_its_control_link_may_not_live_on(launcher: Launcher) -> None:
+    watch = watch_with(launcher)
+    watch.tick(0.0)
+    watch.message({"type": "ready"}, 0.0)
+    watch.lost(1.0)
+    watch.tick(5.9)
+    assert [] == launcher.children[0].signals
+    watch.tick(6.0)
+
+    assert [signal.SIGKILL] == launcher.children[0].signals
+
+
 def test_a_refusal_counts_only_before_the_first_ready(launcher: Launcher) -> None:
     watch = watch_with(launcher)
     watch.tick(0.0)

@@ -29,8 +29,9 @@ def main() -> None:
 
     def note(event: str, **fields: object) -> None:
         line = json.dumps({"name": arguments.name, "pid": os.getpid(), "event": event, **fields})
-        with open(arguments.journal, "a") as file:
-            file.write(line + "\n")
+        journal = os.open(arguments.journal, os.O_WRONLY | os.O_APPEND)  # never made anew
+        os.write(journal, f"{line}\n".encode())
+        os.close(journal)
 
     def first_generation() -> bool:
         with open(arguments.journal) as file:
