@@ -299,6 +299,9 @@ class Contents(Service):
             await self.open(content, ())
         return content
 
+    async def retitle(self, ref: str, title: str) -> None:
+        await self._change(self._keeper(ref), title=title)
+
     async def receive_bundle(self, ref: str, chunks: AsyncIterator[bytes]) -> Bundle:
         keeper = self._keeper(ref)
         digest, size = await store_bundle(self.data_dir, chunks)

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 
 import attrs
 
-from supervisor.errors import SupervisorError
 from supervisor.interfaces import Finding
 from supervisor.interfaces import PluginView as PluginView
 from supervisor.model import Bundle, Content, Run, Task
@@ -74,9 +73,9 @@ class Service(ABC):
     async def create_content(self, name: str, title: str = "") -> Content:
         """Make a content; the name ([A-Za-z0-9_-], 3 to 64 characters) must be free (conflict)."""
 
+    @abstractmethod
     async def retitle(self, ref: str, title: str) -> None:
         """Change a content's title."""
-        raise SupervisorError("bad-request", "This server cannot change titles.")
 
     @abstractmethod
     async def receive_bundle(self, ref: str, chunks: AsyncIterator[bytes]) -> Bundle:

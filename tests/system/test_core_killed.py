@@ -62,8 +62,10 @@ def test_a_core_killed_during_a_deployment_finishes_it_with_one_process_and_no_s
 ) -> None:
     name = f"interrupted-{int(pause * 100)}"
     deploying = subprocess.Popen(
-        [Path(sys.executable).parent / "supervisor", "deploy", EXAMPLES / "shiny-r-hello"]
-        + ["--name", name],
+        [
+            Path(sys.executable).parent / "supervisor",
+            *("deploy", EXAMPLES / "shiny-r-hello", "--name", name),
+        ],
         env={**os.environ, "SUPERVISOR_SOCKET": str(server.run_dir / "core.sock")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
