@@ -7,8 +7,8 @@ import os
 import secrets
 import socket
 import uuid
-from contextlib import suppress
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
