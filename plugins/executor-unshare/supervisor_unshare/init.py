@@ -1,4 +1,4 @@
-"""pid 1 of a sandbox: start the content's process, reap orphans, pass TERM on, report the end.
+"""pid 1 of a sandbox: reap orphans, pass TERM on, report the end of the content's process.
 
 When it ends, the kernel ends everything else in the pid namespace and waits for it. It has the
 content's uid, no capability, and memory that the content cannot read.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
 from typing import NoReturn
 
 _WAITED_FOR = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -20,33 +19,27 @@ def report(fd: int, **facts: object) -> None:
     os.write(fd, json.dumps(facts).encode() + b"\n")
 
 
-def run_init(main: Callable[[int], None], fd: int) -> NoReturn:
-    """Fork `main` (it execs, or writes its failure to the descriptor it is given) and wait for it.
-
-    Reports {"running": true} once the exec has succeeded and {"status": raw wait status} at the
-    end. A launcher that is gone raises BrokenPipeError at the first report: no orphan starts.
-    """
+def queue_signals() -> None:
+    """Let signals wait until watch() takes them. Call it before the content's process exists."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
-    failure_read, failure_write = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        main(failure_write)
-        os._exit(127)
-    os.close(failure_write)
-    failure = os.read(failure_read, 4096)
-    os.close(failure_read)
-    if failure:
-        os.write(fd, failure)
-        os._exit(127)
+
+
+def watch(main: int, fd: int) -> NoReturn:
+    """Be init until the process `main` has ended, then end with it.
+
+    Reports {"running": true} at once and {"status": raw wait status} at the end. A launcher that is
+    gone raises BrokenPipeError at the first report.
+    """
+    os.chdir("/")
     _leave_streams()
     report(fd, running=True)
-    status = _wait(pid)
+    status = _wait(main)
     report(fd, status=status)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
 def _leave_streams() -> None:
-    """Hold no end of the content's pipes and none of the service's log."""
+    """Hold none of the service's log."""
     null = os.open("/dev/null", os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream, inheritable=False)

@@ -1,4 +1,4 @@
-"""What happens between clone and exec: build the root, enter it, give up every right, run init.
+"""What happens between clone and exec: build the root, enter it, give up every right, be init.
 
 Each step is named before it is done; a step that fails is reported with its name and errno, and
 the child ends. Nothing here is skipped over: no step's result goes unchecked.
@@ -68,7 +68,8 @@ def run(spec: Spec, groups: Sequence[int]) -> NoReturn:
     step = _Step()
     try:
         _isolate(spec, groups, step)
-        init.run_init(lambda fd: _main(spec, fd), spec.report)
+        main = _spawn(spec, step)
+        init.watch(main, spec.report)
     except BaseException as error:
         _fail(spec.report, step.name, error)
     finally:
@@ -250,35 +251,34 @@ def _make_device(dev: int, host: int, name: str, number: int) -> None:
         os.close(tree)
 
 
-def _main(spec: Spec, failure: int) -> None:
-    """Become the content's process. Called in the child of init."""
-    step = _Step()
-    try:
-        step.name = "session"
-        os.setsid()
-        step.name = "limits"
-        for number, limits in spec.rlimits.items():
-            resource.setrlimit(number, limits)
-        step.name = "streams"
-        os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
-        os.dup2(spec.stdout, 1)
-        os.dup2(spec.stderr, 2)
-        step.name = f"workdir {spec.workdir}"
-        os.chdir(spec.workdir)
-        step.name = "signals"
-        _reset_signals()
-        step.name = "descriptors"
-        syscalls.close_all_but({0, 1, 2, failure})
-        step.name = f"exec {spec.argv[0]}"
-        os.execve(spec.argv[0], list(spec.argv), dict(spec.env))
-    except BaseException as error:
-        _fail(failure, step.name, error)
+def _spawn(spec: Spec, step: _Step) -> int:
+    """Start the content's process and give its pid; raises OSError where its exec fails.
 
-
-def _reset_signals() -> None:
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    posix_spawn shares memory until the exec: a fork would copy this interpreter's page tables.
+    """
+    step.name = "limits"
+    for number, limits in spec.rlimits.items():
+        resource.setrlimit(number, limits)
+    step.name = f"workdir {spec.workdir}"
+    os.chdir(spec.workdir)
+    step.name = f"exec {spec.argv[0]}"
+    init.queue_signals()
+    pid = os.posix_spawn(
+        spec.argv[0],
+        list(spec.argv),
+        dict(spec.env),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, spec.stdout, 1),
+            (os.POSIX_SPAWN_DUP2, spec.stderr, 2),
+        ],
+        setsid=True,
+        setsigmask=(),
+        setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+    )
+    os.close(spec.stdout)
+    os.close(spec.stderr)
+    return pid
 
 
 def _fail(fd: int, step: str, error: BaseException) -> None:
