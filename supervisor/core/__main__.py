@@ -15,6 +15,7 @@ import trio
 from supervisor.api.access import api_settings
 from supervisor.api.server import serve_api
 from supervisor.core.control import Control, dump_stacks_on_signal
+from supervisor.core.libraries import take_over
 from supervisor.core.server import Server, Sockets, context_of
 from supervisor.errors import SupervisorError
 from supervisor.log import Log
@@ -35,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     if "control" in fds:  # the parent speaks for the terminal and the service manager
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    take_over(log)
     dump_stacks_on_signal(fds.get("trace"))
     gc.freeze()
     try:

@@ -61,7 +61,8 @@ class RRuntime(Runtime):
             mounts=tuple(
                 Mount(role=role, access=Access.WRITE, at=layout.at(role)) for role in _ROLES
             ),
-            ready=Ready(),
+            # it listens only once the app has loaded, and a page of it may want a visitor
+            ready=Ready(connect_only=True),
             prefix="strip",
         )
 
