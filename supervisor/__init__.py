@@ -22,7 +22,8 @@ _HOME = {
         (
             "Access Bundle Cause Content ContentKind Deployment Exit Job Lease Limits Mount "
             "Observation Pending PlaceKind PlaceRef Plan Purpose Ready Receipt Role Run RunId "
-            "Running Scaling Task TcpEndpoint Transition UnixEndpoint Usage place_key"
+            "Running Scaling Task TcpEndpoint Transition UnixEndpoint Usage is_run_id new_run_id "
+            "place_key"
         ).split(),
         "supervisor.model",
     ),
@@ -85,6 +86,8 @@ if TYPE_CHECKING:
     from supervisor.model import Transition as Transition
     from supervisor.model import UnixEndpoint as UnixEndpoint
     from supervisor.model import Usage as Usage
+    from supervisor.model import is_run_id as is_run_id
+    from supervisor.model import new_run_id as new_run_id
     from supervisor.model import place_key as place_key
     from supervisor.wire import from_json as from_json
     from supervisor.wire import to_json as to_json
