@@ -81,6 +81,10 @@ class Answering:
     def _finish(self) -> None:
         raise NotImplementedError
 
+    def crashed(self) -> None:
+        """Let go of everything."""
+        self.close()
+
     def _drop_upstream(self) -> None:
         if self.upstream is not None:
             self.upstream.close()

@@ -8,6 +8,7 @@ from typing import Any
 from supervisor.gateway import answers, verdicts
 from supervisor.gateway.answering import ASKING, AWAITING, DONE, OPENING, Answering
 from supervisor.gateway.head import BadHead, Request
+from supervisor.gateway.loop import NEVER
 from supervisor.gateway.rewrite import pins, request_head, visitor_lines
 from supervisor.gateway.route import Kind, is_navigation, route
 from supervisor.gateway.sessions import Worker, new_visitor
@@ -66,6 +67,7 @@ class Dispatch(Answering):
             self.visitor = new_visitor()
             self._ask(_want(request), None)
             return
+        self.visitor = pin.visitor
         worker = gateway.sessions.workers.get(pin.run)
         # A new page belongs on a worker that stays; what an old page asks for does not.
         if (
@@ -75,7 +77,6 @@ class Dispatch(Answering):
         ):
             self._go(worker)
             return
-        self.visitor = pin.visitor
         self._ask(_want(request), pin.run)
 
     def _ask(self, want: str, run: str | None) -> None:
@@ -87,6 +88,7 @@ class Dispatch(Answering):
 
     def answered(self, message: dict[str, Any]) -> None:
         """Take the core's answer to our question."""
+        self.deadline = NEVER
         worker = None
         if message.get("as") == "worker":
             worker = self.gateway.sessions.workers.get(str(message.get("run")))

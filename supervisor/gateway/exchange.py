@@ -92,10 +92,6 @@ class Exchange(Dispatch):
         elif self.upstream is not None:
             self.upstream.resume()
 
-    def crashed(self) -> None:
-        """Let go of everything."""
-        self.close()
-
     def overdue(self) -> None:
         """End what takes too long."""
         if self.reading == HEAD and self.held:
@@ -103,10 +99,11 @@ class Exchange(Dispatch):
         elif self.answering == ASKING:
             self.gateway.forget(self)
             self.answer(self._verdict(verdicts.too_late()))
-        elif self.answering == AWAITING and self.gateway.core_is_near:
-            self.gateway.loop.within(self, CORE_SECONDS)
-        elif self.answering == AWAITING:
-            self.answer(self._verdict(verdicts.core_away()))
+        elif self.answering == AWAITING and self.worker is None:
+            if self.gateway.core_is_near:
+                self.gateway.loop.within(self, CORE_SECONDS)
+            else:
+                self.answer(self._verdict(verdicts.core_away()))
         else:
             self.close()
 

@@ -183,9 +183,9 @@ def _without(kept: list[bytes], named: frozenset[bytes]) -> list[bytes]:
     return [line for line in kept if line.partition(b":")[0].lower() not in named]
 
 
-def _lines(block: bytes) -> list[bytes]:
+def _lines(block: bytes, most: int) -> list[bytes]:
     lines = block.split(b"\r\n")
-    if len(lines) > FIELDS_LIMIT + 1:
+    if len(lines) > most:
         raise BadHead(431, f"more than {FIELDS_LIMIT} header fields")
     if block.translate(None, _TEXT) != _BREAKS[len(lines) - 1]:
         raise BadHead(400, "a bare line break or a control character in the head")
@@ -247,7 +247,7 @@ def parse_fields(block: bytes) -> Fields:
         return fields
     kept = fields.kept
     kinds = _REQUEST_KINDS
-    for line in _lines(block):
+    for line in _lines(block, FIELDS_LIMIT):
         name, colon, value = line.partition(b":")
         kind = kinds[name]
         if not colon:
@@ -280,6 +280,10 @@ def parse_fields(block: bytes) -> Fields:
         raise BadHead(400, "malformed Host")
     if not fields.tokens <= _PLAIN:
         fields.kept = _without(kept, fields.tokens - _PLAIN)
+        if b"cookie" in fields.tokens:
+            fields.cookies = []
+        if b"authorization" in fields.tokens:
+            fields.credentials = []
     return fields
 
 
@@ -322,7 +326,7 @@ def parse_response(head: bytes) -> Response:
 
 
 def _parse_response(head: bytes) -> Response:
-    lines = _lines(head)
+    lines = _lines(head, FIELDS_LIMIT + 1)
     response = Response(*_STATUS_LINES[lines[0]])
     kept = response.kept
     tokens: frozenset[bytes] = frozenset()

@@ -28,6 +28,9 @@ class Asker(Protocol):
     def answered(self, message: Message) -> None:
         """Take the answer; called once."""
 
+    def crashed(self) -> None:
+        """Let go of everything after `answered` raised."""
+
 
 class Link:
     """Ask, answer and report over link.sock; a question outlives the core that it was put to."""
@@ -185,7 +188,7 @@ class Link:
         elif kind == "answer":
             _, asker = self._asked.pop(int(message["id"]), (None, None))
             if asker is not None:
-                asker.answered(message)
+                self._tell(asker, message)
         elif kind == "worker":
             self._worker(message, fds)
         elif kind == "gone":
@@ -193,6 +196,13 @@ class Link:
         elif kind == "closing":
             self._loop.log.info("closing", seconds=message.get("seconds"))
             self._closing()
+
+    def _tell(self, asker: Asker, message: Message) -> None:
+        try:
+            asker.answered(message)
+        except Exception as error:  # one connection's trouble is not the link's
+            self._loop.log.error("connection-crashed", exc=error)
+            asker.crashed()
 
     def _hello(self, message: Message) -> None:
         version = message["v"]

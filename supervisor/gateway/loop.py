@@ -41,6 +41,9 @@ class Timed(Protocol):
     def overdue(self) -> None:
         """Deal with a deadline that has passed; set another one or let go."""
 
+    def crashed(self) -> None:
+        """Let go of everything after `overdue` raised."""
+
 
 class Timer:
     """One call in the future; `cancel` makes it none."""
@@ -168,13 +171,15 @@ class Loop:
                 timed.slot = NEVER
                 if timed.deadline < 0:
                     continue
-                if timed.deadline <= second:
-                    self._guarded(timed.overdue)
+                if timed.deadline <= second and not self._guarded(timed.overdue):
+                    self._guarded(timed.crashed)
                 if timed.deadline >= 0 and timed.slot == NEVER:
                     self._enrol(timed)
 
-    def _guarded(self, call: Callable[[], object]) -> None:
+    def _guarded(self, call: Callable[[], object]) -> bool:
         try:
             call()
         except Exception as error:
             self.log.error("callback-crashed", exc=error)
+            return False
+        return True

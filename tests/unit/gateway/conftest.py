@@ -35,6 +35,18 @@ def read_until(sock: socket.socket, mark: bytes, data: bytes = b"") -> bytes:
     return data
 
 
+def read_exactly(sock: socket.socket, count: int) -> bytes:
+    """Read so many bytes; raises EOFError at an end before."""
+    data = bytearray(count)
+    view = memoryview(data)
+    while view:
+        got = sock.recv_into(view[:65536])
+        if not got:
+            raise EOFError
+        view = view[got:]
+    return bytes(data)
+
+
 class Answer:
     """One response as a client sees it, read strictly by length or chunks."""
 
@@ -68,11 +80,7 @@ class Answer:
                     break
             self.rest = rest
         elif length is not None:
-            while len(rest) < int(length):
-                piece = sock.recv(65536)
-                if not piece:
-                    raise EOFError(rest)
-                rest += piece
+            rest += read_exactly(sock, max(0, int(length) - len(rest)))
             self.body, self.rest = rest[: int(length)], rest[int(length) :]
         else:
             while piece := sock.recv(65536):
@@ -429,6 +437,7 @@ class Wire:
     request = staticmethod(request)
     requests = staticmethod(requests)
     read_until = staticmethod(read_until)
+    read_exactly = staticmethod(read_exactly)
     echo = staticmethod(echo)
 
 

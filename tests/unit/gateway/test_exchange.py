@@ -1,0 +1,286 @@
+"""One client connection driven with recorders: no socket, no loop, no clock."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from supervisor.gateway.exchange import Exchange
+from supervisor.gateway.loop import NEVER
+from supervisor.gateway.route import Site
+from supervisor.gateway.sessions import Pins, Sessions, Worker
+
+GUID = b"0f8fad5b-d9cb-469f-a165-70867728950e"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Wire:
+    """A stream that records what is sent and whether it is paused, finished or closed."""
+
+    def __init__(self, sink: Any = None) -> None:
+        self.sink = sink
+        self.sent = b""
+        self.unsent: bytearray | None = None
+        self.paused = self.ended = self.finished = self.closed = False
+
+    def send(self, data: Any) -> bool:
+        self.sent += bytes(data)
+        return self.unsent is None
+
+    def send_all(self, pieces: Any) -> bool:
+        return self.send(b"".join(map(bytes, pieces)))
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def finish(self) -> None:
+        self.finished = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def take(self) -> bytes:
+        sent, self.sent = self.sent, b""
+        return sent
+
+
+class Recorder:
+    """The gateway as an exchange sees it."""
+
+    def __init__(self) -> None:
+        self.site = Site()
+        self.sessions = Sessions()
+        self.pins = Pins()
+        self.pins.rekey(b"k" * 32)
+        self.worker = Worker("01run", GUID, "app.sock", 0, -1)
+        self.sessions.put(self.worker)
+        self.stopping = False
+        self.wait = 60
+        self.core_is_near = True
+        self.asked: list[tuple[str, str, str | None]] = []
+        self.opened: list[Worker | None] = []
+        self.failed: list[str] = []
+        self.refuses = ""
+        self.over = False
+        self.tunnels: list[Any] = []
+        self.upstream = Wire()
+        self.loop = SimpleNamespace(
+            now=0.0, wall=0.0, within=self._within, log=SimpleNamespace(warning=lambda *a, **k: 0)
+        )
+
+    def _within(self, timed: Any, seconds: int) -> None:
+        timed.deadline = int(self.loop.now) + seconds
+
+    def ask(self, asker: Any, guid: bytes, want: str, visitor: str, run: str | None) -> None:
+        self.asked.append((want, visitor, run))
+
+    def open(self, worker: Worker | None, exchange: Any) -> None:
+        self.opened.append(worker)
+        if self.refuses:
+            exchange.unconnected(self.refuses, "it is gone")
+        else:
+            self.upstream = Wire(exchange)
+            exchange.connected(self.upstream)
+
+    def forget(self, exchange: Any) -> None:
+        pass
+
+    def unreachable(self, worker: Worker, reason: str) -> None:
+        self.failed.append(worker.run)
+
+    def changed(self, worker: Worker) -> None:
+        self.sessions.changed.add(worker)
+
+    def pin_cookie(self, guid: bytes, run: str, visitor: str) -> bytes:
+        return b"supervisor-pin=new"
+
+    def tunnel(self, client: Any, upstream: Any, worker: Any) -> None:
+        client.sink = upstream.sink = "tunnel"
+        self.tunnels.append((client, upstream, worker))
+
+    def left(self, exchange: Any) -> None:
+        self.over = True
+
+
+class Scene:
+    """An exchange with its two sides."""
+
+    def __init__(self) -> None:
+        self.gateway = Recorder()
+        self.exchange = Exchange(self.gateway, b"1.2.3.4")  # type: ignore[arg-type]
+        self.client = Wire(self.exchange)
+        self.exchange.client = self.client  # type: ignore[assignment]
+        self.gateway._within(self.exchange, 75)
+
+    def says(self, data: bytes) -> None:
+        self.exchange.received(self.client, memoryview(data))  # type: ignore[arg-type]
+
+    def answers(self, data: bytes) -> None:
+        self.exchange.received(self.gateway.upstream, memoryview(data))  # type: ignore[arg-type]
+
+    def get(self, *lines: bytes, path: bytes = b"", method: bytes = b"GET") -> bytes:
+        first = b"%b /content/%b/%b HTTP/1.1" % (method, GUID, path)
+        pin = self.gateway.pins.sign(GUID, "01run", "v", 1000)
+        lines = (first, b"Host: h", b"Cookie: supervisor-pin=" + pin, *lines)
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_a_head_in_single_bytes_is_a_request(scene: Scene) -> None:
+    for byte in scene.get():
+        scene.says(bytes([byte]))
+    assert scene.gateway.upstream.sent.startswith(b"GET / HTTP/1.1\r\n")
+    for byte in OK:
+        scene.answers(bytes([byte]))
+    assert OK == scene.client.sent
+
+
+def test_counts_follow_the_request(scene: Scene) -> None:
+    worker = scene.gateway.worker
+    scene.says(scene.get())
+    assert (1, 1) == (worker.requests, worker.total)
+    scene.answers(OK)
+    scene.says(scene.get())
+    scene.exchange.close()
+    assert (0, 2) == (worker.requests, worker.total)
+
+
+def test_a_head_gets_ten_seconds_once_it_has_begun(scene: Scene) -> None:
+    scene.says(b"GET / HTTP/1.1\r\n")
+    assert 10 == scene.exchange.deadline
+    scene.gateway.loop.now = 5.0
+    scene.says(b"Host: h\r\n")
+    assert 10 == scene.exchange.deadline
+    scene.exchange.overdue()
+    assert b"HTTP/1.1 408 " in scene.client.sent
+    assert scene.client.finished
+
+
+def test_a_computing_worker_has_no_deadline(scene: Scene) -> None:
+    scene.says(scene.get().replace(b"supervisor-pin", b"other"))
+    assert 60 == scene.exchange.deadline
+    scene.exchange.answered({"as": "worker", "run": "01run"})
+    assert NEVER == scene.exchange.deadline
+    scene.answers(OK)
+    assert 75 == scene.exchange.deadline
+    assert b"Set-Cookie: supervisor-pin=new\r\n" in scene.client.sent
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked",
+        b"Content-Length: 0\r\nContent-Length: 40",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+        b"Transfer-Encoding : chunked",
+        b"Transfer-Encoding: chunked\nX: y",
+        b"X: y\r\n Transfer-Encoding: chunked",
+    ],
+)
+def test_a_smuggled_request_is_never_served(scene: Scene, attack: bytes) -> None:
+    inner = scene.get(path=b"inner")
+    scene.says(scene.get(attack, method=b"POST") + b"0\r\n\r\n" + inner)
+    scene.says(inner)
+    assert scene.client.sent.startswith(b"HTTP/1.1 400 ")
+    assert 1 == scene.client.sent.count(b"HTTP/1.1 ")
+    assert [] == scene.gateway.opened
+    assert scene.client.finished
+
+
+def test_bad_chunks_end_both_connections(scene: Scene) -> None:
+    scene.says(scene.get(b"Transfer-Encoding: chunked", method=b"POST") + b"2\r\nabX\r\n")
+    assert b"HTTP/1.1 400 " in scene.client.sent
+    assert scene.gateway.upstream.closed
+    assert b"X" not in scene.gateway.upstream.sent.partition(b"\r\n\r\n")[2]
+
+
+def test_a_body_waits_for_the_decision_without_being_read_on(scene: Scene) -> None:
+    head = scene.get(b"Content-Length: 6", method=b"POST").replace(b"supervisor-pin", b"other")
+    scene.says(head + b"abc")
+    assert scene.client.paused
+    scene.exchange.answered({"as": "worker", "run": "01run"})
+    assert not scene.client.paused
+    scene.says(b"defGET")
+    assert scene.gateway.upstream.sent.endswith(b"\r\n\r\nabcdef")
+    assert scene.client.paused  # what came after the body is the next request's
+
+
+def test_a_slow_worker_pauses_the_client(scene: Scene) -> None:
+    scene.says(scene.get(b"Content-Length: 9", method=b"POST"))
+    scene.gateway.upstream.unsent = bytearray(b"x")
+    scene.says(b"abc")
+    assert scene.client.paused
+    scene.gateway.upstream.unsent = None
+    scene.exchange.drained(scene.gateway.upstream)  # type: ignore[arg-type]
+    assert not scene.client.paused
+
+
+def test_a_slow_client_pauses_the_worker(scene: Scene) -> None:
+    scene.says(scene.get())
+    scene.client.unsent = bytearray(b"x")
+    scene.answers(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+    assert scene.gateway.upstream.paused
+    scene.client.unsent = None
+    scene.exchange.drained(scene.client)  # type: ignore[arg-type]
+    assert not scene.gateway.upstream.paused
+
+
+def test_a_failed_connect_asks_once_more(scene: Scene) -> None:
+    scene.gateway.refuses = "unavailable"
+    scene.says(scene.get())
+    assert (["01run"], [("request", "v", None)]) == (scene.gateway.failed, scene.gateway.asked)
+    scene.exchange.answered({"as": "worker", "run": "01run"})
+    assert b"HTTP/1.1 502 " in scene.client.sent
+    assert 0 == scene.gateway.worker.requests
+
+
+def test_bytes_from_an_idle_worker_end_its_connection(scene: Scene) -> None:
+    scene.says(scene.get())
+    scene.answers(OK)
+    scene.answers(OK)
+    assert OK == scene.client.take()
+    assert scene.gateway.upstream.closed
+
+
+def test_an_upgrade_hands_both_streams_to_a_tunnel(scene: Scene) -> None:
+    scene.says(scene.get(b"Upgrade: websocket", b"Connection: upgrade") + b"early")
+    scene.answers(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhi"
+    )
+    assert [(scene.client, scene.gateway.upstream, scene.gateway.worker)] == scene.gateway.tunnels
+    assert scene.client.sent.endswith(b"\r\n\r\nhi")
+    assert scene.gateway.upstream.sent.endswith(b"early")
+    assert (False, True) == (scene.client.closed, scene.gateway.over)
+    assert 0 == scene.gateway.worker.requests
+
+
+def test_a_switch_that_nobody_asked_for_is_a_bad_gateway(scene: Scene) -> None:
+    scene.says(scene.get())
+    scene.answers(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    )
+    assert scene.client.sent.startswith(b"HTTP/1.1 502 ")
+
+
+def test_the_core_is_given_up_only_while_it_is_away(scene: Scene) -> None:
+    scene.says(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert [None] == scene.gateway.opened
+    scene.exchange.overdue()
+    assert b"" == scene.client.sent
+    scene.gateway.core_is_near = False
+    scene.exchange.overdue()
+    assert b"HTTP/1.1 503 " in scene.client.sent
+
+
+def test_connect_and_trace_are_not_served(scene: Scene) -> None:
+    scene.says(b"TRACE / HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert scene.client.sent.startswith(b"HTTP/1.1 405 ")
