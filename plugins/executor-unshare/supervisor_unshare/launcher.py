@@ -20,8 +20,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from supervisor import packets
-from supervisor.log import Log
+from supervisor import Log, packets
 from supervisor_unshare import connect, host, probe, verbs
 from supervisor_unshare.loop import Link, Loop
 from supervisor_unshare.plan_mounts import covered
@@ -178,7 +177,10 @@ class Launcher:
             link.send({"type": "ok", "id": number, **fields}, fds)
 
         def fail(error: Exception) -> None:
-            link.send({"type": "error", "id": number, **self._described(error)})
+            facts = self._described(error)
+            verb = str(message["type"])[:40]
+            self._log.warning("refused", verb=verb, code=facts["code"], reason=facts["message"])
+            link.send({"type": "error", "id": number, **facts})
 
         try:
             request = verbs.parse(message, self._rules, table)

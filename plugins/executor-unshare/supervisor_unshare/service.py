@@ -9,9 +9,8 @@ import resource
 from collections.abc import Callable
 from typing import Any
 
-from supervisor import layout, packets
+from supervisor import Log, layout, packets
 from supervisor.layout import PlaceKind, PlaceRef
-from supervisor.log import Log
 from supervisor_unshare import cgroups, host, places, probe, runs, sandbox, syscalls, verbs
 from supervisor_unshare.loop import Loop
 from supervisor_unshare.plan_mounts import Base, plan_mounts
@@ -78,10 +77,19 @@ class Service:
             places.make(base, (part,), owner=owner, mode=places.PARENT_MODE)
         places.make(self._run_dir, (sandbox.NEW_ROOT,), owner=owner, mode=0o700)
         cgroups.sweep(self._groups)
+        large: list[tuple[int, tuple[str, ...]]] = []
         for base, part in ((self._data, "tmp"), (self._run_dir, layout.RUN_SOCKETS)):
             with places.opened(syscalls.open_beneath(base, part, os.O_RDONLY)) as directory:
                 for name in os.listdir(directory):
-                    places.remove(base, (part, name))
+                    if places.is_small(base, (part, name)):
+                        places.remove(base, (part, name))
+                    else:
+                        large.append((base, (part, name)))
+        if large:
+            self._loop.aside(
+                lambda: _remove_all(large),
+                lambda error: self._log.info("swept", directories=len(large), error=error),
+            )
 
     # Verbs: each answers once, now or later, or raises.
 
@@ -377,6 +385,11 @@ class Service:
                 answer()
 
         self._loop.aside(work, done)
+
+
+def _remove_all(trees: list[tuple[int, tuple[str, ...]]]) -> None:
+    for base, parts in trees:
+        places.remove(base, parts)
 
 
 @contextlib.contextmanager

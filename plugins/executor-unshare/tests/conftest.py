@@ -20,9 +20,8 @@ import trio
 from supervisor_unshare.cgroups import directory_name
 from supervisor_unshare.executor import UnshareExecutor
 
-from supervisor import Job, Limits, Mount, PlaceRef, Plan, Purpose, RunId, packets
+from supervisor import Job, Limits, Mount, PlaceRef, Plan, Purpose, RunId, new_run_id, packets
 from supervisor.layout import MOUNT_ROOT
-from supervisor.model import new_run_id
 
 UID_FIRST = 700_000
 GATEWAY = 699_001

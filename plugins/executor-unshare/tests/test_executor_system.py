@@ -12,6 +12,7 @@ import trio
 from supervisor_unshare.executor import UnshareExecutor
 
 from supervisor import (
+    Access,
     Cause,
     Exit,
     Job,
@@ -26,7 +27,6 @@ from supervisor import (
     UnixEndpoint,
     layout,
 )
-from supervisor.model import Access
 
 pytestmark = pytest.mark.system
 

@@ -12,8 +12,7 @@ import pytest
 import trio
 from supervisor_unshare.executor import UnshareExecutor
 
-from supervisor import Cause, Exit, Job, Mount, PlaceKind, PlaceRef, Role, layout
-from supervisor.model import Access
+from supervisor import Access, Cause, Exit, Job, Mount, PlaceKind, PlaceRef, Role, layout
 
 pytestmark = pytest.mark.system
 
