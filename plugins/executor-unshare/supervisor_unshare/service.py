@@ -9,9 +9,10 @@ import resource
 from collections.abc import Callable
 from typing import Any
 
-from supervisor import Log, layout, packets
+from supervisor import Log, packets
 from supervisor.layout import PlaceKind, PlaceRef
-from supervisor_unshare import cgroups, host, places, probe, runs, sandbox, syscalls, verbs
+from supervisor_unshare import cgroups, host, probe, runs, sandbox, syscalls, verbs
+from supervisor_unshare.directories import Directories, remove_all
 from supervisor_unshare.loop import Loop
 from supervisor_unshare.plan_mounts import Base, plan_mounts
 from supervisor_unshare.runs import LiveRun, Phase, tree_usage
@@ -56,8 +57,7 @@ class Service:
         self._log = log
         self._notify = notify
         self._bases = {Base.HOST: "/", Base.DATA: data_dir, Base.RUN: run_dir}
-        self._data = os.open(data_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._run_dir = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._directories = Directories(data_dir, run_dir, rules)
         self._groups = cgroups.find(run_dir)
         self._host = host.HostView(rules.trees)
         self._waiters: dict[str, list[tuple[Answer, Fail]]] = {}
@@ -72,22 +72,10 @@ class Service:
 
     def prepare_directories(self) -> None:
         """Make our own directories and remove what an earlier helper has left."""
-        owner = self._owner(0, 0)
-        for base, part in ((self._data, "tmp"), (self._run_dir, layout.RUN_SOCKETS)):
-            places.make(base, (part,), owner=owner, mode=places.PARENT_MODE)
-        places.make(self._run_dir, (sandbox.NEW_ROOT,), owner=owner, mode=0o700)
         cgroups.sweep(self._groups)
-        large: list[tuple[int, tuple[str, ...]]] = []
-        for base, part in ((self._data, "tmp"), (self._run_dir, layout.RUN_SOCKETS)):
-            with places.opened(syscalls.open_beneath(base, part, os.O_RDONLY)) as directory:
-                for name in os.listdir(directory):
-                    if places.is_small(base, (part, name)):
-                        places.remove(base, (part, name))
-                    else:
-                        large.append((base, (part, name)))
-        if large:
+        if large := self._directories.prepare():
             self._loop.aside(
-                lambda: _remove_all(large),
+                lambda: remove_all(large),
                 lambda error: self._log.info("swept", directories=len(large), error=error),
             )
 
@@ -149,21 +137,18 @@ class Service:
         if place.ids[0] != content:
             raise Refused(f"the place belongs to content {place.ids[0]}, not {content}")
         uid = verbs.content_uid(uid, content, self.rules)
-        self._make_place(place, uid, uid)
+        self._directories.make_place(place, uid, uid)
         answer()
 
     def seal(self, answer: Answer, fail: Fail, place: PlaceRef) -> None:
         """Take a finished place out of its writer's hands."""
         self._refuse_shared(place)
-        owner = self._owner(self.rules.core_uid, self.rules.gateway_gid)
-        parts = layout.components(place)
-        self._aside(answer, fail, "seal", lambda: places.seal(self._data, parts, owner=owner))
+        self._aside(answer, fail, "seal", lambda: self._directories.seal_place(place))
 
     def remove(self, answer: Answer, fail: Fail, place: PlaceRef) -> None:
         """Remove a place and all beneath it."""
         self._refuse_shared(place)
-        parts = layout.components(place)
-        self._aside(answer, fail, "remove", lambda: places.remove(self._data, parts))
+        self._aside(answer, fail, "remove", lambda: self._directories.remove_place(place))
 
     def doctor(self, answer: Answer, fail: Fail) -> None:
         """Say what this host allows."""
@@ -176,8 +161,7 @@ class Service:
 
     def socket_directory(self, run: str) -> int:
         """Open the directory in which a run listens; the caller closes it."""
-        path = f"{layout.RUN_SOCKETS}/{run}"
-        return syscalls.open_beneath(self._run_dir, path, os.O_PATH | os.O_DIRECTORY)
+        return self._directories.open_socket_directory(run)
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -211,8 +195,8 @@ class Service:
         rootless = self.rules.rootless
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as handed:
             with _step("prepare"):
-                undo.callback(self._remove_directories, job.run)
-                self._make_directories(job)
+                undo.callback(self._directories.remove_run, job.run)
+                self._directories.make_run(job)
             with _step("cgroup"):
                 group = cgroups.create(self._groups, job.run, job.limits)
                 undo.callback(group.remove)
@@ -292,7 +276,7 @@ class Service:
         if starting and "running" in run.facts:  # it was over before its start was read
             for answer, _ in self._waiters.pop(run.job.run, []):
                 answer(receipt=run.receipt, uid=run.job.uid)
-        if not self._is_small(run.job.run):
+        if not self._directories.is_small(run.job.run):
             self._loop.aside(lambda: self._clean(run), lambda error: self._ended(run, error))
             return
         try:
@@ -320,34 +304,7 @@ class Service:
 
     def _clean(self, run: LiveRun) -> None:
         run.group.remove()
-        self._remove_directories(run.job.run)
-
-    def _make_directories(self, job: Job) -> None:
-        owner = self._owner(job.uid, job.gid)
-        places.make(self._data, ("tmp", job.run), owner=owner, mode=0o700)
-        places.make(self._data, ("tmp", job.run, "home"), owner=owner, mode=0o700)
-        sockets = self._owner(job.uid, self.rules.gateway_gid)
-        places.make(self._run_dir, (layout.RUN_SOCKETS, job.run), owner=sockets, mode=0o2710)
-        for mount in job.mounts:
-            if mount.writable:
-                self._make_place(mount.place, job.uid, job.gid)
-
-    def _make_place(self, place: PlaceRef, uid: int, gid: int) -> None:
-        if place.kind in (PlaceKind.BUNDLE, PlaceKind.LIBRARY):
-            return
-        parts = layout.components(place)
-        places.make(self._data, parts, owner=self._owner(uid, gid), parent_gid=self.rules.core_gid)
-
-    def _remove_directories(self, run: str) -> None:
-        places.remove(self._data, ("tmp", run))
-        places.remove(self._run_dir, (layout.RUN_SOCKETS, run))
-
-    def _is_small(self, run: str) -> bool:
-        small = places.is_small(self._data, ("tmp", run))
-        return small and places.is_small(self._run_dir, (layout.RUN_SOCKETS, run))
-
-    def _owner(self, uid: int, gid: int) -> tuple[int, int] | None:
-        return None if self.rules.rootless else (uid, gid)
+        self._directories.remove_run(run.job.run)
 
     def _rlimits(self, job: Job) -> dict[int, tuple[int, int]]:
         if job.limits.files is None:
@@ -385,11 +342,6 @@ class Service:
                 answer()
 
         self._loop.aside(work, done)
-
-
-def _remove_all(trees: list[tuple[int, tuple[str, ...]]]) -> None:
-    for base, parts in trees:
-        places.remove(base, parts)
 
 
 @contextlib.contextmanager

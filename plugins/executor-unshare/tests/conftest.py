@@ -21,9 +21,9 @@ from supervisor_unshare.cgroups import directory_name
 from supervisor_unshare.executor import UnshareExecutor
 
 from supervisor import Job, Limits, Mount, PlaceRef, Plan, Purpose, RunId, new_run_id, packets
-from supervisor.layout import MOUNT_ROOT
 
-UID_FIRST = 700_000
+# Numbers of this process's own: what is left of a run is found by its uid.
+UID_FIRST = 1_000_000 + os.getpid() % 100_000 * 2000
 GATEWAY = 699_001
 CORE_GID = 699_002
 
@@ -260,5 +260,11 @@ def shell_job(job: Callable[..., Job]) -> Callable[..., Job]:
 
 
 @pytest.fixture
-def mount_root() -> str:
-    return MOUNT_ROOT
+def uid_first() -> int:
+    return UID_FIRST
+
+
+@pytest.fixture
+def caller() -> int:
+    """A uid for a helper without root."""
+    return UID_FIRST + 1500

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.system
 
 Jobs = Callable[..., Job]
 Node = Any
-CALLER = 698_000
+STRANGER = 698_000
 
 FAMILY = "setsid sh -c 'trap \"\" TERM; sleep 600' & nohup sleep 601 & echo ready; wait"
 
@@ -169,7 +171,7 @@ def test_a_peer_with_another_uid_is_not_served(node: Node) -> None:
         with connected(node) as sock:
             asked(sock, type="list")
 
-    assert not as_user(CALLER, listed)
+    assert not as_user(STRANGER, listed)
 
 
 LISTEN = """
@@ -197,7 +199,7 @@ async def test_the_gateway_gets_a_connected_socket(
             assert "error" == asked(sock, type="list")[0]["type"]
 
     assert as_user(699_001, visit)
-    assert not as_user(CALLER, visit)
+    assert not as_user(STRANGER, visit)
 
 
 async def test_a_link_in_the_place_of_a_socket_is_refused(
@@ -234,17 +236,27 @@ async def test_a_long_list_travels_beside_the_packet(
     assert {made.run for made in jobs} == {receipt.run for receipt in await executor.list()}
 
 
-def test_the_helper_loads_the_standard_library_only(node: Node) -> None:
-    with open(f"/proc/{node.process.pid}/maps", encoding="utf-8") as file:
-        assert "site-packages" not in file.read()
+def test_the_helper_loads_the_standard_library_only() -> None:
+    program = (
+        "import sys, supervisor_unshare.launcher as launcher\n"
+        "launcher.Log\n"
+        "own = {'supervisor', 'supervisor_unshare', '__main__', '__mp_main__'}\n"
+        "names = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(sorted(n for n in names - own - sys.stdlib_module_names if '_virtualenv' not in n))"
+    )
+    command = [sys.executable, "-I", "-c", program]
+    assert "[]\n" == subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_helper_has_one_thread(node: Node) -> None:
     with open(f"/proc/{node.process.pid}/status", encoding="utf-8") as file:
         assert "Threads:\t1\n" in file.read()
 
 
 async def test_without_root_content_runs_as_the_caller(
-    new_node: Callable[..., Node], shell_job: Jobs, nursery: trio.Nursery
+    new_node: Callable[..., Node], shell_job: Jobs, nursery: trio.Nursery, caller: int
 ) -> None:
-    node = new_node(caller=CALLER)
+    node = new_node(caller=caller)
     executor = UnshareExecutor(run_dir=node.run_dir)
     await nursery.start(executor.serve)
     assert "rootless" == executor.tier
@@ -252,16 +264,16 @@ async def test_without_root_content_runs_as_the_caller(
     receipt = await executor.start(job)
     output = [chunk async for chunk in executor.output(receipt)]
     printed = b"".join(chunk.data for chunk in output if chunk.stream == "stdout")
-    assert f"{CALLER}\n/proc/1\n".encode() == printed
+    assert f"{caller}\n/proc/1\n".encode() == printed
     seen = [seen async for seen in executor.watch(receipt)]
     assert 6 == seen[-1].code  # type: ignore[union-attr]
     assert [] == node.leftovers()
 
 
 async def test_without_root_nothing_outlives_the_helper_either(
-    new_node: Callable[..., Node], shell_job: Jobs, nursery: trio.Nursery
+    new_node: Callable[..., Node], shell_job: Jobs, nursery: trio.Nursery, caller: int
 ) -> None:
-    node = new_node(caller=CALLER)
+    node = new_node(caller=caller)
     executor = UnshareExecutor(run_dir=node.run_dir)
     await nursery.start(executor.serve)
     await start_family(executor, shell_job(FAMILY, uid=0))
@@ -278,3 +290,43 @@ def test_settings_that_would_show_the_data_are_refused_with_the_reason(
 ) -> None:
     with pytest.raises(AssertionError, match="lies in it"):
         new_node(settings={"mounts": [tempfile.gettempdir() + "/"]})
+
+
+async def test_the_helper_keeps_nothing_of_runs_that_are_over(
+    node: Node, shell_job: Jobs, nursery: trio.Nursery
+) -> None:
+    executor = UnshareExecutor(run_dir=node.run_dir, forget_after=0.01)
+    await nursery.start(executor.serve)
+
+    def descriptors() -> int:
+        return len(os.listdir(f"/proc/{node.process.pid}/fd"))
+
+    async def live(job: Job) -> None:
+        receipt = await executor.start(job)
+        async for _ in executor.output(receipt):
+            pass
+        async for _ in executor.watch(receipt):
+            pass
+
+    before = descriptors()
+    async with trio.open_nursery() as inner:
+        for _ in range(40):
+            inner.start_soon(live, shell_job("echo x"))
+    with trio.fail_after(10):
+        while await executor.list():  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    assert before == descriptors()
+
+
+async def test_what_a_helper_left_is_swept_by_the_next_also_where_it_is_much(
+    node: Node, executor: UnshareExecutor, job: Jobs
+) -> None:
+    fill = "import os, time\nfor i in range(300): os.makedirs(f'/tmp/{i}/x')\n"
+    await start_family(
+        executor, job("/usr/bin/python3", "-c", fill + "print(1, flush=True); time.sleep(600)")
+    )
+    node.kill()
+    node.start()
+    with trio.fail_after(10):
+        while node.leftovers():  # noqa: ASYNC110
+            await trio.sleep(0.01)

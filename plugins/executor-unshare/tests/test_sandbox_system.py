@@ -54,9 +54,9 @@ def ask(executor: UnshareExecutor, job: Jobs) -> Ask:
     return run
 
 
-async def test_a_process_has_its_own_identity_and_no_rights(ask: Ask, node: Node) -> None:
+async def test_a_process_has_its_own_identity_and_no_rights(ask: Ask, uid_first: int) -> None:
     seen = await ask(SELF, content=12)
-    uid = 700_012
+    uid = uid_first + 12
     assert [[uid] * 3, [uid] * 3, []] == [seen["uid"], seen["gid"], seen["groups"]]
     assert ["0" * 16] * 5 == seen["capabilities"]
     assert ("1", "0027") == (seen["no_new_privs"], seen["umask"])
@@ -132,7 +132,7 @@ async def test_the_host_is_out_of_reach_and_the_runs_own_is_not(ask: Ask, node: 
     assert expected == {**seen, "nice": "EPERM" if seen["nice"] == "EACCES" else seen["nice"]}
 
 
-async def test_two_contents_do_not_see_each_other(ask: Ask, node: Node) -> None:
+async def test_two_contents_do_not_see_each_other(ask: Ask, node: Node, uid_first: int) -> None:
     at = layout.at(Role.SOURCE)
     mounts = [Mount(role=Role.SOURCE, access=Access.WRITE, at=at)]
     program = "import json, os; print(json.dumps(sorted(os.listdir('.')))); open(NAME, 'w')"
@@ -143,7 +143,8 @@ async def test_two_contents_do_not_see_each_other(ask: Ask, node: Node) -> None:
             name = f"NAME = 'of-{content}'; "
             assert expected == await ask(name + program, content=content, **fields)
     found = os.stat(f"{node.data_dir}/apps/2/1/of-2")
-    assert (700_002, 700_002, 0o640) == (found.st_uid, found.st_gid, found.st_mode & 0o777)
+    uid = uid_first + 2
+    assert (uid, uid, 0o640) == (found.st_uid, found.st_gid, found.st_mode & 0o777)
 
 
 async def test_a_link_in_the_place_of_a_place_is_not_followed(

@@ -1,0 +1,98 @@
+"""Whose directories lie where: those of each run, those of places, and what is left of old ones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from supervisor import layout
+from supervisor.layout import PlaceKind, PlaceRef
+from supervisor_unshare import places, sandbox, syscalls
+from supervisor_unshare.verbs import Job, Rules
+
+Tree = tuple[int, tuple[str, ...]]  # a base descriptor and the components below it
+
+
+class Directories:
+    """Make and remove what runs need below DataDir and RunDir. Raises OSError throughout."""
+
+    def __init__(self, data_dir: str, run_dir: str, rules: Rules) -> None:
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        self._data = os.open(data_dir, flags)
+        self._run_dir = os.open(run_dir, flags)
+        self._rules = rules
+
+    def prepare(self) -> list[Tree]:
+        """Make our own and remove what an earlier helper left; give what would take too long."""
+        owner = self._owner(0, 0)
+        for base, part in self._parents():
+            places.make(base, (part,), owner=owner, mode=places.PARENT_MODE)
+        places.make(self._run_dir, (sandbox.NEW_ROOT,), owner=owner, mode=0o700)
+        large: list[Tree] = []
+        for base, part in self._parents():
+            with places.opened(syscalls.open_beneath(base, part, os.O_RDONLY)) as directory:
+                for name in os.listdir(directory):
+                    if places.is_small(base, (part, name)):
+                        places.remove(base, (part, name))
+                    else:
+                        large.append((base, (part, name)))
+        return large
+
+    def make_run(self, job: Job) -> None:
+        """Make the directories of a run, and the places that it writes to."""
+        owner = self._owner(job.uid, job.gid)
+        places.make(self._data, ("tmp", job.run), owner=owner, mode=0o700)
+        places.make(self._data, ("tmp", job.run, "home"), owner=owner, mode=0o700)
+        sockets = self._owner(job.uid, self._rules.gateway_gid)
+        places.make(self._run_dir, (layout.RUN_SOCKETS, job.run), owner=sockets, mode=0o2710)
+        for mount in job.mounts:
+            if mount.writable:
+                self.make_place(mount.place, job.uid, job.gid)
+
+    def make_place(self, place: PlaceRef, uid: int, gid: int) -> None:
+        """Make the directory of a place; archives and libraries are not made by request."""
+        if place.kind in (PlaceKind.BUNDLE, PlaceKind.LIBRARY):
+            return
+        places.make(
+            self._data,
+            layout.components(place),
+            owner=self._owner(uid, gid),
+            parent_gid=self._rules.core_gid,
+        )
+
+    def seal_place(self, place: PlaceRef) -> None:
+        """Give a finished place to the core, readable by the gateway."""
+        owner = self._owner(self._rules.core_uid, self._rules.gateway_gid)
+        places.seal(self._data, layout.components(place), owner=owner)
+
+    def remove_place(self, place: PlaceRef) -> None:
+        """Remove a place and all beneath it."""
+        places.remove(self._data, layout.components(place))
+
+    def remove_run(self, run: str) -> None:
+        """Remove the directories of a run."""
+        remove_all(self._of_run(run))
+
+    def is_small(self, run: str) -> bool:
+        """Tell whether removing the directories of a run takes no time."""
+        return all(places.is_small(base, parts) for base, parts in self._of_run(run))
+
+    def open_socket_directory(self, run: str) -> int:
+        """Open the directory in which a run listens; the caller closes it."""
+        path = f"{layout.RUN_SOCKETS}/{run}"
+        return syscalls.open_beneath(self._run_dir, path, os.O_PATH | os.O_DIRECTORY)
+
+    def _parents(self) -> tuple[tuple[int, str], ...]:
+        return (self._data, "tmp"), (self._run_dir, layout.RUN_SOCKETS)
+
+    def _of_run(self, run: str) -> list[Tree]:
+        return [(base, (part, run)) for base, part in self._parents()]
+
+    def _owner(self, uid: int, gid: int) -> tuple[int, int] | None:
+        return None if self._rules.rootless else (uid, gid)
+
+
+def remove_all(trees: Sequence[Tree]) -> None:
+    """Remove some trees."""
+    for base, parts in trees:
+        places.remove(base, parts)
