@@ -238,11 +238,11 @@ async def test_a_long_list_travels_beside_the_packet(
 
 def test_the_helper_loads_the_standard_library_only() -> None:
     program = (
-        "import sys, supervisor_unshare.launcher as launcher\n"
-        "launcher.Log\n"
-        "own = {'supervisor', 'supervisor_unshare', '__main__', '__mp_main__'}\n"
-        "names = {name.partition('.')[0] for name in sys.modules}\n"
-        "print(sorted(n for n in names - own - sys.stdlib_module_names if '_virtualenv' not in n))"
+        "import sys; before = set(sys.modules)\n"
+        "import supervisor_unshare.launcher\n"
+        "names = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "own = {'supervisor', 'supervisor_unshare'}\n"
+        "print(sorted(names - own - sys.stdlib_module_names))"
     )
     command = [sys.executable, "-I", "-c", program]
     assert "[]\n" == subprocess.run(command, capture_output=True, text=True, check=True).stdout
