@@ -1,0 +1,149 @@
+"""After a start of the core: what runs is adopted, the rest is ended, strays are stopped."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import trio
+
+from supervisor.core.adopt import adopt
+from supervisor.core.makers import Makers
+from supervisor.core.worker import Worker
+from supervisor.interfaces import Change
+from supervisor.lifecycle import State
+from supervisor.model import Content, ContentId, Purpose, Run
+from supervisor.plugins import Plugins
+from supervisor.testing.executors import BrokenListExecutor, ScriptedExecutor
+from supervisor.testing.house import House, a_content, a_deployment, a_job, a_run, serving
+
+LIVING = (State.STARTING, State.PROBING, State.READY, State.DRAINING, State.STOPPING)
+
+
+def makers_of(house: House, *executors: ScriptedExecutor) -> Makers:
+    plugins = Plugins(log=house.log)
+    plugins.executors.update({executor.name: executor for executor in executors})
+    makers = Makers(
+        journal=house.journal,
+        plugins=plugins,
+        log=house.log,
+        node="node",
+        data_dir=house.paths,
+        server="",
+    )
+    makers.looked.set()
+    return makers
+
+
+async def adopted(
+    house: House, *executors: ScriptedExecutor, contents: tuple[Content, ...] = (a_content(),)
+) -> list[Worker]:
+    makers = makers_of(house, *(executors or (house.executor,)))
+    known = {content.id: content for content in contents}
+    found = await adopt(house.journal, makers, known, house.log)
+    return [worker for workers in found.values() for worker in workers]
+
+
+async def recorded(house: House, run: Run, *, started: bool = True) -> Run:
+    """Record a run as an earlier core has left it."""
+    if started:
+        receipt = await house.executor.start(a_job(run))
+        run = attrs.evolve(run, receipt=receipt)
+    house.journal.store.apply([Change(kind="run", record=run)])
+    if house.journal.store.get("deployment", 1) is None:
+        house.journal.store.apply([Change(kind="deployment", record=a_deployment())])
+    return run
+
+
+def stored(house: House, run: Run) -> Run:
+    found = house.journal.store.get("run", run.id)
+    assert isinstance(found, Run)
+    return found
+
+
+@pytest.mark.parametrize("state", LIVING)
+async def test_what_is_recorded_and_lives_is_adopted_and_not_started_again(
+    house: House, state: State
+) -> None:
+    run = await recorded(house, a_run(state=state))
+    (worker,) = await adopted(house)
+    assert (run.id, state) == (worker.id, worker.state)
+    assert (1, 0) == (house.executor.count("start"), house.executor.count("stop"))
+
+
+async def test_a_start_whose_receipt_was_not_recorded_is_adopted_by_the_list(house: House) -> None:
+    run = a_run(state=State.STARTING)
+    await house.executor.start(a_job(run))
+    await recorded(house, run, started=False)
+    (worker,) = await adopted(house)
+    assert house.executor.receipt(run.id) == worker.tracked.run.receipt
+
+
+@pytest.mark.parametrize("state", LIVING)
+async def test_what_is_recorded_and_gone_is_lost(house: House, state: State) -> None:
+    run = await recorded(house, a_run(state=state), started=False)
+    assert [] == await adopted(house)
+    assert State.LOST is stored(house, run).state
+    assert "gone when the server came back" in stored(house, run).reason
+
+
+async def test_what_nobody_recorded_is_a_stray_and_stopped(house: House) -> None:
+    await house.executor.start(a_job(a_run()))
+    assert [] == await adopted(house)
+    assert [] == house.executor.living
+
+
+async def test_what_waited_in_the_queue_is_ended(house: House) -> None:
+    run = await recorded(house, a_run(), started=False)
+    assert [] == await adopted(house)
+    assert State.EXITED is stored(house, run).state
+
+
+@pytest.mark.parametrize("state", [State.STARTING, State.WORKING, State.STOPPING])
+async def test_a_one_shot_is_stopped_as_its_task_begins_anew(house: House, state: State) -> None:
+    run = await recorded(house, a_run(purpose=Purpose.UNPACK, state=state))
+    assert [] == await adopted(house)
+    assert State.EXITED is stored(house, run).state
+    assert [] == house.executor.living
+
+
+async def test_a_process_of_a_removed_content_is_stopped(house: House) -> None:
+    run = await recorded(house, a_run(state=State.READY))
+    assert [] == await adopted(house, contents=())
+    assert State.EXITED is stored(house, run).state
+    assert [] == house.executor.living
+
+
+async def test_runs_of_other_nodes_and_ended_ones_are_left_alone(house: House) -> None:
+    other = await recorded(house, a_run(state=State.READY, node="other"), started=False)
+    ended = await recorded(house, a_run(state=State.FAILED), started=False)
+    assert [] == await adopted(house)
+    assert (State.READY, State.FAILED) == (stored(house, other).state, stored(house, ended).state)
+
+
+async def test_an_executor_that_cannot_list_stops_nobody_and_its_receipts_are_believed(
+    house: House,
+) -> None:
+    class Other(BrokenListExecutor):
+        name = "other"
+
+    async with serving(Other(house.executor.directory)) as other:
+        assert isinstance(other, Other)
+        run = a_run(state=State.READY, executor="other")
+        receipt = await other.start(a_job(run))
+        await recorded(house, attrs.evolve(run, receipt=receipt), started=False)
+        mine = await recorded(house, a_run(state=State.READY, content=ContentId(2)))
+        workers = await adopted(house, house.executor, other, contents=(a_content(1), a_content(2)))
+        assert {run.id, mine.id} == {worker.id for worker in workers}
+        assert (1, 0) == (len(other.living), other.count("stop"))
+
+
+async def test_adopted_workers_serve_on(house: House) -> None:
+    await recorded(house, a_run(state=State.READY))
+    (worker,) = await adopted(house)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.live, None)
+        with trio.fail_after(5):
+            await worker.ready.wait()
+        assert worker.endpoint is not None
+        nursery.cancel_scope.cancel()
+    assert 1 == len(house.executor.living)
