@@ -106,7 +106,10 @@ def find(run_dir: str, *, mountinfo: str | None = None, own: str | None = None) 
     controllers: dict[str, str] = {}
     for kind, _, mountpoint, root in mounts:
         if kind == "cgroup2" and unified is None:
-            unified = _made(f"{_own_directory(groups, mountpoint, root)}/{name}")
+            own_group = _own_directory(groups, mountpoint, root)
+            # To be born in a group below takes the right to move processes out of our own.
+            if os.access(f"{own_group}/cgroup.procs", os.W_OK):
+                unified = _made(f"{own_group}/{name}")
     v2 = _delegate(unified) if unified else frozenset()
     controllers.update((controller, unified) for controller in v2 if unified)
     for kind, options, mountpoint, _ in mounts:

@@ -161,8 +161,12 @@ class UnshareExecutor(Executor):
         await self._helper.request("remove", place=to_json(place))
 
     async def check(self) -> Sequence[Finding]:
-        """Give the helper's findings about this host."""
-        answer, _ = await self._helper.request("doctor")
+        """Give the helper's findings about this host, or that it does not answer."""
+        try:
+            answer, _ = await self._helper.request("doctor")
+        except SupervisorError as error:
+            text = error.message
+            return [Finding(name="helper", ok=False, text=text, fix=error.hint, fatal=True)]
         return [from_json(Finding, finding) for finding in answer["findings"]]
 
     def _adopt(self, hello: packets.Message) -> None:

@@ -197,7 +197,8 @@ class Launcher:
             return {**facts, "step": "", "errno": None}
         if isinstance(error, StartFailed):
             advice = probe.hint(error.step, error.number, rootless=self._rules.rootless)
-            code = "sandbox-unavailable" if error.step == "clone" else "sandbox-failed"
+            never = probe.unavailable(error.step, error.number, rootless=self._rules.rootless)
+            code = "sandbox-unavailable" if never else "sandbox-failed"
             text = f"the step {error.step!r} failed: {error}"
             facts = {"code": code, "message": text, "hint": advice}
             return {**facts, "step": error.step, "errno": error.number}

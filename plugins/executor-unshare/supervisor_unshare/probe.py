@@ -45,6 +45,14 @@ def hint(step: str, number: int | None, *, rootless: bool) -> str:
     return ""
 
 
+def unavailable(step: str, number: int | None, *, rootless: bool) -> bool:
+    """Tell whether a failed step means that this host allows no sandbox at all."""
+    if number in (errno.EAGAIN, errno.ENOMEM):
+        return False
+    early = ("clone", "user-namespace", "mounts", "new-root") if rootless else ("clone", "mounts")
+    return step in early
+
+
 def refusal(*, rootless: bool) -> tuple[str, str] | None:
     """Try to make the namespaces; give (message, hint) where this host forbids it, else None."""
     try:

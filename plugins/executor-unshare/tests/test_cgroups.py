@@ -17,6 +17,7 @@ def hierarchy(top: Path, name: str, controllers: str) -> str:
     """Make a directory that looks like a mounted hierarchy; give its line of mountinfo."""
     path = top / name
     (path / NAME).mkdir(parents=True)
+    (path / "cgroup.procs").touch()
     (path / NAME / "cgroup.procs").touch()
     kind = "cgroup2" if name == "unified" else "cgroup"
     return f"40 31 0:37 / {path} rw,relatime - {kind} {kind} rw{controllers}"
@@ -41,6 +42,7 @@ def test_v2_lies_beneath_our_own_group(tmp_path: Path) -> None:
     line = hierarchy(tmp_path, "unified", "")
     own = tmp_path / "unified/system.slice/server.service"
     (own / NAME).mkdir(parents=True)
+    (own / "cgroup.procs").touch()
     (own / NAME / "cgroup.procs").touch()
     found = cgroups.find(RUN_DIR, mountinfo=line, own="0::/system.slice/server.service\n")
     assert (f"{own}/{NAME}", frozenset()) == (found.unified, found.limits)

@@ -28,3 +28,20 @@ def test_a_failed_step_comes_with_advice(
     advice = probe.hint(step, number, rootless=rootless)
     assert expected in advice
     assert bool(expected) == bool(advice)
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "rootless", "expected"),
+    [
+        ("clone", errno.EPERM, False, True),
+        ("clone", errno.EAGAIN, False, False),
+        ("user-namespace", errno.EACCES, True, True),
+        ("new-root", errno.EPERM, True, True),
+        ("exec /usr/bin/x", errno.ENOENT, True, False),
+        ("prepare", errno.ENOSPC, False, False),
+    ],
+)
+def test_a_host_that_forbids_sandboxes_is_told_from_a_start_that_failed(
+    step: str, number: int, rootless: bool, expected: bool
+) -> None:
+    assert expected is probe.unavailable(step, number, rootless=rootless)
