@@ -8,13 +8,17 @@ import os
 from supervisor.errors import SupervisorError
 
 
-def hold(path: str, *, code: str, what: str) -> int:
+def hold(path: str, *, code: str, what: str, unusable: str) -> int:
     """Hold the lock file and give its descriptor; the lock ends with the process, however it dies.
 
-    Raises SupervisorError(code) naming the holder. `what` says what is held, for the message. The
-    file is never removed: that would let two processes hold two files of one name.
+    Raises SupervisorError: `code` naming the holder, `unusable` where the file cannot be written.
+    `what` says what is held, for the message. The file is never removed: that would let two
+    processes hold two files of one name.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _cannot_write(unusable, what, path, error) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -25,6 +29,18 @@ def hold(path: str, *, code: str, what: str) -> int:
             f"{what} is held by another living server (pid {holder})",
             hint=f"Stop it first: kill {holder}. Or give this one another directory.",
         ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(fd)
+        raise _cannot_write(unusable, what, path, error) from None
     return fd
+
+
+def _cannot_write(code: str, what: str, path: str, error: OSError) -> SupervisorError:
+    return SupervisorError(
+        code,
+        f"{what} cannot be used: {error.strerror} ({path})",
+        hint="Make it writable and give it space, or name another directory.",
+    )

@@ -56,6 +56,7 @@ def serve(
             lock.hold(
                 os.path.join(settings.run_dir, "parent.lock"),
                 code="run-dir-held",
+                unusable="run-dir-unusable",
                 what=f"the directory {settings.run_dir}",
             )
         )
@@ -66,6 +67,7 @@ def serve(
             lock.hold(
                 os.path.join(settings.data_dir, f".held-{os.uname().nodename}"),
                 code="data-dir-held",
+                unusable="data-dir-unusable",
                 what=f"the data directory {settings.data_dir}",
             )
         )

@@ -65,19 +65,23 @@ def test_every_file_of_the_parent_is_shorter_than_the_limit() -> None:
 
 def test_a_lock_names_its_holder_and_ends_with_its_descriptor(tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
-    fd = lock.hold(path, code="run-dir-held", what="the directory x")
+    fd = lock.hold(path, code="run-dir-held", what="the directory x", unusable="run-dir-unusable")
     with pytest.raises(SupervisorError, match=rf"the directory x is held .*pid {os.getpid()}"):
-        lock.hold(path, code="run-dir-held", what="the directory x")
+        lock.hold(path, code="run-dir-held", what="the directory x", unusable="run-dir-unusable")
     os.close(fd)
 
-    os.close(lock.hold(path, code="run-dir-held", what="the directory x"))
+    os.close(
+        lock.hold(path, code="run-dir-held", what="the directory x", unusable="run-dir-unusable")
+    )
 
 
 def test_a_lock_file_is_never_a_link(tmp_path: Path) -> None:
     (tmp_path / "target").write_text("precious")
     (tmp_path / "lock").symlink_to("target")
-    with pytest.raises(OSError):
-        lock.hold(str(tmp_path / "lock"), code="run-dir-held", what="x")
+    with pytest.raises(SupervisorError, match="cannot be used"):
+        lock.hold(
+            str(tmp_path / "lock"), code="run-dir-held", what="x", unusable="data-dir-unusable"
+        )
 
     assert "precious" == (tmp_path / "target").read_text()
 
