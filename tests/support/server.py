@@ -76,11 +76,15 @@ class LiveServer:
 
     # -- its life -----------------------------------------------------------------------------
 
-    def start(self, *, wait: bool = True) -> LiveServer:
-        """Start it; return once the command line gets an answer and the gateway too."""
+    def start(self, *, wait: bool = True, within: Sequence[str] = ()) -> LiveServer:
+        """Start it; return once the command line gets an answer and the gateway too.
+
+        within: a command that runs another one, given as its last arguments, and becomes it.
+        """
+        command = [str(self.python), "-I", "-m", "supervisor.parent", "--config", str(self.config)]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(self.python), "-I", "-m", "supervisor.parent", "--config", str(self.config)],
+                [*within, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
