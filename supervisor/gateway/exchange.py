@@ -119,6 +119,7 @@ class Exchange(Dispatch):
         if self.client.sink is self:  # not a tunnel's by now
             self.client.close()
         self.request = None
+        self.held = self.about = b""  # the wheel may keep this object for a while
         self.gateway.left(self)
 
     # The request
@@ -149,7 +150,7 @@ class Exchange(Dispatch):
             self._refuse(BadHead(400, "this is not HTTP/1.1"))  # TLS, an empty line, noise
         elif self.client.ended:
             self.close()
-        elif self.deadline - self.gateway.loop.now > HEAD_SECONDS:
+        elif self.deadline - self.gateway.loop.now > HEAD_SECONDS + 1:
             self.gateway.loop.within(self, HEAD_SECONDS)
 
     def _begin(self, request: Request) -> None:

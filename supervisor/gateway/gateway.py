@@ -33,6 +33,7 @@ class Gateway:
         self._listeners: list[Listener] = []
         self._exchanges: set[Exchange] = set()
         self._tunnels: set[Tunnel] = set()
+        self._on_untunnel = self._untunnel  # one bound method for all tunnels
         self._on_empty: Callable[[], None] | None = None
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = max(1, (files - _SPARE_FILES) // 2)
@@ -120,14 +121,14 @@ class Gateway:
 
     def tunnel(self, client: Stream, upstream: Stream, worker: Worker | None) -> None:
         """Join two streams of an exchange that is over."""
-        tunnel = Tunnel(self.loop, client, upstream, lambda: self._untunnel(tunnel, worker))
-        self._tunnels.add(tunnel)
+        self._tunnels.add(Tunnel(self.loop, client, upstream, worker, self._on_untunnel))
         if worker is not None:
             worker.sockets += 1
             self.changed(worker)
 
-    def _untunnel(self, tunnel: Tunnel, worker: Worker | None) -> None:
+    def _untunnel(self, tunnel: Tunnel) -> None:
         self._tunnels.discard(tunnel)
+        worker = tunnel.worker
         if worker is not None:
             worker.sockets -= 1
             self.changed(worker)

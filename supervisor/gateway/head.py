@@ -287,7 +287,7 @@ def parse_fields(block: bytes) -> Fields:
     return fields
 
 
-_seen_fields = lru_cache(maxsize=1024)(parse_fields)
+_seen_fields = lru_cache(maxsize=512)(parse_fields)
 
 
 def _path(target: bytes, host: bytes) -> bytes:

@@ -104,8 +104,8 @@ class Loop:
         return timer
 
     def within(self, timed: Timed, seconds: int) -> None:
-        """Set a deadline. Moving a deadline that is already watched costs next to nothing."""
-        timed.deadline = int(self.now) + seconds
+        """Set a deadline: never early, up to a second late. Moving one costs next to nothing."""
+        timed.deadline = int(self.now) + 1 + seconds
         if timed.deadline < timed.slot:
             self._enrol(timed)
 

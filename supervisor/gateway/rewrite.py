@@ -8,9 +8,9 @@ from typing import NamedTuple
 from supervisor.gateway.head import CHUNKED, Request, Response
 from supervisor.gateway.route import Site
 
+_OUR_PAIR = re.compile(rb"(?:^|;)[ \t]*(?:__(?:host|secure)-)?supervisor-[^;]*", re.IGNORECASE)
 _OURS = re.compile(rb"(?:__(?:host|secure)-)?supervisor-", re.IGNORECASE)
 _PIN = re.compile(rb"(?:^|;)[ \t]*supervisor-pin=([^; \t]*)")
-_MARK = b"supervisor-"
 _BODYLESS = frozenset((b"GET", b"HEAD", b"OPTIONS", b"DELETE"))
 
 
@@ -28,10 +28,7 @@ def pins(request: Request) -> list[bytes]:
 
 def foreign_cookies(value: bytes) -> bytes:
     """Take the cookies in our names out of a Cookie value."""
-    if _MARK not in value.lower():
-        return value
-    pairs = (pair.strip(b" \t") for pair in value.split(b";"))
-    return b"; ".join(pair for pair in pairs if pair and not _OURS.match(pair))
+    return _OUR_PAIR.sub(b"", value).strip(b"; \t")
 
 
 def is_key(credentials: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from supervisor.gateway.loop import GONE_FOR_GOOD, NEVER, Loop
+from supervisor.gateway.sessions import Worker
 from supervisor.gateway.stream import Stream
 
 _FAREWELL = 30  # seconds for the second side to end after the first
@@ -13,13 +14,20 @@ _FAREWELL = 30  # seconds for the second side to end after the first
 class Tunnel:
     """Two streams that are each other's sink. At most one piece is kept in each direction."""
 
-    __slots__ = ("_loop", "_on_close", "client", "deadline", "slot", "upstream")
+    __slots__ = ("_loop", "_on_close", "client", "deadline", "slot", "upstream", "worker")
 
     def __init__(
-        self, loop: Loop, client: Stream, upstream: Stream, on_close: Callable[[], None]
+        self,
+        loop: Loop,
+        client: Stream,
+        upstream: Stream,
+        worker: Worker | None,
+        on_close: Callable[[Tunnel], None],
     ) -> None:
+        """worker: whose socket this is, None for the core's; on_close: called once."""
         self._loop = loop
-        self._on_close: Callable[[], None] | None = on_close
+        self._on_close: Callable[[Tunnel], None] | None = on_close
+        self.worker = worker
         self.client = client
         self.upstream = upstream
         self.deadline = NEVER
@@ -83,4 +91,4 @@ class Tunnel:
         self.upstream.close()
         if self._on_close is not None:
             call, self._on_close = self._on_close, None
-            call()
+            call(self)

@@ -54,7 +54,8 @@ def make() -> tuple[Tunnel, Recorder, Recorder, list[str]]:
         cast(Loop, NoLoop()),
         cast(Stream, client),
         cast(Stream, upstream),
-        lambda: closed.append("closed"),
+        None,
+        lambda tunnel: closed.append("closed"),
     )
     return tunnel, client, upstream, closed
 
