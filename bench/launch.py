@@ -114,7 +114,7 @@ async def alternate(executor: UnshareExecutor, helper: int, rounds: int) -> None
         results["helper"].add(await through_helper(executor), 0.0)
         if bwrap:
             alone("bwrap", bwrap)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
     results["helper"].cpu = helper_cpu() - before
     show(results)
 
@@ -168,8 +168,7 @@ async def weigh(executor: UnshareExecutor, count: int) -> None:
             assert isinstance(seen, Running)
             assert seen.pid is not None
             found.append(support.memory(seen.pid))
-            with open(f"/proc/{seen.pid}/mountinfo", encoding="ascii") as file:
-                mounts = sum(1 for _ in file)
+            mounts = support.mounts(seen.pid)
             break
     private = [one["private"] for one in found]
     pss = [one["pss"] for one in found]

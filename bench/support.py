@@ -82,6 +82,11 @@ def memory(pid: int) -> dict[str, int]:
     return {"rss": fields["Rss"], "pss": fields["Pss"], "private": private}
 
 
+def mounts(pid: int) -> int:
+    """Give the number of mounts that a process sees."""
+    return len(Path(f"/proc/{pid}/mountinfo").read_text().splitlines())
+
+
 # Figures
 
 
