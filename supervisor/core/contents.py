@@ -366,7 +366,7 @@ class Contents(Service):
     async def _remove_bundles(self, content: Content) -> None:
         for bundle in await self.journal.find("bundle", {"content": content.id}):
             others = await self.journal.find("bundle", {"digest": bundle.digest})
-            if all(other.content == content.id for other in others):
+            if not any(self._find_number(other.content) for other in others):
                 path = os.path.join(self.data_dir, "bundles", f"{bundle.digest}.tar.gz")
                 with suppress(OSError):
                     os.unlink(path)

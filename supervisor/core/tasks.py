@@ -78,6 +78,7 @@ class Tasks:
             if not isinstance(record, Task):
                 raise SupervisorError("not-found", f"there is no task {task_id!r}")
             return attrs.evolve(record, output=record.output[first:])
+        await trio.lowlevel.checkpoint()  # a client that asks without pause holds nobody up
         with trio.move_on_after(wait):
             while len(live.record.output) <= first and not live.record.finished:
                 await live.news.wait()
