@@ -47,7 +47,7 @@ BROWSER = [
     "Accept-Language: en-GB,en;q=0.9",
 ]
 LOAD_CORE, PROXY_CORE = 0, 1
-_SOCKETS_PROGRAM = str(support.ROOT / "bench" / "websockets.py")
+_SOCKETS_PROGRAM = str(support.ROOT / "bench" / "websocket_load.py")
 
 
 @attrs.frozen(kw_only=True)

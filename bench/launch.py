@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import support
 import trio
@@ -125,7 +126,7 @@ def show(results: dict[str, Times]) -> None:
 
     def row(name: str, pick: Callable[[Times], list[float]]) -> list[str]:
         values = pick(results[name])
-        low, middle = support.p10(values), support.median(values)
+        low, middle = support.p10(values), median(values)
         ratio = low / support.p10(pick(base))
         return [f"{low * 1e6:.0f}", f"{middle * 1e6:.0f}", f"{ratio:.1f}"]
 

@@ -1,8 +1,8 @@
 """A WebSocket echo server and a load generator, both on plain epoll, both run as programs.
 
-    websockets.py serve SOCKET PORT              listen on a Unix socket and on 127.0.0.1:PORT
-    websockets.py load PORT PATH COOKIE N SECONDS   N sockets, each sends when its echo came
-    websockets.py hold PORT PATH COOKIE N        open N sockets, say so, hold them until stdin ends
+    websocket_load.py serve SOCKET PORT              listen on a Unix socket and on 127.0.0.1:PORT
+    websocket_load.py load PORT PATH COOKIE N SECONDS   N sockets, each sends when its echo came
+    websocket_load.py hold PORT PATH COOKIE N        open N sockets, say so, hold them until stdin ends
 
 Messages have 64 bytes and a mask of zero, which is a legal one: nobody pays for masking here.
 `load` checks every echo and prints JSON: messages, seconds, p50 and p99 in microseconds.
@@ -90,8 +90,11 @@ def connect(port: int, path: str, cookie: str) -> socket.socket:
     key = base64.b64encode(os.urandom(16)).decode()
     cookie_line = f"Cookie: {cookie}\r\n" if cookie else ""
     sock.sendall(
-        f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUpgrade: websocket\r\n{cookie_line}"
-        f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+        (
+            f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: {key}\r\n{cookie_line}\r\n"
+        ).encode()
     )
     head = b""
     while b"\r\n\r\n" not in head:
