@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.server import CONTENT_PYTHON, LiveServer, live_server
+from tests.support.server import LiveServer, live_server
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BAD = Path(__file__).parents[1] / "content"
 
 
+@pytest.fixture(scope="session")
+def everything(needs: Any) -> None:
+    """What a real server with real apps and visitors needs of the machine."""
+    needs.root()
+    needs.r("shiny")
+    needs.python("shiny")
+    needs.chromium()
+
+
 @pytest.fixture(scope="module")
-def server() -> Iterator[LiveServer]:
-    """A real server as root, shared by the tests of a module; named skips where it cannot be."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root: ./dev test as root runs the system tests")
-    for program in ("Rscript", "chromium"):
-        if shutil.which(program) is None:
-            pytest.skip(f"needs {program}: ./dev system says how to install it")
-    if not CONTENT_PYTHON.exists():
-        pytest.skip("needs .dev/python: ./dev test makes it")
+def server(everything: None) -> Iterator[LiveServer]:
+    """A real server as root, shared by the tests of a module."""
     with live_server() as running:
         yield running
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import trio
 
-from tests.support.server import LiveServer, gone, kill
+from tests.support.server import LiveServer, gone, kill, live_server
 from tests.support.shiny_client import Visitor
 from tests.system.conftest import BAD, EXAMPLES
 
@@ -63,11 +63,7 @@ def test_content_that_ignores_sigterm_and_forks_away_leaves_nothing_after_stop(
 
 
 @pytest.fixture
-def fresh() -> Iterator[LiveServer]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root: ./dev test as root runs the system tests")
-    from tests.support.server import live_server
-
+def fresh(everything: None) -> Iterator[LiveServer]:
     with live_server() as running:
         yield running
 
