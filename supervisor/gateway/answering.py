@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Any
 from supervisor.gateway import answers, verdicts
 from supervisor.gateway.answers import Answer
 from supervisor.gateway.body import LAST_CHUNK, BadChunk, Chunks, chunk
-from supervisor.gateway.head import (
-    CHUNKED,
-    HEAD_LIMIT,
-    UNTIL_END,
-    BadHead,
-    Request,
-    Response,
-    parse_response,
-)
+from supervisor.gateway.fields import CHUNKED, BadHead
+from supervisor.gateway.head import HEAD_LIMIT, UNTIL_END, Request, Response, parse_response
 from supervisor.gateway.loop import NEVER
 from supervisor.gateway.rewrite import Place, response_lines
 from supervisor.gateway.route import Kind, is_navigation, wants_json

@@ -7,7 +7,8 @@ from typing import Any
 
 from supervisor.gateway import answers, verdicts
 from supervisor.gateway.answering import ASKING, AWAITING, DONE, OPENING, Answering
-from supervisor.gateway.head import BadHead, Request
+from supervisor.gateway.fields import BadHead
+from supervisor.gateway.head import Request
 from supervisor.gateway.loop import NEVER
 from supervisor.gateway.rewrite import pins, request_head, visitor_lines
 from supervisor.gateway.route import Kind, is_navigation, route

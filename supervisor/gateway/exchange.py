@@ -21,7 +21,8 @@ from supervisor.gateway.answering import (
 )
 from supervisor.gateway.body import LAST_CHUNK, BadChunk, Chunks, chunk
 from supervisor.gateway.dispatch import CORE_SECONDS, Dispatch
-from supervisor.gateway.head import CHUNKED, HEAD_LIMIT, BadHead, Request, parse_request
+from supervisor.gateway.fields import CHUNKED, BadHead
+from supervisor.gateway.head import HEAD_LIMIT, Request, parse_request
 from supervisor.gateway.loop import GONE_FOR_GOOD, NEVER
 from supervisor.gateway.stream import Stream
 

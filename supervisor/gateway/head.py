@@ -11,98 +11,40 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from supervisor.gateway.fields import (
+    AUTHORIZATION,
+    CODING,
+    CONNECTION,
+    COOKIE,
+    EXPECT,
+    FIELDS_LIMIT,
+    HOST,
+    KEEP,
+    LENGTH,
+    LOCATION,
+    ORIGIN,
+    PLAIN_TOKENS,
+    REQUEST_KINDS,
+    RESPONSE_KINDS,
+    SET_COOKIE,
+    UPGRADE,
+    BadHead,
+    body_length,
+    split_lines,
+    split_tokens,
+    without,
+)
+
 HEAD_LIMIT = 32 * 1024  # bytes
-FIELDS_LIMIT = 100
 _SEEN_LIMIT = 2048  # bytes of fields that are worth remembering
 
-CHUNKED = -1  # as a length: framed by chunks
 UNTIL_END = -2  # as a length of a response: until the peer closes
 
-
-class BadHead(Exception):
-    """A head that is refused: the status to answer with and one sentence for a person."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-
-
-KEEP, DROP, ORIGIN, HOST, CONNECTION, COOKIE, AUTHORIZATION = range(7)
-LENGTH, CODING, UPGRADE, EXPECT, SET_COOKIE, LOCATION = range(7, 13)
-
-_HOP_BY_HOP = (
-    "keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer http2-settings"
-)
-# What content believes about its caller: only the gateway may say it.
-_IDENTITY = (
-    "forwarded x-real-ip shiny-server-credentials rstudio-connect-credentials "
-    "posit-connect-user-session-token rstudio-connect-app-base-url"
-)
-# What a response says about the whole origin, which a content shares with others.
-_ORIGIN_WIDE = (
-    "service-worker-allowed alt-svc clear-site-data strict-transport-security nel report-to"
-)
-_REQUEST = {
-    **dict.fromkeys((_HOP_BY_HOP + " " + _IDENTITY).split(), DROP),
-    "host": HOST,
-    "connection": CONNECTION,
-    "cookie": COOKIE,
-    "authorization": AUTHORIZATION,
-    "content-length": LENGTH,
-    "transfer-encoding": CODING,
-    "upgrade": UPGRADE,
-    "expect": EXPECT,
-}
-_RESPONSE = {
-    **dict.fromkeys(_HOP_BY_HOP.split(), DROP),
-    **dict.fromkeys(_ORIGIN_WIDE.split(), ORIGIN),
-    "connection": CONNECTION,
-    "content-length": LENGTH,
-    "transfer-encoding": CODING,
-    "upgrade": UPGRADE,
-    "set-cookie": SET_COOKIE,
-    "location": LOCATION,
-    "content-location": LOCATION,
-}
-
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
-_TEXT = bytes([9, *range(32, 127), *range(128, 256)])
-_BREAKS = [b"\r\n" * count for count in range(FIELDS_LIMIT + 1)]
 # Upper case only: to some servers `head` is HEAD, to others not, and so is the answer's length.
 _REQUEST_LINE = re.compile(rb"([A-Z][A-Z-]{0,31}) ([\x21\x22\x24-\x7e]+) HTTP/([0-9]\.[0-9])")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
-_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
-_PLAIN = frozenset((b"close", b"keep-alive", b"upgrade"))
-
-
-class _Kinds(dict[bytes, int]):
-    """Field name, as written → what to do with it. Names seen before cost one lookup."""
-
-    def __init__(self, table: dict[str, int]) -> None:
-        super().__init__()
-        self._table = table
-
-    def __missing__(self, name: bytes) -> int:
-        if not _TOKEN.fullmatch(name):
-            raise BadHead(400, "a header field has a malformed name")
-        plain = name.decode("ascii").lower()
-        dashed = plain.replace("_", "-")
-        kind = self._table.get(dashed, KEEP)
-        if self._table is _REQUEST and dashed.startswith("x-forwarded-"):
-            kind = DROP
-        if kind != KEEP and dashed != plain:
-            kind = DROP  # X_Forwarded_For looks like X-Forwarded-For to servers of the CGI kind
-        if len(self) < 4096 and len(name) <= 64:
-            self[name] = kind
-        return kind
-
-
-_REQUEST_KINDS = _Kinds(_REQUEST)
-_RESPONSE_KINDS = _Kinds(_RESPONSE)
 
 
 class Fields:
@@ -171,37 +113,6 @@ class Response:
         self.keep_alive = minor == 1
 
 
-@lru_cache(maxsize=128)
-def _tokens(value: bytes) -> frozenset[bytes]:
-    return frozenset(token.strip(b" \t").lower() for token in value.split(b",")) - {b""}
-
-
-def _without(kept: list[bytes], named: frozenset[bytes]) -> list[bytes]:
-    """Remove the fields that Connection names: they were meant for this hop alone."""
-    if named & _FRAMING:
-        raise BadHead(400, "Connection names a field that frames the message")
-    return [line for line in kept if line.partition(b":")[0].lower() not in named]
-
-
-def _lines(block: bytes, most: int) -> list[bytes]:
-    lines = block.split(b"\r\n")
-    if len(lines) > most:
-        raise BadHead(431, f"more than {FIELDS_LIMIT} header fields")
-    if block.translate(None, _TEXT) != _BREAKS[len(lines) - 1]:
-        raise BadHead(400, "a bare line break or a control character in the head")
-    return lines
-
-
-def _length(lengths: list[bytes], codings: list[bytes], minor: int) -> int:
-    if codings:
-        if lengths or len(codings) > 1 or minor == 0 or codings[0].lower() != b"chunked":
-            raise BadHead(400, "Transfer-Encoding must be `chunked`, alone and in HTTP/1.1")
-        return CHUNKED
-    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
-        raise BadHead(400, "Content-Length must be one number")
-    return int(lengths[0])
-
-
 def parse_request(head: bytes) -> Request:
     """Parse a request head. Raises BadHead with the status and the reason."""
     line, _, block = head.partition(b"\r\n")
@@ -226,7 +137,7 @@ def parse_request(head: bytes) -> Request:
     if tokens or not minor:
         request.keep_alive = b"close" not in tokens and (minor == 1 or b"keep-alive" in tokens)
     if fields.lengths or fields.codings:
-        request.length = _length(fields.lengths, fields.codings, minor)
+        request.length = body_length(fields.lengths, fields.codings, minor)
     if target[0] != 47:
         request.target = _path(target, request.host)
     if fields.upgrades:
@@ -246,8 +157,8 @@ def parse_fields(block: bytes) -> Fields:
     if not block:
         return fields
     kept = fields.kept
-    kinds = _REQUEST_KINDS
-    for line in _lines(block, FIELDS_LIMIT):
+    kinds = REQUEST_KINDS
+    for line in split_lines(block, FIELDS_LIMIT):
         name, colon, value = line.partition(b":")
         kind = kinds[name]
         if not colon:
@@ -259,7 +170,7 @@ def parse_fields(block: bytes) -> Fields:
         if kind == HOST:
             fields.hosts.append(value)
         elif kind == CONNECTION:
-            fields.tokens |= _tokens(value)
+            fields.tokens |= split_tokens(value)
         elif kind == COOKIE:
             fields.cookies.append(value)
         elif kind == LENGTH:
@@ -278,8 +189,8 @@ def parse_fields(block: bytes) -> Fields:
         raise BadHead(400, "more than one Host")
     if fields.hosts and not _HOST.fullmatch(fields.hosts[0]):
         raise BadHead(400, "malformed Host")
-    if not fields.tokens <= _PLAIN:
-        fields.kept = _without(kept, fields.tokens - _PLAIN)
+    if not fields.tokens <= PLAIN_TOKENS:
+        fields.kept = without(kept, fields.tokens - PLAIN_TOKENS)
         if b"cookie" in fields.tokens:
             fields.cookies = []
         if b"authorization" in fields.tokens:
@@ -326,14 +237,14 @@ def parse_response(head: bytes) -> Response:
 
 
 def _parse_response(head: bytes) -> Response:
-    lines = _lines(head, FIELDS_LIMIT + 1)
+    lines = split_lines(head, FIELDS_LIMIT + 1)
     response = Response(*_STATUS_LINES[lines[0]])
     kept = response.kept
     tokens: frozenset[bytes] = frozenset()
     lengths: list[bytes] = []
     codings: list[bytes] = []
     upgrades: list[bytes] = []
-    kinds = _RESPONSE_KINDS
+    kinds = RESPONSE_KINDS
     del lines[0]
     for line in lines:
         name, colon, value = line.partition(b":")
@@ -349,7 +260,7 @@ def _parse_response(head: bytes) -> Response:
         elif kind == CODING:
             codings.append(value)
         elif kind == CONNECTION:
-            tokens |= _tokens(value)
+            tokens |= split_tokens(value)
         elif kind == SET_COOKIE:
             response.cookies = [*response.cookies, value]
         elif kind == LOCATION:
@@ -359,12 +270,12 @@ def _parse_response(head: bytes) -> Response:
         elif kind == ORIGIN:
             response.origin = [*response.origin, line]
     if lengths or codings:
-        response.length = _length(lengths, codings, response.minor)
+        response.length = body_length(lengths, codings, response.minor)
     if tokens:
         response.keep_alive = b"close" not in tokens and (
             response.minor == 1 or b"keep-alive" in tokens
         )
         response.websocket = b"upgrade" in tokens and upgrades == [b"websocket"]
-        if not tokens <= _PLAIN:
-            response.kept = _without(kept, tokens - _PLAIN)
+        if not tokens <= PLAIN_TOKENS:
+            response.kept = without(kept, tokens - PLAIN_TOKENS)
     return response

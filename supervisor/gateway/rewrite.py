@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from supervisor.gateway.head import CHUNKED, Request, Response
+from supervisor.gateway.fields import CHUNKED
+from supervisor.gateway.head import Request, Response
 from supervisor.gateway.route import Site
 
 _OUR_PAIR = re.compile(rb"(?:^|;)[ \t]*(?:__(?:host|secure)-)?supervisor-[^;]*", re.IGNORECASE)

@@ -11,14 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from supervisor.gateway.head import (
-    CHUNKED,
-    UNTIL_END,
-    BadHead,
-    Request,
-    parse_request,
-    parse_response,
-)
+from supervisor.gateway.fields import CHUNKED, BadHead
+from supervisor.gateway.head import UNTIL_END, Request, parse_request, parse_response
 
 
 def parse(*lines: str, first: str = "GET / HTTP/1.1", host: bool = True) -> Request:
