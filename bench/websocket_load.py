@@ -1,8 +1,8 @@
 """A WebSocket echo server and a load generator, both on plain epoll, both run as programs.
 
-    websocket_load.py serve SOCKET PORT              listen on a Unix socket and on 127.0.0.1:PORT
-    websocket_load.py load PORT PATH COOKIE N SECONDS   N sockets, each sends when its echo came
-    websocket_load.py hold PORT PATH COOKIE N        open N sockets, say so, hold them until stdin ends
+    serve SOCKET PORT                    listen on a Unix socket and on 127.0.0.1:PORT
+    load PORT PATH COOKIE N SECONDS      N sockets, each sends again when its echo has come
+    hold PORT PATH COOKIE N              open N sockets, say so, hold them until stdin ends
 
 Messages have 64 bytes and a mask of zero, which is a legal one: nobody pays for masking here.
 `load` checks every echo and prints JSON: messages, seconds, p50 and p99 in microseconds.
