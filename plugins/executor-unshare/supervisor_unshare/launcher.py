@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from supervisor import Log, packets
-from supervisor_unshare import connect, host, probe, verbs
+from supervisor_unshare import connect, host, probe, syscalls, verbs
 from supervisor_unshare.loop import Link, Loop
 from supervisor_unshare.plan_mounts import covered
 from supervisor_unshare.service import Answer, Fail, Service, StartFailed
@@ -79,6 +79,9 @@ class Launcher:
     def _serve_parent(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # the parent speaks for the terminal
+        # The parent's death, which the kernel would answer with SIGKILL, leaves time to clean up.
+        signal.signal(signal.SIGUSR1, _hurry)
+        syscalls.die_with_parent(signal.SIGUSR1)
         parent = Link(
             self._loop, self._sockets["control"], self._from_parent, lambda _: self._loop.stop()
         )
@@ -221,6 +224,11 @@ class Launcher:
             raise Refused(f"no run {run} is alive here", code="not-found")
         with connect.connected(self._service.socket_directory(run), live.job.uid) as sock:
             answer(fds=(sock.fileno(),))
+
+
+def _hurry(number: int, frame: object) -> None:
+    """Let SIGALRM, by its default action, end a helper that hangs while its parent is dead."""
+    signal.setitimer(signal.ITIMER_REAL, _CLEANUP)
 
 
 def read_rules(settings: Mapping[str, Any]) -> Rules:

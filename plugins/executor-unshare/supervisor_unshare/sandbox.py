@@ -80,6 +80,7 @@ def _isolate(spec: Spec, groups: Sequence[int], step: _Step) -> None:
     step.name = "die-with-parent"
     syscalls.die_with_parent()
     syscalls.name_process("content-init")
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # the launcher's, see there
     os.setsid()
     step.name = "cgroup"
     for procs in groups:

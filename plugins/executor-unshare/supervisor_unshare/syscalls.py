@@ -187,9 +187,9 @@ def enter_root(root: int) -> None:
     os.chdir("/")
 
 
-def die_with_parent() -> None:
-    """Ask for SIGKILL when the thread that made this process ends. Lost by a change of uid."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Ask for a signal when the thread that made this process ends. Lost by a change of uid."""
+    _prctl(_PR_SET_PDEATHSIG, number)
 
 
 def name_process(name: str) -> None:

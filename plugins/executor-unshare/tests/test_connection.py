@@ -104,6 +104,5 @@ async def test_a_request_over_the_packet_limit_is_refused_before_it_is_sent(
     link: Connection, listener: trio.socket.SocketType, nursery: trio.Nursery
 ) -> None:
     nursery.start_soon(link.serve, lambda: None)
-    await greeted(listener)
-    with pytest.raises(SupervisorError, match="too large"):
+    with await greeted(listener), pytest.raises(SupervisorError, match="too large"):
         await link.request("start", job="x" * packets.LIMIT)

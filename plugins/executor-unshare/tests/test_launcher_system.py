@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -330,3 +331,20 @@ async def test_what_a_helper_left_is_swept_by_the_next_also_where_it_is_much(
     with trio.fail_after(10):
         while node.leftovers():  # noqa: ASYNC110
             await trio.sleep(0.01)
+
+
+async def test_the_sudden_death_of_the_parent_leaves_nothing_either(
+    node: Node, executor: UnshareExecutor, shell_job: Jobs
+) -> None:
+    await start_family(executor, shell_job(FAMILY))
+    # What the kernel sends when the parent dies; the end of its link follows.
+    node.process.send_signal(signal.SIGUSR1)
+    begun = time.monotonic()
+    node.hang_up()
+    assert (0, True) == (node.process.returncode, time.monotonic() - begun < 1.0)
+    assert [] == node.leftovers()
+
+
+def test_a_helper_that_hangs_while_its_parent_is_dead_ends_all_the_same(node: Node) -> None:
+    node.process.send_signal(signal.SIGUSR1)  # and no end of the link
+    assert -signal.SIGALRM == node.process.wait(5)
