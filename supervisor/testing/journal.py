@@ -38,12 +38,13 @@ class MemoryJournal(Journal):
         self._facts: list[Change] = []
 
     async def intent(self, *changes: Change) -> None:
-        await trio.sleep(self.slow)
+        await trio.sleep(self.slow / 2)
         if self.away:
             raise StoreUnavailable("the store is away")
         self._write_facts()
         self.store.apply(changes)
         self.written += changes
+        await trio.sleep(self.slow / 2)  # cancelled here, it was written and nobody is told
 
     def fact(self, *changes: Change) -> None:
         self.written += changes

@@ -202,7 +202,7 @@ async def test_a_name_of_digits_never_stands_for_another_content(core: Core) -> 
 
 async def test_who_hangs_up_while_a_content_is_made_leaves_a_whole_one(core: Core) -> None:
     core.journal.slow = 0.2
-    with trio.move_on_after(0.1):
+    with trio.move_on_after(0.15):
         await core.contents.create_content("an-app")
     assert "empty" == (await core.contents.content("an-app")).state
 
@@ -210,7 +210,7 @@ async def test_who_hangs_up_while_a_content_is_made_leaves_a_whole_one(core: Cor
 async def test_who_hangs_up_while_a_content_is_stopped_does_not_lock_it(core: Core) -> None:
     await core.contents.create_content("an-app")
     core.journal.slow = 0.2
-    with trio.move_on_after(0.1):
+    with trio.move_on_after(0.15):
         await core.contents.stop("an-app")
     await core.contents.restart("an-app")
     assert not (await core.contents.content("an-app")).content.stopped

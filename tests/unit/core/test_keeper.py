@@ -62,6 +62,19 @@ async def test_fifty_visitors_at_once_start_one_process_and_all_get_it(house: Ho
         assert 50 == len(answers)
 
 
+async def test_visits_while_a_worker_is_being_made_start_no_other(house: House) -> None:
+    async def slowly() -> None:
+        await trio.sleep(5)
+
+    house.making = slowly
+    async with keeping(house.keeper(a_content(scaling=Scaling(most=3)))) as keeper:
+        for _ in range(4):
+            keeper.visit()
+            await trio.sleep(1)
+        await trio.sleep(10)
+        assert 1 == house.executor.count("start")
+
+
 async def test_a_sleeping_app_is_left_asleep_until_somebody_visits(house: House) -> None:
     async with keeping(house.keeper()) as keeper:
         await trio.sleep(1000)
