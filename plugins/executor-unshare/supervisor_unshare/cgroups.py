@@ -141,7 +141,7 @@ def create(found: Hierarchies, run: str, limits: Limits) -> Group:
     )
     try:
         for path, values in files.items():
-            os.mkdir(path)
+            os.makedirs(path)  # also where somebody has removed our empty directory
             for name, value in values.items():
                 _write(f"{path}/{name}", value)
     except OSError:
