@@ -210,7 +210,7 @@ async def test_memory_beyond_the_limit_ends_the_process_with_that_cause(
     node: Node, executor: UnshareExecutor, job: Jobs
 ) -> None:
     if "memory_max" not in executor.capabilities.limits:
-        pytest.skip("no memory controller")
+        pytest.skip("not on this kernel: no memory controller")
     limits = Limits(memory_max=64 << 20)
     hog = job("/usr/bin/python3", "-c", "x = bytearray(300 << 20)", limits=limits)
     ended = await until_exit(executor, await executor.start(hog))
@@ -222,7 +222,7 @@ async def test_a_fork_bomb_stops_at_its_limit(
     node: Node, executor: UnshareExecutor, job: Jobs
 ) -> None:
     if "pids" not in executor.capabilities.limits:
-        pytest.skip("no pids controller")
+        pytest.skip("not on this kernel: no pids controller")
     bomb = (
         "import os, signal\nn = 0\ntry:\n  while os.fork(): n += 1\n  signal.pause()\n"
         "except BlockingIOError: print(n)"
