@@ -37,6 +37,18 @@ async def until_ready(endpoint: Endpoint, ready: Ready, waiting: Callable[[str],
         pause = min(LONGEST_PAUSE, pause * 1.5)
 
 
+async def listens(endpoint: Endpoint) -> SupervisorError | None:
+    """Connect once and hang up; give why that is not possible, or None."""
+    try:
+        (await _connect(endpoint)).close()
+    except SupervisorError as error:
+        return error
+    except OSError as error:
+        text = f"it does not accept connections any more ({error.strerror or error})"
+        return SupervisorError("start-failed", text)
+    return None
+
+
 async def _try(endpoint: Endpoint, ready: Ready, tell: Callable[[str], None]) -> str | None:
     """Give what is in the way, or None."""
     try:

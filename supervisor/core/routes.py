@@ -25,6 +25,8 @@ ACCEPT_AGAIN = 0.2
 MOST_WAITING = 10_000  # messages that a gateway may be behind
 LINES, LINE, TEXT = 20, 200, 500  # of a failure's answer: a packet has 64 KiB, a character up to 12
 
+_STATES = {State.READY: "live", State.DRAINING: "draining"}
+
 
 @attrs.define(eq=False)
 class Gateway:
@@ -136,6 +138,7 @@ class Routes:
                     self.log.warning(
                         "worker-unreachable", run=worker.id, reason=message.get("reason", "")
                     )
+                    worker.doubt()
 
     def _greet(self, gateway: Gateway, message: packets.Message) -> None:
         version = message.get("v")
@@ -151,10 +154,11 @@ class Routes:
                 "key": self.key.hex(),
                 "core": self.core_id,
                 "wait": self.wait,
+                "workers": sum(map(_reachable, self.workers.values())),
             }
         )
         self.gateways.add(gateway)
-        for worker in self.workers.values():
+        for worker in filter(_reachable, self.workers.values()):
             self._tell_one(gateway, worker)
         self.connected()
 
@@ -194,7 +198,7 @@ class Routes:
             gateway.send({"type": "answer", "id": message.get("id"), "as": "missing"})
             return
         pinned = self.workers.get(RunId(str(message.get("run"))))
-        if pinned is not None and self._keeps(keeper, pinned):
+        if pinned is not None and self._keeps(keeper, pinned, message.get("want")):
             answer = Answer(verdict=Verdict.WORKER, worker=pinned)
         elif message.get("want") == "page":
             answer = keeper.visit()
@@ -204,12 +208,11 @@ class Routes:
             self._tell_one(gateway, answer.worker)
         gateway.send({"type": "answer", "id": message.get("id"), **_describe(keeper, answer)})
 
-    def _keeps(self, keeper: Keeper, worker: Worker) -> bool:
-        """Whether a visitor who was on this worker goes back to it."""
-        return worker.guid == keeper.content.guid and worker.state in (
-            State.READY,
-            State.DRAINING,
-        )
+    def _keeps(self, keeper: Keeper, worker: Worker, want: object) -> bool:
+        """Whether a visitor who was on this worker goes back to it; a page never to one that drains."""
+        if worker.guid != keeper.content.guid:
+            return False
+        return worker.load().ready or (worker.state is State.DRAINING and want != "page")
 
     def tell(self, worker: Worker) -> None:
         """Tell every gateway how a worker stands now."""
@@ -217,8 +220,7 @@ class Routes:
             self._tell_one(gateway, worker)
 
     def _tell_one(self, gateway: Gateway, worker: Worker) -> None:
-        states = {State.READY: "live", State.DRAINING: "draining"}
-        if worker.state not in states:
+        if worker.state not in _STATES:
             if worker.ready.is_set():
                 reason = worker.tracked.run.reason
                 gateway.send({"type": "gone", "run": worker.id, "reason": reason[:TEXT]})
@@ -230,7 +232,7 @@ class Routes:
                 "type": "worker",
                 "run": worker.id,
                 "content": worker.guid,
-                "state": states[worker.state],
+                "state": _STATES[worker.state],
                 "name": worker.endpoint.name,
                 "uid": worker.endpoint.uid,
             },
@@ -272,6 +274,10 @@ class Routes:
         finally:
             for fd in fds:
                 os.close(fd)
+
+
+def _reachable(worker: Worker) -> bool:
+    return worker.state in _STATES and isinstance(worker.endpoint, UnixEndpoint)
 
 
 async def _send_packet(sock: socket.socket, message: packets.Message, fds: tuple[int, ...]) -> None:

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from supervisor.core.output import Output
-from supervisor.core.probe import until_ready
+from supervisor.core.probe import listens, until_ready
 from supervisor.core.tracked import Tracked, describe, outcome
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Executor
@@ -35,6 +35,7 @@ LAST_OUTPUT = 2.0  # seconds to read what a process wrote before it ended
 CALL_LIMIT = 30.0  # seconds beyond the grace for the executor to end a process
 LOOK_LIMIT = 5.0  # seconds to look for what a failed start has left
 RECORD_LIMIT = 0.5  # seconds to record an end before the executor may forget it
+LOOKS, BETWEEN = 3, 0.5  # how often, and seconds apart, a worker is looked at that was doubted
 AGAIN = 1.0  # seconds until an executor that was away is asked again
 
 
@@ -62,6 +63,7 @@ class Worker:
     gone: trio.Event = attrs.field(factory=trio.Event)
     exit: Exit | None = None
     too_slow: bool = False
+    _doubted: trio.Event = attrs.field(factory=trio.Event)
     _order: trio.Event = attrs.field(factory=trio.Event)
     _hurry: trio.Event = attrs.field(factory=trio.Event)
     _event: Event = Event.STOP
@@ -84,7 +86,7 @@ class Worker:
         """What policy may know of it."""
         return Load(
             run=self.id,
-            ready=self.state is State.READY and self.exit is None,
+            ready=self.state is State.READY and self.exit is None and not self._doubted.is_set(),
             sessions=self.sockets,
             requests=self.requests,
             idle=trio.current_time() - self.active_at,
@@ -102,6 +104,11 @@ class Worker:
     def ordered(self) -> bool:
         """Whether somebody ordered its end."""
         return self._order.is_set()
+
+    def doubt(self) -> None:
+        """Be told that a gateway could not connect: no visitors until that is cleared up."""
+        if self.state is State.READY:
+            self._doubted.set()
 
     def drain(self, reason: str) -> None:
         """Give it no new sessions; it ends by stop()."""
@@ -160,6 +167,7 @@ class Worker:
         nursery.start_soon(self._read_output, receipt)
         nursery.start_soon(self._obey, receipt)
         nursery.start_soon(self._limit_start)
+        nursery.start_soon(self._clear_up)
         await self._watch(receipt, nursery)
 
     # -- its start ----------------------------------------------------------------------------
@@ -268,6 +276,23 @@ class Worker:
         elif self.state in (State.READY, State.DRAINING) and not self.ready.is_set():
             self._serves()  # adopted
         self.changed(self)
+
+    async def _clear_up(self) -> None:
+        """Whenever it is doubted, look; end it where it does not listen any more."""
+        while True:
+            await self._doubted.wait()
+            trouble: SupervisorError | None = None
+            for _ in range(LOOKS):
+                trouble = await listens(self.endpoint) if self.endpoint is not None else None
+                if trouble is None:
+                    break
+                await trio.sleep(BETWEEN)
+            if trouble is not None:
+                self.error = trouble
+                self.stop(trouble.message)
+                return
+            self._doubted = trio.Event()
+            self.changed(self)
 
     async def _obey(self, receipt: Receipt) -> None:
         await self._order.wait()

@@ -148,7 +148,14 @@ async def test_hello_tells_the_key_and_then_every_live_worker(house: House, shor
         worker = await link.ready()
         gateway = link.connect()
         hello = await gateway.greet()
-        assert {"type": "hello", "v": 1, "key": "0102", "core": "core", "wait": 65.0} == hello
+        assert {
+            "type": "hello",
+            "v": 1,
+            "key": "0102",
+            "core": "core",
+            "wait": 65.0,
+            "workers": 1,
+        } == hello
         told = await gateway.hear()
         assert ("worker", worker.id, "guid-1", "live", os.geteuid()) == tuple(
             told[name] for name in ("type", "run", "content", "state", "uid")

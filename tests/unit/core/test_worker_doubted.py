@@ -1,0 +1,70 @@
+"""A gateway could not connect to a worker: it is looked at, and ended where it listens no more."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import trio
+
+from supervisor.core.worker import Worker
+from supervisor.lifecycle import State
+from supervisor.model import UnixEndpoint
+from supervisor.testing.executors import Behaviour
+from supervisor.testing.house import House, a_job
+
+
+def socket_of(worker: Worker) -> Path:
+    assert isinstance(worker.endpoint, UnixEndpoint)
+    return Path(worker.endpoint.directory, worker.endpoint.name)
+
+
+async def live(worker: Worker) -> None:
+    with trio.fail_after(1000):
+        await worker.live(a_job(worker.tracked.run))
+
+
+async def test_a_worker_that_listens_no_more_gets_no_visitor_and_fails_with_the_reason(
+    house: House,
+) -> None:
+    house.executor.behaves = Behaviour()
+    worker = house.worker()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(live, worker)
+        await worker.ready.wait()
+        assert worker.load().ready
+        socket_of(worker).unlink()
+        worker.doubt()
+        assert not worker.load().ready
+    assert worker.state is State.FAILED
+    assert "does not accept connections any more" in worker.tracked.run.reason
+    assert worker.error is not None
+    assert worker.error.code == "start-failed"
+
+
+async def test_a_worker_whose_socket_was_swapped_fails_with_that_code(house: House) -> None:
+    house.executor.behaves = Behaviour()
+    worker = house.worker()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(live, worker)
+        await worker.ready.wait()
+        path = socket_of(worker)
+        path.unlink()
+        os.symlink("/run/somebody-else.sock", path)
+        worker.doubt()
+    assert worker.state is State.FAILED
+    assert worker.error is not None
+    assert worker.error.code == "socket-swapped"
+
+
+async def test_a_worker_that_was_doubted_for_nothing_serves_on(house: House) -> None:
+    house.executor.behaves = Behaviour()
+    worker = house.worker()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(live, worker)
+        await worker.ready.wait()
+        worker.doubt()
+        await trio.sleep(5)
+        assert worker.state is State.READY
+        assert worker.load().ready
+        worker.stop("enough")
