@@ -33,11 +33,12 @@ _HOME = {
     **dict.fromkeys(("from_json", "to_json"), "supervisor.wire"),
 }
 
-__all__ = ["__version__", "layout", "packets", *sorted(_HOME)]
+__all__ = ["__version__", "layout", "packets", "unixsocket", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from supervisor import layout as layout
     from supervisor import packets as packets
+    from supervisor import unixsocket as unixsocket
     from supervisor.errors import StoreConflict as StoreConflict
     from supervisor.errors import StoreUnavailable as StoreUnavailable
     from supervisor.errors import SupervisorError as SupervisorError
@@ -94,7 +95,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    if name in ("layout", "packets"):
+    if name in ("layout", "packets", "unixsocket"):
         return importlib.import_module(f"supervisor.{name}")
     home = _HOME.get(name)
     if home is None:

@@ -22,13 +22,16 @@ def open_directory(path: str) -> int:
 
 
 def connect(directory: int, name: str, uid: int) -> socket.socket:
-    """Begin to connect to the socket `name` beneath the descriptor; gives a non-blocking socket.
+    """Connect to the socket `name` beneath the descriptor; gives a non-blocking socket.
 
-    A Unix socket is connected at once or not at all. Raises FileNotFoundError where nothing is
+    A Unix socket is connected at once or not at all. What was checked cannot be swapped between
+    the check and the connect: the descriptor pins it. Raises FileNotFoundError where nothing is
     there yet, ConnectionRefusedError where nobody listens, BlockingIOError where the listener's
     queue is full, PermissionError where the socket's mode does not let us, and
     SupervisorError("socket-swapped") where the name is not a socket of `uid`.
     """
+    if not name or "/" in name or name in (".", ".."):
+        raise SupervisorError("socket-swapped", f"{name!r} is not the name of a socket")
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
         found = os.fstat(fd)
@@ -38,17 +41,22 @@ def connect(directory: int, name: str, uid: int) -> socket.socket:
                 f"{name} in the run's directory is {_kind(found)}, not a socket of uid {uid}",
                 hint="The content replaced the socket that it should listen on; nothing was sent.",
             )
-        sock = socket.socket(
-            socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        )
-        try:
-            sock.connect(f"/proc/self/fd/{fd}")
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+        return connect_path(f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)
+
+
+def connect_path(path: str) -> socket.socket:
+    """Connect to a Unix socket by a path that is ours alone, without waiting. Raises OSError."""
+    sock = socket.socket(
+        socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    )
+    try:
+        sock.connect(path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _kind(found: os.stat_result) -> str:

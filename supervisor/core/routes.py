@@ -209,7 +209,7 @@ class Routes:
         gateway.send({"type": "answer", "id": message.get("id"), **_describe(keeper, answer)})
 
     def _keeps(self, keeper: Keeper, worker: Worker, want: object) -> bool:
-        """Whether a visitor who was on this worker goes back to it; a page never to one that drains."""
+        """Whether a visitor of this worker goes back to it; for a new page not if it drains."""
         if worker.guid != keeper.content.guid:
             return False
         return worker.load().ready or (worker.state is State.DRAINING and want != "page")

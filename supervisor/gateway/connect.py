@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 from typing import Protocol
 
-from supervisor import packets
+from supervisor import packets, unixsocket
+from supervisor.errors import SupervisorError
 from supervisor.gateway.loop import IN, Loop, Timer
 from supervisor.gateway.sessions import Worker
 
 CONNECT_SECONDS = 5.0
 _AGAIN = 0.02  # seconds between attempts at a socket whose queue is full
-
-
-class Refused(Exception):
-    """No connection: a code of supervisor.errors and the reason."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
 
 
 class Caller(Protocol):
@@ -32,38 +23,6 @@ class Caller(Protocol):
 
     def unconnected(self, code: str, reason: str) -> None:
         """Learn that there is none."""
-
-
-def open_worker(directory: int, name: str, uid: int) -> socket.socket:
-    """Connect to the socket `name` beneath a directory descriptor.
-
-    Raises Refused with `socket-swapped` where the name is not a socket of `uid`, BlockingIOError
-    where its queue is full, PermissionError where our identity may not connect, OSError otherwise.
-    The descriptor pins what was checked: nobody can swap it between the check and the connect.
-    """
-    if not name or "/" in name or name in (".", ".."):
-        raise Refused("socket-swapped", f"{name!r} is not the name of a socket")
-    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    try:
-        found = os.fstat(fd)
-        if not stat.S_ISSOCK(found.st_mode):
-            raise Refused("socket-swapped", f"{name} is not a socket")
-        if found.st_uid != uid:
-            raise Refused("socket-swapped", f"{name} belongs to uid {found.st_uid}, not {uid}")
-        return open_path(f"/proc/self/fd/{fd}")
-    finally:
-        os.close(fd)
-
-
-def open_path(path: str) -> socket.socket:
-    """Connect to a Unix socket by path, without waiting. Raises OSError."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        sock.connect(path)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 class Connector:
@@ -90,11 +49,11 @@ class Connector:
         self._waiting.pop(caller, None)
         try:
             if worker is None:
-                sock = open_path(self._core_path)
+                sock = unixsocket.connect_path(self._core_path)
             elif worker.directory < 0:
-                raise Refused("unavailable", "the run is gone")
+                raise SupervisorError("unavailable", "the run is gone")
             else:
-                sock = open_worker(worker.directory, worker.name, worker.uid)
+                sock = unixsocket.connect(worker.directory, worker.name, worker.uid)
         except BlockingIOError:
             if self._loop.now > until:
                 caller.unconnected("unavailable", "it does not accept connections")
@@ -102,8 +61,8 @@ class Connector:
                 self._waiting[caller] = self._loop.later(
                     _AGAIN, lambda: self._attempt(worker, caller, until)
                 )
-        except Refused as refused:
-            caller.unconnected(refused.code, refused.reason)
+        except SupervisorError as error:
+            caller.unconnected(error.code, error.message)
         except PermissionError as error:
             if worker is None:
                 caller.unconnected("unavailable", str(error))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.gateway.connect import open_worker
+from supervisor import unixsocket
 
 pytestmark = [
     pytest.mark.system,
@@ -55,7 +55,7 @@ def test_a_worker_of_another_uid_is_reached_if_its_socket_allows_it(
         os.chown(directory, CONTENT, GATEWAY)
         os.chmod(directory, 0o2710)
         here = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-        assert expected == as_gateway(lambda: open_worker(here, "app.sock", CONTENT))
+        assert expected == as_gateway(lambda: unixsocket.connect(here, "app.sock", CONTENT))
         os.close(here)
 
 
@@ -66,5 +66,7 @@ def test_a_socket_of_another_content_is_refused(tmp_path: Path) -> None:
         server.listen()
         os.chown(tmp_path / "app.sock", CONTENT + 100, GATEWAY)
         here = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
-        assert "Refused" == as_gateway(lambda: open_worker(here, "app.sock", CONTENT))
+        assert "SupervisorError" == as_gateway(
+            lambda: unixsocket.connect(here, "app.sock", CONTENT)
+        )
         os.close(here)

@@ -128,3 +128,10 @@ def test_a_directory_that_was_replaced_is_not_followed(directory: Path) -> None:
     with listen(directory / "w" / "app.sock"), pytest.raises(FileNotFoundError):
         unixsocket.connect(opened, "app.sock", UID)
     os.close(opened)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../app.sock", "/etc/passwd"])
+def test_names_that_lead_elsewhere_are_refused(fd: int, name: str) -> None:
+    with pytest.raises(SupervisorError) as caught:
+        unixsocket.connect(fd, name, os.getuid())
+    assert "socket-swapped" == caught.value.code

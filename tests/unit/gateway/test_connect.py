@@ -1,4 +1,4 @@
-"""Only a socket of the expected owner is ever connected to."""
+"""Connections to workers and the core: at once, again, by the helper, or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from supervisor.gateway.connect import Connector, HelperDoor, Refused, open_worker
+from supervisor import unixsocket
+from supervisor.gateway.connect import Connector, HelperDoor
 from supervisor.gateway.loop import Loop
 from supervisor.gateway.sessions import Worker
 from supervisor.log import Log
@@ -46,45 +47,12 @@ def listener(path: Path, kind: int = socket.SOCK_STREAM, backlog: int = 8) -> so
     return sock
 
 
-def test_a_socket_in_a_deep_directory_is_reached_by_descriptor(tmp_path: Path) -> None:
-    deep = tmp_path / "d" / ("x" * 100)
-    deep.mkdir(parents=True)
-    here = os.open(deep, os.O_PATH)
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(f"/proc/self/fd/{here}/app.sock")
-        server.listen()
-        with open_worker(here, "app.sock", os.getuid()) as sock:
-            sock.send(b"x")
-            assert b"x" == server.accept()[0].recv(1)
-    os.close(here)
-
-
-@pytest.mark.parametrize("name", ["", ".", "..", "../app.sock", "/etc/passwd"])
-def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
-    here = os.open(tmp_path, os.O_PATH)
-    with pytest.raises(Refused) as caught:
-        open_worker(here, name, os.getuid())
-    assert "socket-swapped" == caught.value.code
-    os.close(here)
-
-
-def test_a_link_a_file_and_a_strangers_socket_are_refused(tmp_path: Path) -> None:
-    with listener(tmp_path / "real"):
-        (tmp_path / "link").symlink_to("real")
-        (tmp_path / "file").touch()
-        here = os.open(tmp_path, os.O_PATH)
-        for name, uid in (("link", os.getuid()), ("file", os.getuid()), ("real", 12345)):
-            with pytest.raises(Refused):
-                open_worker(here, name, uid)
-        os.close(here)
-
-
 def test_a_full_queue_is_tried_again(tmp_path: Path, loop: Loop) -> None:
     with listener(tmp_path / "app.sock", backlog=0) as server:
         here = os.open(tmp_path, os.O_PATH)
-        first = open_worker(here, "app.sock", os.getuid())
+        first = unixsocket.connect(here, "app.sock", os.getuid())
         with pytest.raises(BlockingIOError):
-            open_worker(here, "app.sock", os.getuid())
+            unixsocket.connect(here, "app.sock", os.getuid())
         caller = Caller(loop)
         connector = Connector(loop, "", "")
         connector.open(Worker("01run", b"", "app.sock", os.getuid(), here), caller)
@@ -100,7 +68,7 @@ def test_a_full_queue_is_tried_again(tmp_path: Path, loop: Loop) -> None:
 def test_a_forgotten_caller_hears_nothing(tmp_path: Path, loop: Loop) -> None:
     with listener(tmp_path / "app.sock", backlog=0):
         here = os.open(tmp_path, os.O_PATH)
-        first = open_worker(here, "app.sock", os.getuid())
+        first = unixsocket.connect(here, "app.sock", os.getuid())
         caller = Caller(loop)
         connector = Connector(loop, "", "")
         connector.open(Worker("01run", b"", "app.sock", os.getuid(), here), caller)
