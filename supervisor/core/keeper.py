@@ -284,9 +284,9 @@ class Keeper:
                 if worker.error is not None:
                     raise worker.error
                 lines = worker.output.last_lines()
-                raise SupervisorError(
-                    "start-failed", worker.tracked.run.reason, hint="\n".join(lines)
-                )
+                code = "start-too-slow" if worker.too_slow else "start-failed"
+                reason = f"the app did not start: {worker.tracked.run.reason}"
+                raise SupervisorError(code, reason, hint="\n".join(lines))
             await self._news.wait()
         return worker
 
