@@ -34,5 +34,5 @@ def decode(data: bytes | str) -> Any:
     """Read JSON text; raises ValueError."""
     try:
         return msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:  # the latter: nested too deeply
         raise ValueError(str(error)) from None

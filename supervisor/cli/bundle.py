@@ -150,7 +150,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         return nothing_known
     except OSError as error:
         raise _unreadable(path, error) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SupervisorError("bundle-invalid", f"'{path}' is not JSON: {error}.") from None
     if not isinstance(manifest, dict):
         raise SupervisorError("bundle-invalid", f"'{path}' must hold a JSON object.")
