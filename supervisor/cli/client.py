@@ -105,7 +105,13 @@ class Client:
 
 
 def segment(text: str) -> str:
-    """Quote a name or id that becomes one segment of a path."""
+    """Quote a name or id that becomes one segment of a path; what could be more names nothing."""
+    if "/" in text or text in ("", ".", ".."):
+        raise SupervisorError(
+            "not-found",
+            f"there is no content or run {text!r}",
+            hint="`supervisor list` and `supervisor ps --all` show them.",
+        )
     return quote(text, safe="")
 
 
