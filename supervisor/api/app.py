@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from supervisor.api import bundles, content, doctor, logs, runs, server_settings, tasks
 from supervisor.api.access import ApiSettings, is_administrator
 from supervisor.api.answers import error_answer, internal_error
+from supervisor.api.exchange import Disconnected
 from supervisor.api.requests import service_of
 from supervisor.core.service import Service
 from supervisor.errors import SupervisorError
@@ -37,6 +38,8 @@ def build_app(service: Service, settings: ApiSettings, log: Log) -> Starlette:
     """Make the ASGI application. It reads who asks from scope["extensions"]."""
 
     async def failed(request: Request, error: Exception) -> Response:
+        if isinstance(error, Disconnected):  # nobody is left to answer, and nothing is wrong
+            return Response(status_code=400)
         return internal_error(error, log, request.scope)
 
     app = Starlette(
