@@ -54,6 +54,8 @@ class Dispatch(Answering):
             self._go(None)
         elif kind is Kind.PING:
             self.answer(answers.ping())
+        elif kind is Kind.NOTHING:
+            self.answer(self._verdict({"as": "missing"}))
         elif kind is Kind.REDIRECT:
             self.answer(answers.redirect(site.base + self.target))
         else:

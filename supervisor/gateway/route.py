@@ -21,6 +21,7 @@ class Kind(Enum):
     REDIRECT = "redirect"  # we: the content's address in its one spelling
     WAIT = "wait"  # we: once a worker is ready
     PING = "ping"  # we
+    NOTHING = "nothing"  # we: no content can be there
     CORE = "core"
 
 
@@ -41,6 +42,8 @@ def route(target: bytes) -> tuple[Kind, bytes, bytes]:
         return Kind.WAIT, match[1].lower(), path
     if path == b"/__ping__":
         return Kind.PING, b"", path
+    if path.startswith(b"/content/"):
+        return Kind.NOTHING, b"", path
     return Kind.CORE, b"", target
 
 

@@ -31,6 +31,7 @@ def parse(*lines: str, method: str = "GET") -> Request:
         (b"/__supervisor__/wait/" + GUID, (Kind.WAIT, GUID, b"/__supervisor__/wait/" + GUID)),
         (b"/__supervisor__/waiting", (Kind.CORE, b"", b"/__supervisor__/waiting")),
         (b"/__ping__?x", (Kind.PING, b"", b"/__ping__")),
+        (b"/content/nope/?x", (Kind.NOTHING, b"", b"/content/nope/")),
         (b"/", (Kind.CORE, b"", b"/")),
     ],
 )
