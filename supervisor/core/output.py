@@ -1,8 +1,9 @@
 """Lines of a run: tail in memory, file on disk, subscribers.
 
 Content may print anything at any rate. Lines are cut at LINE_LIMIT, bytes that are no text are
-replaced, what comes faster than RATE is counted and dropped, the file keeps its newest part. The
-pipe is always drained, so that no process ever waits for its log.
+replaced, what comes faster than RATE is counted and dropped but for its newest lines (they often
+say why a process ended), the file keeps its newest part. The pipe is always drained, so that no
+process ever waits for its log.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ FILE_LIMIT = 8 * 1024 * 1024
 RATE = 1024 * 1024  # bytes per second that are kept in the long run
 BURST = 8 * 1024 * 1024
 LINE_COST = 64  # bytes that a line costs besides its text: a gigabyte of newlines is no work either
+NEWEST = 20  # lines kept of what came too fast
 _CONTROL = {i: f"\\x{i:02x}" for i in (*range(9), *range(10, 32), 127)}
 
 
@@ -99,6 +101,8 @@ class Output:
     _subscribers: set[trio.MemorySendChannel[LogLine]] = attrs.field(factory=set)
     _budget: Budget = attrs.field(init=False)
     _dropped: int = 0
+    _newest: dict[str, bytes] = attrs.field(factory=dict)  # of what was dropped, by stream
+    _written: int = 0  # calls of write
     _size: int = 0
     _news: trio.Event = attrs.field(factory=trio.Event)
 
@@ -108,12 +112,13 @@ class Output:
     def write(self, stream: str, data: bytes) -> None:
         """Take bytes of "stdout" or "stderr"."""
         now = self.clock()
+        self._written += 1
         if not self._budget.take(len(data) + LINE_COST * data.count(b"\n"), now):
             self._dropped += len(data)
+            self._newest[stream] = (self._newest.get(stream, b"") + data)[-LINE_LIMIT:]
+            self._news.set()
             return
-        if self._dropped:
-            self._end_lines()
-            self._say_dropped()
+        self._catch_up()
         for text in self._streams.setdefault(stream, Lines()).feed(data):
             self._add(stream, now, text)
 
@@ -123,9 +128,8 @@ class Output:
 
     def close(self) -> None:
         """Take what has no newline, wake up the subscribers for the last time."""
+        self._catch_up()
         self._end_lines()
-        if self._dropped:
-            self._say_dropped()
         for channel in self._subscribers:
             channel.close()
         self._subscribers.clear()
@@ -137,9 +141,18 @@ class Output:
             for text in lines.end():
                 self._add(stream, self.clock(), text)
 
-    def _say_dropped(self) -> None:
-        self.say(f"… {self._dropped} bytes came too fast and were not kept")
-        self._dropped = 0
+    def _catch_up(self) -> None:
+        """Say how much was dropped, and take the newest lines of it after all."""
+        if not self._dropped:
+            return
+        self._end_lines()
+        newest = {stream: _last_lines(data) for stream, data in self._newest.items()}
+        lost = self._dropped - sum(map(len, newest.values()))
+        self._dropped, self._newest = 0, {}
+        self.say(f"… {lost} bytes came too fast and were not kept")
+        for stream, data in newest.items():
+            for text in self._streams.setdefault(stream, Lines()).feed(data):
+                self._add(stream, self.clock(), text)
 
     def last_lines(self, count: int = 20) -> list[str]:
         """Give the newest lines as text, for pages and tasks."""
@@ -170,10 +183,16 @@ class Output:
 
     async def keep(self) -> None:
         """Write lines to the file, in a thread, until cancelled; then what is left."""
+        written = self._written
         try:
             while True:
                 await self._news.wait()
                 self._news = trio.Event()
+                if self._written == written:
+                    self._catch_up()  # the flood is over
+                elif self._dropped:
+                    self._news.set()
+                written = self._written
                 await self._flush()
                 await trio.sleep(0.2)
         finally:
@@ -199,6 +218,11 @@ class Output:
                 os.close(fd)
         except OSError:
             self._size = 0  # a full disk costs the log on disk, never the run
+
+
+def _last_lines(data: bytes) -> bytes:
+    """Give the last lines of dropped bytes; the first one has lost its beginning."""
+    return b"\n".join(data.split(b"\n")[1:][-NEWEST:])
 
 
 def read_tail(path: str, run: str, count: int) -> list[LogLine]:

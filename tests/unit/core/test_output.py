@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from supervisor.core.output import (
     FILE_LIMIT,
     LINE_COST,
     LINE_LIMIT,
+    NEWEST,
     RATE,
     TAIL,
     Lines,
@@ -102,13 +104,35 @@ def test_what_comes_too_fast_is_counted_and_dropped(output: Output, clock: Clock
     assert f"{(1000 - kept) * 65536} bytes came too fast" in dropped
 
 
+def test_the_last_lines_of_what_came_too_fast_are_kept(output: Output) -> None:
+    output.write("stdout", b"y" * BURST)
+    output.write("stdout", b"y" * BURST + b"\nfirst\nError: no da")
+    output.write("stderr", b"?" * BURST)
+    output.write("stdout", b"tabase\n")
+    output.close()
+    assert ["first", "Error: no database"] == texts(output)[-2:]
+    assert f"{2 * BURST + 1} bytes came too fast" in texts(output)[-3]
+
+
+async def test_they_are_kept_at_once_when_the_flood_is_over(
+    output: Output, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(output.keep)
+        output.write("stdout", b"y" * BURST)
+        output.write("stdout", b"y" * BURST + b"\nlistening\n")
+        await trio.sleep(1)
+        assert "listening" == texts(output)[-1]
+        nursery.cancel_scope.cancel()
+
+
 def test_newlines_alone_are_charged_for_the_work_they_are(output: Output) -> None:
     before = len(output.tail)
     for _ in range(100):
         output.write("stdout", b"\n" * 65536)
     assert before + BURST // (65536 * (LINE_COST + 1)) * 65536 >= len(output.tail)
     output.close()
-    assert "came too fast" in texts(output)[-1]
+    assert "came too fast" in texts(output)[-NEWEST]
 
 
 def test_a_clock_that_is_set_back_drops_nothing(output: Output, clock: Clock) -> None:
