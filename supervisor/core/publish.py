@@ -119,12 +119,26 @@ class Publisher:
                 found = await self.journal.get("bundle", bundle)
                 if not isinstance(found, Bundle):
                     raise SupervisorError("not-found", f"there is no bundle {bundle}")
-                await self._publish(task, self.keeper(content), found)
+                keeper = self.keeper(content)
+                if not await self._was_done(task, keeper):
+                    await self._publish(task, keeper, found)
             except SupervisorError as error:
                 self._say_failure(task, error)
             except Exception as error:
                 self.log.error("publish-broke", exc=error, content=content, bundle=bundle)
                 self._say_failure(task, _defect(error))
+
+    async def _was_done(self, task: LiveTask, keeper: Keeper) -> bool:
+        """Whether an earlier core had done it but for saying so; else what it left is removed."""
+        left = task.record.deployment
+        if left is None:
+            return False
+        if left == keeper.content.active_deployment:
+            task.succeed(self.url(keeper.content))
+            return True
+        if not any(worker.deployment == left for worker in keeper.workers):
+            await self._remove(keeper.content, left, None)  # else it goes with its process
+        return False
 
     def _say_failure(self, task: LiveTask, error: SupervisorError) -> None:
         task.say(*error.hint.splitlines())
@@ -137,6 +151,7 @@ class Publisher:
         if bundle.state not in _SERVED:
             bundle = attrs.evolve(bundle, state=BundleState.UPLOADED, reason="")  # begin anew
         worker: Worker | None = None
+        await task.deploys(number)
         task.say(f"Unpacking bundle {bundle.id} ({bundle.size} bytes)")
         try:
             listing = await self.unpack(content, number, bundle)

@@ -12,7 +12,7 @@ import trio
 from supervisor.core.journal import Journal
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Change
-from supervisor.model import BundleId, ContentId, Task
+from supervisor.model import BundleId, ContentId, DeploymentId, Task
 
 MOST_LINES = 5000  # a task keeps its first lines
 MOST_FINISHED = 100  # of these the newest lines need no look into the store
@@ -39,6 +39,11 @@ class LiveTask:
         """End badly; the message ends with the code in the form that publishing clients know."""
         text = f"{error.message} (Error code: {error.code})"
         self._set(finished=True, code=1, error=text)
+
+    async def deploys(self, deployment: DeploymentId) -> None:
+        """Record whose directory is made from now on; durable when it returns."""
+        self.record = attrs.evolve(self.record, deployment=deployment)
+        await self.journal.intent(Change(kind="task", record=self.record))
 
     def _set(self, **fields: Any) -> None:
         self.record = attrs.evolve(self.record, **fields)

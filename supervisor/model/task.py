@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from supervisor.model.ids import BundleId, ContentId, RunId
+from supervisor.model.ids import BundleId, ContentId, DeploymentId, RunId
 
 
 @attrs.frozen(kw_only=True)
@@ -14,6 +14,7 @@ class Task:
     id: str
     content: ContentId | None = None
     bundle: BundleId | None = None
+    deployment: DeploymentId | None = None
     output: tuple[str, ...] = ()
     finished: bool = False
     code: int = 0

@@ -297,6 +297,21 @@ async def test_a_restart_of_the_core_goes_on_with_the_task(house: House) -> None
         await press.publisher.publish(again, ContentId(1), bundle.id)
         assert (True, 0) == (again.record.finished, again.record.code)
         assert BundleState.ACTIVE is press.state(bundle)
+        assert [place(1)] == press.removed, "what the first core had half unpacked"
+
+
+async def test_a_task_that_was_done_but_for_saying_so_is_not_done_twice(house: House) -> None:
+    async with pressing(house) as press:
+        bundle = press.upload(1)
+        task = await press.tasks.open(ContentId(1), bundle.id)
+        await press.publisher.publish(task, ContentId(1), bundle.id)
+        unsaid = attrs.evolve(task.record, finished=False, result="")
+        again = Tasks(journal=house.journal).resume(unsaid)
+        await press.publisher.publish(again, ContentId(1), bundle.id)
+        assert (True, 0) == (again.record.finished, again.record.code)
+        assert task.record.result == again.record.result
+        assert 1 == len(press.unpacked)
+        assert [] == press.removed
 
 
 # -- uploads ------------------------------------------------------------------------------------
