@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import attrs
 import trio
 
+from supervisor import layout
 from supervisor.core.copying import Copying
 from supervisor.core.journal import Journal
 from supervisor.core.keeper import Keeper
@@ -362,6 +365,8 @@ class Contents(Service):
         for place in places:
             await executor.remove(place)
         await self._remove_bundles(content)
+        logs = os.path.join(self.data_dir, *layout.log_components(content.id, "")[:2])
+        await trio.to_thread.run_sync(partial(shutil.rmtree, logs, ignore_errors=True))
 
     async def _remove_bundles(self, content: Content) -> None:
         for bundle in await self.journal.find("bundle", {"content": content.id}):

@@ -2,14 +2,15 @@
 
 Content may print anything at any rate. Lines are cut at LINE_LIMIT, bytes that are no text are
 replaced, what comes faster than RATE is counted and dropped but for its newest lines (they often
-say why a process ended), the file keeps its newest part. The pipe is always drained, so that no
-process ever waits for its log.
+say why a process ended), the file keeps its newest part, the disk the newest runs. The pipe is
+always drained, so that no process ever waits for its log.
 """
 
 from __future__ import annotations
 
 import calendar
 import os
+import shutil
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ from supervisor.core.service import LogLine
 
 LINE_LIMIT = 8 * 1024
 TAIL = 200
+KEPT = 20  # runs of a content whose logs stay; one has two files of FILE_LIMIT
 FILE_LIMIT = 8 * 1024 * 1024
 RATE = 1024 * 1024  # bytes per second that are kept in the long run
 BURST = 8 * 1024 * 1024
@@ -204,9 +206,15 @@ class Output:
         if data:
             await self.in_thread(self._append, data)
 
+    def _make_room(self) -> None:
+        own = os.path.dirname(self.path)
+        if not os.path.isdir(own):
+            os.makedirs(own, mode=0o700)
+            _remove_oldest(os.path.dirname(own))
+
     def _append(self, data: bytes) -> None:
         try:
-            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            self._make_room()
             if self._size + len(data) > FILE_LIMIT and os.path.exists(self.path):
                 os.replace(self.path, f"{self.path}.1")
                 self._size = 0
@@ -218,6 +226,12 @@ class Output:
                 os.close(fd)
         except OSError:
             self._size = 0  # a full disk costs the log on disk, never the run
+
+
+def _remove_oldest(directory: str) -> None:
+    """Keep the logs of the newest KEPT runs of a content; ids of runs are in their order."""
+    for run in sorted(os.listdir(directory))[:-KEPT]:
+        shutil.rmtree(os.path.join(directory, run), ignore_errors=True)
 
 
 def _last_lines(data: bytes) -> bytes:

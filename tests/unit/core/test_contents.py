@@ -378,6 +378,7 @@ async def test_a_removed_content_leaves_nothing_and_frees_its_name(core: Core) -
         ][:2]
     )
     assert [] == os.listdir(core.data_dir / "bundles")
+    assert [] == os.listdir(core.data_dir / "jobs")
     assert [] == list(await core.contents.contents())
     assert core.told[-1][1] == "exited"  # the gateways were told
     again = await core.contents.create_content("an-app")

@@ -17,6 +17,7 @@ from supervisor.core import output as output_module
 from supervisor.core.output import (
     BURST,
     FILE_LIMIT,
+    KEPT,
     LINE_COST,
     LINE_LIMIT,
     NEWEST,
@@ -236,3 +237,15 @@ async def test_a_subscriber_that_is_behind_loses_lines_and_holds_nobody_up(outpu
     output.say("after it has gone")
     assert not output._subscribers
     assert output_module.TAIL == len(output.tail)
+
+
+async def test_the_logs_of_the_oldest_runs_make_room(tmp_path: Path) -> None:
+    for number in range(KEPT + 3):
+        run = f"{number:026}"
+        output = Output(run=run, path=str(tmp_path / "7" / run / "log"), in_thread=at_once)
+        output.say("hello")
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await output.keep()
+    left = sorted(os.listdir(tmp_path / "7"))
+    assert [f"{number:026}" for number in range(3, KEPT + 3)] == left
