@@ -18,4 +18,5 @@ def _sqlite(context: Context) -> Store:
     from supervisor_sql.sqlite import Sqlite
     from supervisor_sql.store import SqlStore
 
-    return SqlStore(Sqlite(context.data_dir))
+    given = [path for path in context.section("Database").get("dir", ()) if path]
+    return SqlStore(Sqlite(given[-1] if given else f"{context.data_dir}/db"))

@@ -48,7 +48,7 @@ _UNUSABLE = {
 
 
 class Sqlite(Backend):
-    """The database {data_dir}/db/supervisor.db. Raises data-dir-network, data-dir-unusable.
+    """The database {directory}/supervisor.db. Raises data-dir-network, data-dir-unusable.
 
     busy_seconds: how long a transaction waits for another process that holds the file.
     """
@@ -57,13 +57,13 @@ class Sqlite(Backend):
 
     def __init__(
         self,
-        data_dir: str,
+        directory: str | Path,
         *,
         busy_seconds: float = BUSY_SECONDS,
         network: Callable[[str], str | None] = network_file_system,
     ) -> None:
         self.busy_seconds = busy_seconds
-        self.path = Path(data_dir, "db", "supervisor.db")
+        self.path = Path(directory, "supervisor.db")
         _prepare(self.path, network)
         # isolation_level None: the driver begins no transactions, we do
         self._engine = create_engine(
@@ -139,7 +139,7 @@ def _prepare(path: Path, network: Callable[[str], str | None]) -> None:
             raise SupervisorError(
                 "data-dir-network",
                 f"{path.parent} lies on a network file system ({kind}), where SQLite cannot lock",
-                hint="Set Server.DataDir to a directory on a local disk.",
+                hint="Set Database.Dir, or Server.DataDir, to a directory on a local disk.",
             )
         path.touch(mode=0o600)
         if not os.access(path, os.R_OK | os.W_OK):
@@ -152,5 +152,5 @@ def _unusable(path: Path, reason: str) -> SupervisorError:
     return SupervisorError(
         "data-dir-unusable",
         f"the database {path} cannot be used: {reason}",
-        hint="Server.DataDir must be a directory on a local disk that the server can write.",
+        hint="Its directory (Database.Dir) must be on a local disk and writable for the core.",
     )

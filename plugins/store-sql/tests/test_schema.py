@@ -25,7 +25,7 @@ from supervisor.testing.store import content, new
 
 @pytest.fixture
 def backend(tmp_path: Path) -> Iterator[Sqlite]:
-    backend = Sqlite(str(tmp_path))
+    backend = Sqlite(tmp_path)
     yield backend
     backend.close()
 
@@ -140,7 +140,7 @@ schema._upgrade = killed
 schema.migrate(Sqlite({str(tmp_path)!r}))
 """
     subprocess.run([sys.executable, "-c", script], timeout=60, check=False)
-    backend = Sqlite(str(tmp_path))
+    backend = Sqlite(tmp_path)
     with backend.reading() as connection:
         assert schema.stored_revision(connection) is None
     store = SqlStore(backend)
@@ -150,7 +150,7 @@ schema.migrate(Sqlite({str(tmp_path)!r}))
 
 
 def test_two_servers_that_start_at_once_migrate_once(tmp_path: Path) -> None:
-    stores = [SqlStore(Sqlite(str(tmp_path))) for _ in range(4)]
+    stores = [SqlStore(Sqlite(tmp_path)) for _ in range(4)]
     errors: list[BaseException] = []
 
     def migrate(store: SqlStore) -> None:

@@ -23,7 +23,7 @@ from supervisor.testing.store import content, new
 
 
 def migrated(data_dir: Path) -> SqlStore:
-    store = SqlStore(Sqlite(str(data_dir)))
+    store = SqlStore(Sqlite(data_dir / "db"))
     store.migrate()
     return store
 
@@ -43,6 +43,18 @@ def test_the_plugin_gives_the_store_sqlite(tmp_path: Path) -> None:
     store.close()
 
 
+def test_the_database_lies_where_the_settings_say(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    settings = {"database": {"dir": ["/overridden", str(elsewhere)]}}
+    data = str(tmp_path / "data")
+    context = Context(data_dir=data, run_dir=data, settings=settings, rootless=True)
+    store = supervisor_stores(context)["sqlite"](context)
+    store.migrate()
+    assert ["supervisor.db"] == [path.name for path in elsewhere.glob("*.db")]
+    assert not (tmp_path / "data").exists()
+    store.close()
+
+
 def test_the_database_is_closed_to_others(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
@@ -56,7 +68,7 @@ def test_the_database_is_closed_to_others(tmp_path: Path) -> None:
 
 
 def test_each_connection_is_durable_and_keeps_references(tmp_path: Path) -> None:
-    backend = Sqlite(str(tmp_path))
+    backend = Sqlite(tmp_path / "db")
     with backend.reading() as connection:
         read = [
             connection.execute(text(f"PRAGMA {name}")).scalar()
@@ -73,7 +85,7 @@ import os, signal
 from supervisor.testing.store import content, new
 from supervisor_sql.sqlite import Sqlite
 from supervisor_sql.store import SqlStore
-store = SqlStore(Sqlite({str(tmp_path)!r}))
+store = SqlStore(Sqlite({str(tmp_path / "db")!r}))
 store.apply([new("content", content(store.next_id("content")))])
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -108,7 +120,7 @@ def test_the_feed_forgets_the_oldest_and_its_cursor_still_grows(tmp_path: Path) 
 
 
 def test_a_network_file_system_is_refused(tmp_path: Path) -> None:
-    error = refused(lambda: Sqlite(str(tmp_path), network=lambda path: "NFS"))
+    error = refused(lambda: Sqlite(tmp_path / "db", network=lambda path: "NFS"))
     assert "data-dir-network" == error.code
     assert "NFS" in error.message
     assert not (tmp_path / "db" / "supervisor.db").exists()
@@ -149,7 +161,7 @@ def test_file_systems_are_told_apart_by_statfs(
 
 def test_a_data_dir_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("I am a file")
-    error = refused(lambda: Sqlite(str(tmp_path / "data")))
+    error = refused(lambda: Sqlite(tmp_path / "data" / "db"))
     assert "data-dir-unusable" == error.code
     assert os.strerror(errno.ENOTDIR) in error.message or "exists" in error.message
 
@@ -164,7 +176,7 @@ from supervisor import SupervisorError
 from supervisor_sql.sqlite import Sqlite
 os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
 try:
-    Sqlite({str(data_dir)!r})
+    Sqlite({str(data_dir / "db")!r})
 except SupervisorError as error:
     print(error.code, error.message)
 """
@@ -199,7 +211,7 @@ def test_a_corrupt_database_is_refused(tmp_path: Path) -> None:
 def test_a_full_database_is_refused_at_the_start_and_unavailable_later(tmp_path: Path) -> None:
     """A limit on the number of pages stands in for a full disk: SQLite says the same."""
     store = migrated(tmp_path)
-    backend = Sqlite(str(tmp_path))
+    backend = Sqlite(tmp_path / "db")
     full = SqlStore(backend)
     with backend.writing() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1")

@@ -17,7 +17,7 @@ from supervisor.testing.store import StoreContract
 class TestSqliteStore(StoreContract):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> Sqlite:
-        return Sqlite(str(tmp_path))
+        return Sqlite(tmp_path)
 
     @pytest.fixture
     def store(self, backend: Sqlite) -> Iterator[SqlStore]:
