@@ -239,11 +239,6 @@ class Routes:
             directory=worker.endpoint.directory,
         )
 
-    def closing(self, seconds: float) -> None:
-        """Tell every gateway that the server stops."""
-        for gateway in self.gateways:
-            gateway.send({"type": "closing", "seconds": seconds})
-
     async def _send(self, gateway: Gateway) -> None:
         while True:
             while gateway.queue:

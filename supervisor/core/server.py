@@ -161,7 +161,6 @@ class Server:
                 self.log.info("core-ready", contents=len(contents.by_guid))
                 await self.control.stop.wait()
                 self.log.info("core-stopping", seconds=self.control.seconds)
-                routes.closing(self.control.seconds)
                 front.cancel_scope.cancel()
             await self._close(contents)
             nursery.cancel_scope.cancel()

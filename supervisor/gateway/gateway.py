@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import socket
-from collections.abc import Callable
 
 from supervisor.gateway.connect import Caller, Connector
 from supervisor.gateway.exchange import IDLE_SECONDS, Exchange
@@ -27,14 +26,13 @@ class Gateway:
         self.site = Site(server_address)
         self.sessions = Sessions()
         self.pins = Pins()
-        self.link = Link(loop, f"{run_dir}/link.sock", self.sessions, self.pins, self.refuse_new)
+        self.link = Link(loop, f"{run_dir}/link.sock", self.sessions, self.pins)
         self.stopping = False
         self._connector = Connector(loop, f"{run_dir}/core.sock", f"{run_dir}/helper-connect.sock")
         self._listeners: list[Listener] = []
         self._exchanges: set[Exchange] = set()
         self._tunnels: set[Tunnel] = set()
         self._on_untunnel = self._untunnel  # one bound method for all tunnels
-        self._on_empty: Callable[[], None] | None = None
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = max(1, (files - _SPARE_FILES) // 2)
 
@@ -44,27 +42,17 @@ class Gateway:
         """Accept on an inherited listening socket."""
         self._listeners.append(Listener(self.loop, sock, self._accept, self._has_room))
 
-    def refuse_new(self) -> None:
-        """Accept no more; tell the core when the last request has ended."""
-        for listener in self._listeners:
-            listener.close()
-        self._finish_all(self.link.drained)
-
     def stop(self, seconds: float) -> None:
         """Accept no more, finish what is open within `seconds`, then end the loop."""
+        self.stopping = True
         for listener in self._listeners:
             listener.close()
         self.loop.later(seconds, self.loop.stop)
-        self._finish_all(self.loop.stop)
-
-    def _finish_all(self, then: Callable[[], None]) -> None:
-        self.stopping = True
-        self._on_empty = then
         for exchange in list(self._exchanges):
             if exchange.idle:
                 exchange.close()
         if not self._exchanges:
-            then()
+            self.loop.stop()
 
     def _has_room(self) -> bool:
         return len(self._exchanges) + len(self._tunnels) < self._most
@@ -136,6 +124,5 @@ class Gateway:
     def left(self, exchange: Exchange) -> None:
         """Learn that an exchange is over."""
         self._exchanges.discard(exchange)
-        if self._on_empty is not None and not self._exchanges:
-            then, self._on_empty = self._on_empty, None
-            then()
+        if self.stopping and not self._exchanges:
+            self.loop.stop()

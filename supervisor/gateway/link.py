@@ -7,7 +7,6 @@ import os
 import secrets
 import socket
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from supervisor import packets
@@ -41,7 +40,6 @@ class Link:
         path: str,
         sessions: Sessions,
         pins: Pins,
-        closing: Callable[[], None],
     ) -> None:
         self.up = False
         self.wait = 60  # seconds, until a core has said otherwise
@@ -49,7 +47,6 @@ class Link:
         self._path = path
         self._sessions = sessions
         self._pins = pins
-        self._closing = closing
         self._name = secrets.token_hex(8)
         self._sock: socket.socket | None = None
         self._queue: deque[Message] = deque()
@@ -89,11 +86,6 @@ class Link:
         if not self._reporting:
             self._reporting = True
             self._loop.later(ACTIVITY_SECONDS, self._report)
-
-    def drained(self) -> None:
-        """Tell the core that no request is open any more."""
-        if self.up:
-            self._send({"type": "drained"})
 
     # The connection
 
@@ -193,9 +185,6 @@ class Link:
             self._worker(message, fds)
         elif kind == "gone":
             self._sessions.remove(str(message["run"]))
-        elif kind == "closing":
-            self._loop.log.info("closing", seconds=message.get("seconds"))
-            self._closing()
 
     def _tell(self, asker: Asker, message: Message) -> None:
         try:

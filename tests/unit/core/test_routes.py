@@ -321,8 +321,9 @@ async def test_a_gateway_that_does_not_read_is_given_up(house: House, short: Pat
         gateway = link.connect()
         await gateway.greet()
         opened = len(os.listdir("/proc/self/fd"))
+        [serving] = link.routes.gateways
         for _ in range(2000):
-            link.routes.closing(1.0)
+            serving.send({"type": "gone", "run": "none", "reason": "x"})
         assert 1 == len(link.routes.gateways)
         await trio.sleep(routes_module.SEND_LIMIT + 1)
         assert set() == link.routes.gateways

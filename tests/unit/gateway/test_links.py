@@ -364,13 +364,6 @@ def test_stop_lets_requests_finish_and_closes_the_rest(world: World, wire: Any) 
     assert 0 == gateway.process.wait(5)
 
 
-def test_closing_ends_with_drained(world: World) -> None:
-    world.gateway.get("/__ping__")
-    world.core.until(lambda m: m["type"] == "activity")
-    world.core.send({"type": "closing", "seconds": 5})
-    world.core.until(lambda m: m["type"] == "drained")
-
-
 def test_the_parents_death_ends_the_gateway(world: World) -> None:
     world.gateway.control.close()
     assert 0 == world.gateway.process.wait(2)
