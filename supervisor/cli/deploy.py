@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,13 @@ def deploy_command(
         known = f"new content {item['name']}" if created else f"update of {item['name']}"
         count = f"{packed.count} file" + ("s" if packed.count != 1 else "")
         session.note(f"Deploying {printable(str(folder))} as {known}: {count}, {size(packed.size)}")
-        bundle = _upload(client, item["guid"], packed, session)
+        try:
+            bundle = _upload(client, item["guid"], packed, session)
+        except BaseException:  # Ctrl-C too
+            if created:
+                with suppress(SupervisorError):
+                    client.delete(f"/v1/content/{item['guid']}")
+            raise
         task = client.post(f"/v1/content/{item['guid']}/deploy", {"bundle_id": bundle["id"]})
         try:
             output = _follow(client, task["task_id"], session)
