@@ -21,11 +21,23 @@ LANGUAGES = ("r", "python")
 INIT = "[Scheduler]\nInitTimeout = 5s\n"
 # The environment of the apps of tests/content: they run long enough to be looked at, no longer.
 ENVIRONMENT = """
+from pathlib import Path
 from supervisor import hookimpl
+
+FAIL = Path(__file__).with_name("fail")
 
 @hookimpl
 def supervisor_environment(content, run):
-    return {"DIE_AFTER": "0.5"}
+    return {"DIE_AFTER": "0.5", "FAIL": "yes" if FAIL.exists() else "no"}
+"""
+SOILED = """
+import os, sys
+from shiny import App, ui
+if os.environ["FAIL"] == "yes":
+    out = sys.stdout.buffer
+    out.write(b"\\xff\\0\\x1b[2J<script>document.title = 'owned'</script>" + b"x" * 9000)
+    raise RuntimeError("<b>bold</b>")
+app = App(ui.page_fluid(), None)
 """
 
 
@@ -135,3 +147,25 @@ def _look_at_the_page(server: LiveServer, path: str, folder: Path) -> None:
         tab.page.get_by_text("ended with status 3").first.wait_for(timeout=20_000)
         tab.screenshot(Path(os.environ.get("SCREENSHOTS", folder)) / "failed.png")
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_what_an_app_printed_is_text_on_the_failed_page(server: LiveServer) -> None:
+    (folder := server.base / "soiled").mkdir()
+    (folder / "app.py").write_text(SOILED)
+    path = server.deploy(folder, "soiled")
+    (site,) = (server.base / "venv").glob("lib/python*/site-packages")
+    (site / "fail").touch()
+    server.supervisor("restart", "soiled")
+
+    server.until(lambda: "bold" in fetch(server, path, "text/html")[1], 20, "the failed page")
+
+    page = fetch(server, path, "text/html")[1]
+    assert "RuntimeError: &lt;b&gt;bold&lt;/b&gt;" in page
+    assert "<script>document.title" not in page
+    assert not any(ord(character) < 32 for character in page.replace("\n", "").replace("\r", ""))
+    assert len(page) < 64 * 1024
+    (site / "fail").unlink()
+    server.supervisor("restart", "soiled")
+    server.until(lambda: fetch(server, path)[0] == 200, 20, "it is mended")
+    server.supervisor("remove", "soiled", "--yes")
+    nothing_is_left(server)

@@ -239,22 +239,30 @@ def test_a_wrong_command_is_one_message_and_a_status(
     assert "Traceback" not in done.stderr
 
 
-def test_a_deployment_interrupted_in_the_middle_of_its_upload_leaves_nothing(
-    server: LiveServer, guid: str, tmp_path: Path
-) -> None:
-    (tmp_path / "app.py").write_bytes(APP)
-    with (tmp_path / "data.bin").open("wb") as file:
-        for _ in range(250):
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An app of a size that takes a while to upload."""
+    folder = tmp_path_factory.mktemp("big")
+    (folder / "app.py").write_bytes(APP)
+    with (folder / "data.bin").open("wb") as file:
+        for _ in range(150):
             file.write(os.urandom(1 << 20))
-    before = state(server)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["good", "new"])
+def test_a_deployment_interrupted_in_the_middle_of_its_upload_leaves_nothing(
+    server: LiveServer, guid: str, big: Path, name: str
+) -> None:
+    before, listed = state(server), server.json("list")
     bundles = set((server.data_dir / "bundles").iterdir())
     uploads = server.data_dir / "uploads"
     deploying = subprocess.Popen(
-        [Path(sys.executable).parent / "supervisor", "deploy", tmp_path, "--name", "good"],
+        [Path(sys.executable).parent / "supervisor", "deploy", big, "--name", name],
         env={**os.environ, "SUPERVISOR_SOCKET": str(server.run_dir / "core.sock")},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    server.until(lambda: any(part.stat().st_size > 1 << 20 for part in uploads.iterdir()), 60)
+    server.until(lambda: any(size(part) > 1 << 20 for part in uploads.iterdir()), 60)
 
     deploying.send_signal(signal.SIGINT)
     said, _ = deploying.communicate(timeout=20)
@@ -264,7 +272,16 @@ def test_a_deployment_interrupted_in_the_middle_of_its_upload_leaves_nothing(
     server.until(lambda: not list(uploads.iterdir()), 10, "an empty uploads")
     assert bundles == set((server.data_dir / "bundles").iterdir())
     assert before == state(server)
+    assert listed == server.json("list")
     nothing_is_left(server)
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, 0 where it is gone."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 GARBAGE = [

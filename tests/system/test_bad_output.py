@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 
 import psutil
@@ -66,15 +67,15 @@ def good(server: LiveServer) -> Iterator[str]:
     nothing_is_left(server)
 
 
-def on_disk(server: LiveServer, name: str) -> int:
-    """Bytes of the log files of a content."""
-    runs = {r["id"] for r in server.json("ps", "--all") if r["content"]["name"] == name}
-    files = (server.data_dir / "jobs").rglob("*")
-    return sum(
-        path.stat().st_size
-        for path in files
-        if path.is_file() and any(run in str(path) for run in runs)
-    )
+def logs_of(server: LiveServer, name: str) -> list[Path]:
+    """The log files of a content's runs."""
+    number = server.row("list", name=name)["id"]
+    return [path for path in (server.data_dir / "jobs" / number).rglob("*") if path.is_file()]
+
+
+def size(files: list[Path]) -> int:
+    """Bytes of those files that are there."""
+    return sum(path.stat().st_size for path in files if path.exists())
 
 
 @pytest.mark.parametrize("language", ["r", "python"])
@@ -95,7 +96,7 @@ def test_garbage_and_a_line_of_a_hundred_megabytes_are_readable_and_small(
     assert "after the garbage" in log
     assert not any(ord(character) < 32 for character in log.replace("\n", ""))
     assert max(map(len, log.splitlines())) < LINE + 200
-    assert on_disk(server, name) < MOST_ON_DISK
+    assert 0 < size(logs_of(server, name)) < MOST_ON_DISK
     _harmed_nobody(watch)
     server.supervisor("remove", name, "--yes")
     nothing_is_left(server)
@@ -115,10 +116,41 @@ def test_a_gigabyte_of_log_costs_neither_memory_nor_disk(
     log = server.supervisor("logs", name, "-n", "1000").stdout
     assert "a line of the flood" in log
     assert len(log) < MEGABYTE
-    assert 0 < on_disk(server, name) < MOST_ON_DISK
+    files = logs_of(server, name)
+    assert 0 < size(files) < MOST_ON_DISK
     _harmed_nobody(watch)
     server.supervisor("remove", name, "--yes")
-    assert on_disk(server, name) == 0
+    assert size(files) == 0
+    nothing_is_left(server)
+
+
+FLOOD_AND_FAIL = {
+    "r": (
+        "app.R",
+        'library(shiny)\nsystem("yes a line of the flood | head -c 100000000")\n'
+        'stop("no database at db.example")\n',
+    ),
+    "python": (
+        "app.py",
+        "import shiny, subprocess\n"
+        "subprocess.run('yes a line of the flood | head -c 100000000', shell=True)\n"
+        "raise RuntimeError('no database at db.example')\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("language", ["r", "python"])
+def test_the_reason_of_a_failure_is_not_drowned_by_a_flood(
+    server: LiveServer, good: str, language: str, tmp_path: Path
+) -> None:
+    name, source = FLOOD_AND_FAIL[language]
+    (tmp_path / name).write_text(source)
+
+    done = server.supervisor("deploy", str(tmp_path), "--name", "good", check=False)
+
+    assert done.returncode == 69
+    assert "no database at db.example" in done.stderr
+    assert fetch(server, good)[0] == 200
     nothing_is_left(server)
 
 

@@ -6,12 +6,13 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.support.leftovers import no_process_is_left, nothing_is_left
-from tests.support.server import LiveServer, live_server, server_directory
+from tests.support.server import CORE, GATEWAY, LiveServer, kill, live_server, server_directory
 from tests.system.conftest import EXAMPLES
 
 pytestmark = pytest.mark.system
@@ -154,6 +155,34 @@ def test_a_data_directory_that_fills_up_refuses_a_deployment_and_serves_on(
     nothing_is_left(server)
 
 
+def test_a_disk_that_is_full_for_a_while_costs_no_visitor_anything(server: LiveServer) -> None:
+    server.data_dir.mkdir()
+    server.start(within=within(f"mount -t tmpfs -o size=24m,mode=755 none {server.data_dir}"))
+    path = server.deploy(EXAMPLES / "shiny-python-core", "small")
+    pid, core = server.row("ps")["pid"], server.core
+    ballast = Path(f"/proc/{server.parent}/root{server.data_dir}/ballast")
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+    done = server.supervisor(
+        "deploy", str(EXAMPLES / "shiny-r-hello"), "--name", "more", check=False, timeout=60
+    )
+
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "full" in done.stderr or "No space" in done.stderr
+    assert [_get(server, path) for _ in range(5)] == [200] * 5
+    assert server.row("ps")["pid"] == pid
+    kill(pid)
+    server.until(lambda: not server.json("ps"), 20, "its end is seen")
+    ballast.unlink()
+    server.until(lambda: _get(server, path) == 200, 40, "it is served again")
+    server.deploy(EXAMPLES / "shiny-python-core", "more")
+    assert server.core == core
+    nothing_is_left(server)
+
+
 def _get(server: LiveServer, path: str) -> int:
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
         line = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -198,3 +227,57 @@ def test_root_itself_is_not_the_gateway_nor_the_core(
     assert f"uid={uid}" in server.log() or f"uid {uid}" in server.log()
     assert server.supervisor("doctor").returncode == 0
     server.deploy(EXAMPLES / "shiny-python-core", "still")
+
+
+PACKETS = [
+    b"",
+    b"\0" * 1000,
+    b"[" * 60_000,
+    b'"hello"',
+    b'{"type": 7}',
+    b'{"type": "nothing", "id": 1}',
+    b'{"type": "start", "id": 1}',
+    b'{"type": "start", "id": 1, "job": {"run": "../../etc", "uid": 0}}',
+    b'{"type": "remove", "id": 1, "place": {"kind": "deployment", "ids": ["..", 1]}}',
+    b'{"type": "connect", "id": 1, "run": "../core.sock"}',
+    b'{"type": "kill", "id": [], "run": {}}',
+    b'{"type": "hello", "v": 99}',
+    b'{"type": "activity", "runs": {"x": {"sockets": "many"}}}',
+    b'{"type": "resolve"}',
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "uid"),
+    [("helper.sock", CORE), ("helper-connect.sock", GATEWAY), ("link.sock", GATEWAY)],
+)
+def test_garbage_from_a_child_that_was_taken_over_harms_no_other(
+    server: LiveServer, name: str, uid: int
+) -> None:
+    server.start()
+    path = server.deploy(EXAMPLES / "shiny-python-core", "served")
+    pids = server.core, server.gateway, server.helper
+    code = f"""
+import socket
+for packet in {PACKETS!r}:
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.settimeout(0.2)
+    s.connect({str(server.run_dir / name)!r})
+    try:
+        s.send(b'{{"type": "hello", "v": 1, "id": 0, "pid": 1, "gateway": "x"}}')
+        s.recv(65536)
+        s.send(packet)
+        s.recv(65536)
+    except OSError:
+        pass
+"""
+    subprocess.run(
+        ["/usr/bin/python3", "-c", code],
+        user=uid, group=uid, extra_groups=[], timeout=60, check=True,
+    )  # fmt: skip
+
+    server.until(lambda: _get(server, path) == 200, 10)
+    server.until(lambda: server.supervisor("doctor", check=False).returncode == 0, 10)
+    assert pids == (server.core, server.gateway, server.helper)
+    server.deploy(EXAMPLES / "shiny-python-core", "more")
+    assert os.path.exists("/etc/passwd")
+    nothing_is_left(server)
