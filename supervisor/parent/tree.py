@@ -128,7 +128,7 @@ class Tree:
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._stop(signal.Signals(number).name)
             elif number == signal.SIGHUP:
-                self._reload()
+                self._log.warning("not-reloaded", hint="settings are read at the start only")
         self._reap()
 
     def _reap(self) -> None:
@@ -204,11 +204,6 @@ class Tree:
     def _kill_one(self, watch: Watch) -> None:
         if watch.child is not None:
             watch.child.signal(signal.SIGKILL)
-
-    def _reload(self) -> None:
-        for watch in self._living():
-            if watch.name == "core" and watch.child is not None:
-                watch.child.tell({"type": "reload"})
 
     def _announce(self, now: float) -> None:
         if not self._announced and all(watch.ready for watch in self._watches):

@@ -85,6 +85,8 @@ def main() -> None:
             selector.register(listening, selectors.EVENT_READ, name)
     hangs = "hang" in arguments.do or ("hang-once" in arguments.do and first_generation())
     while True:
+        if hangs and "trace" in fds:
+            hold_the_loop()
         for key, _ in selector.select(0.05):
             if key.data is not None:
                 assert isinstance(key.fileobj, socket.socket)
@@ -107,8 +109,6 @@ def main() -> None:
                 raise SystemExit(0)
         if "trace" in fds:
             packets.send(control, {"type": "beat"})
-            if hangs:
-                hold_the_loop()
 
 
 def make_orphans(count: int) -> None:
