@@ -87,6 +87,8 @@ def _isolate(spec: Spec, groups: Sequence[int], step: _Step) -> None:
         os.write(procs, b"0")
     step.name = "descriptors"
     syscalls.close_all_but({0, 1, 2, spec.report, spec.stdout, spec.stderr})
+    step.name = "keyring"
+    syscalls.leave_keyring()  # the service's may hold keys of whoever started it
     if spec.user_namespace:
         step.name = "user-namespace"
         _map_own_ids(spec.uid, spec.gid)

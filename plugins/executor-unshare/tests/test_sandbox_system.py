@@ -132,6 +132,23 @@ async def test_the_host_is_out_of_reach_and_the_runs_own_is_not(ask: Ask, node: 
     assert expected == {**seen, "nice": "EPERM" if seen["nice"] == "EACCES" else seen["nice"]}
 
 
+KEYS = """
+import ctypes, json
+number = {"x86_64": 250, "aarch64": 219}[__import__("platform").machine()]
+keyctl = ctypes.CDLL(None, use_errno=True).syscall
+size = keyctl(number, 11, -3, None, 0)  # KEYCTL_READ of the session keyring: four bytes a key
+print(json.dumps({"session": keyctl(number, 0, -3, 0), "keys": size // 4}))
+"""
+
+
+async def test_a_process_has_a_session_keyring_of_its_own(ask: Ask) -> None:
+    one, other = await ask(KEYS, content=1), await ask(KEYS, content=2)
+    if one["session"] < 0:
+        pytest.skip("not on this kernel: keyrings")
+    assert [0, 0] == [one["keys"], other["keys"]]
+    assert one["session"] != other["session"]
+
+
 async def test_two_contents_do_not_see_each_other(ask: Ask, node: Node, uid_first: int) -> None:
     at = layout.at(Role.SOURCE)
     mounts = [Mount(role=Role.SOURCE, access=Access.WRITE, at=at)]
