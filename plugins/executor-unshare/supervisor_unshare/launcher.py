@@ -155,7 +155,6 @@ class Launcher:
             "hello": self._hello,
             "start": service.start,
             "stop": service.stop,
-            "kill": service.kill,
             "list": service.list_runs,
             "output": service.output,
             "usage": service.usage,

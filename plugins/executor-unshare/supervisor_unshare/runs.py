@@ -50,7 +50,6 @@ class LiveRun:
     oom: bool = False
     stopped: bool = False
     seconds: float = 0.0
-    kill_at: float | None = None
 
     @property
     def receipt(self) -> dict[str, Any]:
@@ -67,7 +66,6 @@ class LiveRun:
             "receipt": self.receipt,
             "status": self.status,
             "oom": self.oom,
-            "lost": False,
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
         }
@@ -118,7 +116,6 @@ class LiveRun:
         self.oom = self.group.ran_out_of_memory()
         self.seconds = time.monotonic() - self.begun
         self.phase = Phase.CLEANING
-        self.kill_at = None
         for name in ("pidfd", "report"):
             os.close(getattr(self, name))
             setattr(self, name, -1)

@@ -102,10 +102,6 @@ class Service:
             self.end(live, grace)
         answer()
 
-    def kill(self, answer: Answer, fail: Fail, run: str) -> None:
-        """End the whole tree of a run at once."""
-        self.stop(answer, fail, run, 0.0)
-
     def list_runs(self, answer: Answer, fail: Fail) -> None:
         """Give every run that has not been forgotten."""
         answer(runs=self.lines)

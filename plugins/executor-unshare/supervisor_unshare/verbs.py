@@ -339,7 +339,6 @@ CORE_VERBS: dict[str, Checks] = {
     "hello": {"v": _number("v", 0, 1000)},
     "start": {"job": job},
     "stop": {"run": run_id, "grace": seconds},
-    "kill": {"run": run_id},
     "list": {},
     "output": {"run": run_id},
     "usage": {"runs": _run_list},

@@ -159,8 +159,8 @@ def test_without_root_content_has_the_callers_uid(message: dict[str, Any]) -> No
         {"type": "list", "id": "1"},
         {"type": "list", "id": True},
         {"type": "list", "id": 1, "path": "/etc"},
-        {"type": "kill", "id": 1},
-        {"type": "kill", "id": 1, "run": "x"},
+        {"type": "forget", "id": 1},
+        {"type": "forget", "id": 1, "run": "x"},
         {"type": "remove", "id": 1, "place": "/etc"},
         {"type": "remove", "id": 1, "place": {"kind": "state", "ids": [], "components": []}},
         {"type": "usage", "id": 1, "runs": "x"},
@@ -175,7 +175,7 @@ def test_the_gateway_has_one_verb() -> None:
 
 
 def test_every_verb_of_the_core_has_its_checks() -> None:
-    expected = "hello start stop kill list output usage forget prepare seal remove doctor".split()
+    expected = "hello start stop list output usage forget prepare seal remove doctor".split()
     assert expected == list(CORE_VERBS)
 
 
