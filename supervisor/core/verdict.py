@@ -21,7 +21,10 @@ class Verdict(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Failure:
-    """Why a content does not run. retry: seconds until another visit tries again, None = never."""
+    """Why a content does not run.
+
+    retry_at: trio's time from which a visit starts it again; None: not before a restart.
+    """
 
     code: str
     reason: str
