@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from supervisor import packets
 from supervisor.parent.identity import Identity
 
 _PR_SET_PDEATHSIG = 1
+_KEYCTL = {"x86_64": 250, "aarch64": 219}.get(platform.machine())
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 _TRACE_READ, _TRACE_KEPT = 256 * 1024, 8 * 1024  # bytes; what is kept must fit into a packet
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -99,7 +102,7 @@ def start(program: Program) -> Child:
             extra_groups=list(identity.groups) if identity else None,
             start_new_session=True,
             umask=0o022,
-            preexec_fn=None if program.tidies else _die_with(os.getpid()),
+            preexec_fn=_prepare(None if program.tidies else os.getpid()),
         )
     except BaseException as error:
         ours.close()
@@ -148,10 +151,16 @@ def environment(
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """Have the kernel kill the child when the parent dies: a hung one would not see its EOF."""
+def _prepare(parent: int | None) -> Callable[[], None]:
+    """Give what a child does before its exec; parent: whose death is its own, or None."""
 
     def before_exec() -> None:
+        # A session keyring is inherited, and whoever has it may use the keys of its maker.
+        if _KEYCTL is not None:
+            _libc.syscall(_KEYCTL, _KEYCTL_JOIN_SESSION_KEYRING, None)
+        if parent is None:
+            return
+        # A hung child would not see that its control link has ended.
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.parent.children.fake import keyring
 from tests.unit.parent.harness import alive, server, wait_for
 
 pytestmark = pytest.mark.system
@@ -54,6 +55,16 @@ def test_a_child_gets_nothing_of_the_parents_environment() -> None:
         for note in one.notes(event="started"):
             assert {"PATH", "LANG", "HOME", "TZ"} >= set(note["environ"]) - {"XDG_RUNTIME_DIR"}
             assert note["session"]
+
+
+def test_a_child_has_a_session_keyring_of_its_own() -> None:
+    with server() as one:
+        one.start().ready()
+        rings = [note["keyring"] for note in one.notes(event="started")]
+
+        if min(rings) < 0:
+            pytest.skip("not on this kernel: keyrings")
+        assert len(rings) == len({*rings, keyring()} - {keyring()})
 
 
 def test_settings_are_sealed_and_the_gateway_gets_no_secret() -> None:
