@@ -120,7 +120,9 @@ class Answering:
                 self._switch(response, buffer)
                 return
             if self.request is not None and self.request.minor == 1:
-                self.client.send(b"\r\n".join(response.kept) + b"\r\n\r\n")
+                fits = self.client.send(b"\r\n".join(response.kept) + b"\r\n\r\n")
+                if not fits:  # a content may send them for ever
+                    self._pause_upstream()
 
     def _answer(self, response: Response, rest: bytes) -> None:
         request = self.request

@@ -175,6 +175,18 @@ def test_a_computing_worker_has_no_deadline(scene: Scene) -> None:
     assert b"Set-Cookie: supervisor-pin=new\r\n" in scene.client.sent
 
 
+def test_interim_answers_wait_for_a_client_that_does_not_read(scene: Scene) -> None:
+    scene.says(scene.get())
+    scene.client.unsent = bytearray(b"x")
+    scene.answers(b"HTTP/1.1 102 Processing\r\n\r\n")
+    assert scene.gateway.upstream.paused
+    scene.client.unsent = None
+    scene.exchange.drained(scene.client)  # type: ignore[arg-type]
+    assert not scene.gateway.upstream.paused
+    scene.answers(OK)
+    assert scene.client.sent.endswith(OK)
+
+
 @pytest.mark.parametrize(
     "attack",
     [
