@@ -5,16 +5,16 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
 
 from supervisor.api.peer import Peer
+from supervisor.model.content import MOST_BUNDLE
+from supervisor.settings import Settings
 
 SOCKET_NAME = "core.sock"
 TOKEN_NAME = "admin.token"  # beside core.sock, mode 0600
-GIB = 1024**3
 
 
 @attrs.frozen(kw_only=True)
@@ -29,25 +29,21 @@ class ApiSettings:
     gateway_uid: int
     admin_gid: int | None = None
     token: str | None = attrs.field(default=None, repr=False)
-    max_bundle: int = 4 * GIB
+    max_bundle: int = MOST_BUNDLE
 
 
-def api_settings(settings: Mapping[str, object]) -> ApiSettings:
+def api_settings(settings: Settings) -> ApiSettings:
     """Make ApiSettings from what the parent resolved; without root, write the token file anew.
 
-    The administrators' group is the one that the parent gave core.sock to. Raises OSError where the
-    token cannot be written into RunDir.
+    Raises OSError where the token cannot be written into RunDir.
     """
-    core_uid, gateway_uid = settings["core_uid"], settings["gateway_uid"]
-    assert isinstance(core_uid, int)
-    assert isinstance(gateway_uid, int)
-    run_dir = Path(str(settings["run_dir"]))
-    token = write_token(run_dir) if core_uid == gateway_uid else None
-    try:
-        admin_gid = (run_dir / SOCKET_NAME).stat().st_gid
-    except OSError:
-        admin_gid = None
-    return ApiSettings(core_uid=core_uid, gateway_uid=gateway_uid, admin_gid=admin_gid, token=token)
+    shared = settings.core_uid == settings.gateway_uid
+    return ApiSettings(
+        core_uid=settings.core_uid,
+        gateway_uid=settings.gateway_uid,
+        admin_gid=settings.admin_gid,
+        token=write_token(Path(settings.run_dir)) if shared else None,
+    )
 
 
 def write_token(directory: Path) -> str:

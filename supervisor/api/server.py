@@ -65,10 +65,7 @@ async def serve_connection(stream: trio.SocketStream, app: Application, log: Log
     async with stream:
         try:
             peer = read_peer(stream.socket)  # type: ignore[arg-type]  # getsockopt is the same
-            extensions = {
-                "supervisor.peer": {"pid": peer.pid, "uid": peer.uid, "gid": peer.gid},
-                "supervisor.identity": peer,
-            }
+            extensions: dict[str, object] = {"supervisor.identity": peer}
             wire = Wire(stream)
             while await _serve_request(wire, app, extensions, log):
                 wire.http.start_next_cycle()

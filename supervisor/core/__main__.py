@@ -53,15 +53,13 @@ def main(argv: list[str] | None = None) -> int:
 
 async def _serve(settings: Settings, fds: dict[str, int], log: Log) -> None:
     plugins = Plugins(log=log)
-    reports: list[tuple[str, str]] = []
     control = Control(
         sock=socket.socket(fileno=fds["control"]) if "control" in fds else None,
         log=log,
-        previous=lambda exit_, trace: _blame(plugins, exit_, trace, reports),
+        previous=lambda exit_, trace: _blame(plugins, exit_, trace),
     )
     await plugins.load(context_of(settings))
-    known = {"core_uid", "gateway_uid", "run_dir"}
-    access = api_settings({name: getattr(settings, name) for name in known})
+    access = api_settings(settings)
     server = Server(
         settings=settings,
         sockets=Sockets(
@@ -75,9 +73,8 @@ async def _serve(settings: Settings, fds: dict[str, int], log: Log) -> None:
     await server.run()
 
 
-def _blame(plugins: Plugins, exit_: str, trace: str, reports: list[tuple[str, str]]) -> None:
+def _blame(plugins: Plugins, exit_: str, trace: str) -> None:
     """Name the plugin that held the loop of the core before us."""
-    reports.append((exit_, trace))
     name = plugins.blamed_by_trace(trace) if trace else None
     if name is not None:
         plugins.blame(name, f"it held the core's loop, so the core was restarted ({exit_})")

@@ -32,14 +32,14 @@ from supervisor.model import (
     Deployment,
     DeploymentId,
 )
+from supervisor.model.content import MOST_BUNDLE
 from supervisor.unpack import Unpacked
 
-MOST_BYTES = 2 * 1024**3  # of one uploaded bundle
 _SERVED = (BundleState.ACTIVE, BundleState.RETIRED)
 
 
 async def store_bundle(
-    data_dir: str, chunks: AsyncIterator[bytes], *, most: int = MOST_BYTES
+    data_dir: str, chunks: AsyncIterator[bytes], *, most: int = MOST_BUNDLE
 ) -> tuple[str, int]:
     """Write an upload to bundles/{digest}.tar.gz; give digest and size. Durable when it returns.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import secrets
@@ -136,7 +137,7 @@ class Server:
             log=self.log,
             data_dir=self.settings.data_dir,
             address=self._address(),
-            scaling=self._scaling(),
+            scaling=Scaling(**dataclasses.asdict(self.settings.scheduler)),
             uid_of=self._uid_of,
             findings_of=lambda: self._findings(makers),
         )
@@ -225,13 +226,9 @@ class Server:
                 hint=f"Database.Provider can be: {known}.",
             )
         make = stores[provider] if provider in stores else next(iter(stores.values()))
-        store: Store = await trio.to_thread.run_sync(make, self.context())
+        store: Store = await trio.to_thread.run_sync(make, context_of(self.settings))
         await trio.to_thread.run_sync(store.migrate)
         return store
-
-    def context(self) -> Context:
-        """What plugins may know."""
-        return context_of(self.settings)
 
     def _section(self, name: str) -> dict[str, list[str]]:
         return self.settings.plugin_sections().get(name.lower(), {})
@@ -268,19 +265,6 @@ class Server:
                 hint="Enlarge Applications.UidLast; uids are never used twice.",
             )
         return uid
-
-    def _scaling(self) -> Scaling:
-        s = self.settings.scheduler
-        return Scaling(
-            least=s.least,
-            most=s.most,
-            sessions_each=s.sessions_each,
-            load_factor=s.load_factor,
-            init=s.init,
-            idle=s.idle,
-            connection=s.connection,
-            read=s.read,
-        )
 
     def _address(self) -> str:
         if self.settings.server_address:

@@ -90,6 +90,9 @@ class BundleState(StrEnum):
     REJECTED = "rejected"
 
 
+MOST_BUNDLE = 2 * 1024**3  # bytes of one uploaded bundle
+
+
 @attrs.frozen(kw_only=True)
 class Bundle:
     """One uploaded version of a content: an archive stored by the SHA-256 of its bytes."""

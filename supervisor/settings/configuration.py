@@ -78,8 +78,6 @@ class Settings(Configuration):
     admin_gid: int | None
     uid_first: int
     uid_last: int
-    shutdown_timeout: float
-    beat_timeout: float
     log_form: str
     log_level: str
     mount_paths: tuple[str, ...]
@@ -93,8 +91,6 @@ class Settings(Configuration):
             **_shallow(configuration),
             uid_first=configuration.applications.uid_first,
             uid_last=configuration.applications.uid_last,
-            shutdown_timeout=configuration.server.shutdown_timeout,
-            beat_timeout=configuration.server.beat_timeout,
             log_form=configuration.logging.form,
             log_level=configuration.logging.level,
             mount_paths=tuple(mount.path for mount in configuration.mounts.values()),

@@ -10,6 +10,7 @@ import pytest
 
 from supervisor.api.access import ApiSettings, api_settings, is_administrator, write_token
 from supervisor.api.peer import Peer
+from supervisor.settings import Settings, configure
 
 CORE, GATEWAY, ADMINS = 900, 901, 77
 SETTINGS = ApiSettings(core_uid=CORE, gateway_uid=GATEWAY, admin_gid=ADMINS)
@@ -63,16 +64,30 @@ def test_the_token_is_for_its_owner_alone_and_new_each_time(tmp_path: Path) -> N
     assert ["admin.token"] == os.listdir(tmp_path)
 
 
-def test_settings_of_a_server_with_root_take_the_group_of_the_socket(tmp_path: Path) -> None:
-    (tmp_path / "core.sock").touch()
-    settings = api_settings(
-        {"core_uid": CORE, "gateway_uid": GATEWAY, "run_dir": str(tmp_path), "tier": "root"}
+def known(run_dir: Path, core_uid: int, gateway_uid: int, admin_gid: int | None) -> Settings:
+    return Settings.of(
+        configure([]),
+        data_dir="/data",
+        run_dir=str(run_dir),
+        rootless=core_uid == gateway_uid,
+        tier="root",
+        core_uid=core_uid,
+        core_gid=core_uid,
+        gateway_uid=gateway_uid,
+        gateway_gid=gateway_uid,
+        install_uid=902,
+        install_gid=902,
+        admin_gid=admin_gid,
     )
-    assert settings.token is None
-    assert os.getgid() == settings.admin_gid
+
+
+def test_settings_of_a_server_with_root_have_no_token(tmp_path: Path) -> None:
+    settings = api_settings(known(tmp_path, CORE, GATEWAY, ADMINS))
+    assert (None, ADMINS) == (settings.token, settings.admin_gid)
+    assert [] == os.listdir(tmp_path)
 
 
 def test_settings_of_a_server_without_root_write_the_token(tmp_path: Path) -> None:
-    settings = api_settings({"core_uid": 1000, "gateway_uid": 1000, "run_dir": str(tmp_path)})
+    settings = api_settings(known(tmp_path, 1000, 1000, None))
     assert (tmp_path / "admin.token").read_text() == settings.token
     assert "secret" not in repr(ROOTLESS)

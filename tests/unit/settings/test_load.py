@@ -243,8 +243,7 @@ def test_the_json_is_that_of_the_contract() -> None:
     assert {
         "data_dir", "run_dir", "rootless", "tier", "core_uid", "core_gid", "gateway_uid",
         "gateway_gid", "install_uid", "install_gid", "admin_gid", "uid_first", "uid_last",
-        "shutdown_timeout", "log_form", "log_level", "mounts", "server_address", "beat_timeout",
-        "executables",
+        "log_form", "log_level", "mounts", "server_address", "executables",
     } == set(message["settings"])  # fmt: skip
 
 
