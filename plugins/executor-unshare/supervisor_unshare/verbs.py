@@ -249,8 +249,10 @@ def _mounts(
         writable = access == "write"
         _may_show(ref, writable, content, purpose, rules)
         at = _mount_point(mount["at"])
-        if at in placed:
-            raise Refused(f"two mounts at {at}", code="bad-request")
+        # Below a place, its mount point would be made by root where the content may move things.
+        for other in placed:
+            if f"{at}/".startswith(f"{other}/") or other.startswith(f"{at}/"):
+                raise Refused(f"the mounts {other} and {at} overlap", code="bad-request")
         placed[at] = PlacedMount(place=ref, at=at, writable=writable)
     return tuple(placed.values())
 

@@ -60,6 +60,15 @@ def test_a_uid_that_is_not_the_contents_own_is_refused(message: dict[str, Any], 
     refusal(message)
 
 
+@pytest.mark.parametrize("at", ["app", "app/inner", "app/inner/deep"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_mount_within_another_is_refused(message: dict[str, Any], at: str, first: bool) -> None:
+    mount = {"role": "state", "access": "write", "at": f"{MOUNT_ROOT}/{at}", "name": ""}
+    message["job"]["plan"]["mounts"].insert(0 if first else 1, mount)
+    message["job"]["places"]["state/"] = {"kind": "state", "ids": [1], "components": []}
+    assert "overlap" in str(refusal(message))
+
+
 @pytest.mark.parametrize("content", [5, 6])
 def test_the_uids_of_core_and_gateway_are_refused_inside_the_range(
     message: dict[str, Any], content: int
