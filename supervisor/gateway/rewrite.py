@@ -131,7 +131,9 @@ def bound_cookie(value: bytes, place: Place) -> bytes | None:
     """Force a cookie of a content beneath its prefix; None for one in our names."""
     pair, *attributes = value.split(b";")
     name, equals, _ = pair.partition(b"=")
-    if _OURS.match(name.strip(b" \t")) or not equals:
+    name = name.strip(b" \t")
+    # Without a name, browsers send the value alone, which then looks like a cookie of ours.
+    if not name or _OURS.match(name) or not equals:
         return None
     path = place.prefix + b"/"
     kept = [pair.strip(b" \t")]

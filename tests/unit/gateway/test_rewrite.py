@@ -84,6 +84,8 @@ def test_the_visitor_is_described_by_us() -> None:
         (b"a=b; Path=relative", b"a=b; Path=" + ROOT + b"/"),
         (b"a=b; Path=/x; Path=/content/", b"a=b; Path=" + ROOT + b"/content/"),
         (b"supervisor-pin=x; Path=/", None),
+        (b"=supervisor-pin=x; Path=/", None),
+        (b" =x", None),
         (b" Supervisor-Session=x", None),
         (b"__Host-supervisor-x=1", None),
         (b"supervisor-pin", None),
