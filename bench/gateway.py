@@ -248,7 +248,11 @@ def install_chp(base: Path) -> Path | None:
         support.note("configurable-http-proxy is skipped: there is no npm")
         return None
     command = ["npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", str(base), CHP]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    except subprocess.TimeoutExpired:
+        support.note("configurable-http-proxy is skipped: npm took over five minutes")
+        return None
     found = base / "node_modules" / ".bin" / "configurable-http-proxy"
     if done.returncode or not found.exists():
         support.note(f"configurable-http-proxy is skipped: {command} failed: {done.stderr[-500:]}")
