@@ -9,6 +9,7 @@ from supervisor.settings.configuration import (
 from supervisor.settings.gcfg import Entry, parse
 from supervisor.settings.load import load
 from supervisor.settings.places import configuration_file, data_dir, run_dir
+from supervisor.settings.sections import unknown_keys
 from supervisor.settings.values import Listen
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "parse",
     "refuse_open_door",
     "run_dir",
+    "unknown_keys",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -17,8 +17,17 @@ from supervisor.settings.gcfg import Entry
 T = TypeVar("T")
 
 
-def _key(name: str, read: Callable[[str], Any], default: Any, *, multi: bool = False) -> Any:
-    return dataclasses.field(default=default, metadata={"name": name, "read": read, "multi": multi})
+def _key(
+    name: str,
+    read: Callable[[str], Any],
+    default: Any,
+    *,
+    multi: bool = False,
+    later: bool = False,
+) -> Any:
+    """later: accepted, so that files can be written for what comes, and warned of: no effect."""
+    about = {"name": name, "read": read, "multi": multi, "later": later}
+    return dataclasses.field(default=default, metadata=about)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +41,7 @@ class Server:
     shutdown_timeout: float = _key("ShutdownTimeout", values.duration, 8.0)
     beat_timeout: float = _key("BeatTimeout", values.duration, 15.0)
     start_timeout: float = _key("StartTimeout", values.duration, 60.0)
-    sender_email: str = _key("SenderEmail", values.text, "")
+    sender_email: str = _key("SenderEmail", values.text, "", later=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +86,7 @@ class Applications:
     section: ClassVar[str] = "Applications"
     uid_first: int = _key("UidFirst", values.integer, 200_000)
     uid_last: int = _key("UidLast", values.integer, 299_999)
-    run_as: str = _key("RunAs", values.text, "")
+    run_as: str = _key("RunAs", values.text, "", later=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,8 +100,8 @@ class Scheduler:
     load_factor: float = _key("LoadFactor", values.fraction, 0.5)
     init: float = _key("InitTimeout", values.duration, 60.0)
     idle: float = _key("IdleTimeout", values.duration, 120.0)
-    connection: float = _key("ConnectionTimeout", values.duration, 3600.0)
-    read: float = _key("ReadTimeout", values.duration, 3600.0)
+    connection: float = _key("ConnectionTimeout", values.duration, 3600.0, later=True)
+    read: float = _key("ReadTimeout", values.duration, 3600.0, later=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,28 +159,45 @@ def build(kind: type[T], entries: Sequence[Entry]) -> T:
 
 
 def unknown(entries: Sequence[Entry]) -> list[str]:
-    """Give a warning for each key of a core section that does not exist, with the nearest one."""
-    known = {
-        kind.section.lower(): {
-            field.metadata["name"].lower(): field.metadata["name"]
-            for field in dataclasses.fields(kind)
-        }
-        for kind in SECTIONS
-    }
-    names = {kind.section.lower(): kind.section for kind in SECTIONS}
+    """Give a warning for each key of a core section that does not exist or has no effect yet."""
+    sections = {kind.section.lower(): kind for kind in SECTIONS}
     warnings: list[str] = []
     for entry in entries:
-        where = f"{entry.file}:{entry.line}" if entry.line else entry.file
-        keys = known.get(entry.section.lower())
-        if keys is None:
-            near = difflib.get_close_matches(entry.section.lower(), names, n=1, cutoff=0.8)
-            if near:
-                warnings.append(
-                    f"{where}: no section [{entry.section}] of the core;"
-                    f" did you mean [{names[near[0]]}]?"
-                )
-        elif entry.key.lower() not in keys:
-            near = difflib.get_close_matches(entry.key.lower(), keys, n=1)
-            meant = f"; did you mean {keys[near[0]]}?" if near else ", it is ignored"
-            warnings.append(f"{where}: [{entry.section}] has no key {entry.key}{meant}")
+        kind = sections.get(entry.section.lower())
+        near = difflib.get_close_matches(entry.section.lower(), sections, n=1, cutoff=0.8)
+        if kind is not None:
+            if entry.value and entry.key.lower() in _names(kind, later=True):
+                warnings.append(f"{_where(entry)}: {entry.key} has no effect yet")
+        elif near:
+            warnings.append(
+                f"{_where(entry)}: no section [{entry.section}] of the core;"
+                f" did you mean [{sections[near[0]].section}]?"
+            )
+    return warnings + unknown_keys(entries, {kind.section: _names(kind) for kind in SECTIONS})
+
+
+def unknown_keys(entries: Sequence[Entry], known: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Give a warning, with the nearest key, for each key that its section does not have.
+
+    known: section → its keys, lower case → as they are written; other sections are left alone.
+    """
+    sections = {section.lower(): keys for section, keys in known.items()}
+    warnings: list[str] = []
+    for entry in entries:
+        keys = sections.get(entry.section.lower())
+        if keys is None or entry.key.lower() in keys:
+            continue
+        near = difflib.get_close_matches(entry.key.lower(), keys, n=1)
+        meant = f"; did you mean {keys[near[0]]}?" if near else ", it is ignored"
+        warnings.append(f"{_where(entry)}: [{entry.section}] has no key {entry.key}{meant}")
     return warnings
+
+
+def _names(kind: type[Any], *, later: bool = False) -> dict[str, str]:
+    """Give a section's keys, lower case → as they are written; of `later` only those."""
+    fields = (field.metadata for field in dataclasses.fields(kind))
+    return {field["name"].lower(): field["name"] for field in fields if field["later"] or not later}
+
+
+def _where(entry: Entry) -> str:
+    return f"{entry.file}:{entry.line}" if entry.line else entry.file

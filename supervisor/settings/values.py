@@ -1,4 +1,4 @@
-"""Words of the configuration file to values: durations, sizes, booleans, numbers, addresses.
+"""Words of the configuration file to values: durations, numbers, addresses.
 
 Each function takes the text of one value and raises ValueError with a sentence for the person who
 wrote it.
@@ -15,10 +15,6 @@ _SECONDS = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0,
 }  # fmt: skip
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|m|h|d)\s*")
-_BYTES = {"": 1, "b": 1}
-for _power, _letter in enumerate("kmgtp", start=1):
-    _BYTES |= {f"{_letter}b": 1000**_power, f"{_letter}ib": 1024**_power}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)\Z")
 _BARE_INTEGER_LIMIT = 1_000_000
 
 
@@ -51,23 +47,6 @@ def duration(value: str) -> float:
     if position == 0 or position < len(value):
         raise ValueError(f"{value!r} is not a duration such as 500ms, 30s or 1h30m")
     return total
-
-
-def size(value: str) -> int:
-    """Give bytes: `5 MB` is 5 000 000, `5 MiB` 5 242 880, a bare number bytes."""
-    match = _SIZE.match(value)
-    if match is None or (unit := match[2].lower()) not in _BYTES:
-        raise ValueError(f"{value!r} is not a size such as 512 KiB, 5 MB or 2GiB")
-    return int(float(match[1]) * _BYTES[unit])
-
-
-def boolean(value: str) -> bool:
-    """Give True for true, yes, on, 1 and False for false, no, off, 0, in any case."""
-    if value.lower() in ("true", "yes", "on", "1"):
-        return True
-    if value.lower() in ("false", "no", "off", "0"):
-        return False
-    raise ValueError(f"{value!r} is neither true nor false")
 
 
 def integer(value: str) -> int:

@@ -22,6 +22,7 @@ from supervisor.settings import (
     parse,
     refuse_open_door,
     run_dir,
+    unknown_keys,
 )
 from supervisor.settings.sections import SECTIONS
 
@@ -139,12 +140,20 @@ def test_what_cannot_be_meant_is_refused(text: str, said: str | None) -> None:
         ),
         ("[Server]\nZzz = /x\n", "test.gcfg:2: [Server] has no key Zzz, it is ignored"),
         ("[Sever]\nk = 1\n", "no section [Sever] of the core; did you mean [Server]?"),
+        ("[Applications]\nRunAs = shiny\n", "test.gcfg:2: RunAs has no effect yet"),
     ],
 )
-def test_a_slip_of_the_pen_is_a_warning_with_the_nearest_name(text: str, warning: str) -> None:
+def test_a_key_that_will_do_nothing_is_a_warning(text: str, warning: str) -> None:
     (said,) = configured(text).warnings
 
     assert said.endswith(warning)
+
+
+def test_a_key_that_a_section_of_a_plugin_does_not_have_is_a_warning() -> None:
+    entries = configured("[r]\nExecutabel = /R\nExecutable = /R\n[Other]\nX = 1\n").entries
+    (said,) = unknown_keys(entries, {"R": {"executable": "Executable"}})
+
+    assert "test.gcfg:2: [r] has no key Executabel; did you mean Executable?" == said
 
 
 def test_sections_of_plugins_pass_through_with_all_their_values() -> None:

@@ -41,39 +41,6 @@ def test_other_words_are_no_duration(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("5 MB", 5_000_000),
-        ("5 KiB", 5120),
-        ("2GiB", 2 << 30),
-        ("1.5 kb", 1500),
-        ("0", 0),
-        ("123", 123),
-        ("7 b", 7),
-        ("1 TiB", 1 << 40),
-    ],
-)
-def test_a_size_is_given_in_bytes(text: str, number: int) -> None:
-    assert number == values.size(text)
-
-
-@pytest.mark.parametrize("text", ["", "MB", "5 XB", "-1", "5 MBB", "5 K"])
-def test_other_words_are_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match="not a size"):
-        values.size(text)
-
-
-@pytest.mark.parametrize("text", ["true", "True", "YES", "on", "1"])
-def test_true_has_four_names(text: str) -> None:
-    assert values.boolean(text) is True
-
-
-@pytest.mark.parametrize("text", ["false", "No", "OFF", "0"])
-def test_false_has_four_names(text: str) -> None:
-    assert values.boolean(text) is False
-
-
-@pytest.mark.parametrize(
     ("text", "listen"),
     [
         (":3939", Listen(host="", port=3939)),
@@ -109,7 +76,6 @@ def test_only_this_machine_reaches_a_loopback_address(host: str, loopback: bool)
 @pytest.mark.parametrize(
     ("read", "text"),
     [
-        (values.boolean, "maybe"),
         (values.integer, "-1"),
         (values.integer, "1.5"),
         (values.integer, "²"),
