@@ -48,7 +48,10 @@ class Context:
 
 @hookspec
 def supervisor_settings() -> Sequence[Any]:
-    """Give the sections that the plugin owns: attrs classes with a `section` name. First phase."""
+    """Give the sections that the plugin owns: attrs classes with a `section` name, a field per key.
+
+    A key of the file that such a class does not have is a warning in the service log.
+    """
     return ()
 
 

@@ -51,7 +51,8 @@ class Plugins:
     """The installed plugins, and what they gave.
 
     runtimes and executors by their names; stores: provider name → a callable that takes the
-    context and gives a Store; sections: the classes of the plugins' configuration sections.
+    context and gives a Store; sections: the plugins' sections of the configuration, each with its
+    keys, lower case → as they are written.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Plugins:
         self.runtimes: dict[str, Runtime] = {}
         self.executors: dict[str, Executor] = {}
         self.stores: dict[str, Callable[[Context], Store]] = {}
-        self.sections: list[Any] = []
+        self.sections: dict[str, Mapping[str, str]] = {}
         self._log = log or Log("core")
         self._load_seconds = load_seconds
         self._hook_seconds = hook_seconds
@@ -123,7 +124,7 @@ class Plugins:
     async def _register(self, plugin: _Plugin, context: Context) -> None:
         """Take what the plugin gives: all of it, or nothing where a part is not right."""
         try:
-            sections = await self._ask(plugin, "supervisor_settings", list) or []
+            sections = await self._ask(plugin, "supervisor_settings", _sections) or {}
             runtimes = await self._ask(plugin, "supervisor_runtimes", list, context=context) or []
             executors = await self._ask(plugin, "supervisor_executors", list, context=context) or []
             stores = await self._ask(plugin, "supervisor_stores", dict, context=context) or {}
@@ -137,7 +138,7 @@ class Plugins:
         except (Exception, SystemExit) as error:
             self._disable(plugin, _told(error), error)
             return
-        self.sections += sections
+        self.sections.update(sections)
         self.runtimes.update({runtime.name: runtime for runtime in runtimes})
         self.executors.update({executor.name: executor for executor in executors})
         self.stores.update(stores)
@@ -301,6 +302,17 @@ def _named(word: str, kind: type[Any], given: Any, known: Mapping[str, object]) 
             raise Invalid(f"another plugin gives a {word} named {name!r} already")
         names.append(f"{word} {name}")
     return names
+
+
+def _sections(given: Any) -> dict[str, Mapping[str, str]]:
+    sections: dict[str, Mapping[str, str]] = {}
+    for kind in given:
+        section = getattr(kind, "section", None)
+        if not attrs.has(kind) or not isinstance(section, str):
+            raise Invalid(f"{kind!r} is no attrs class with the name of its section")
+        names = ("".join(map(str.title, field.name.split("_"))) for field in attrs.fields(kind))
+        sections[section] = {name.lower(): name for name in names}
+    return sections
 
 
 def _factories(given: Mapping[str, Any], known: Mapping[str, object]) -> list[str]:

@@ -20,7 +20,7 @@ from supervisor.core.server import Server, Sockets, context_of
 from supervisor.errors import SupervisorError
 from supervisor.log import Log
 from supervisor.plugins import Plugins
-from supervisor.settings import Settings
+from supervisor.settings import Settings, unknown_keys
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,6 +59,8 @@ async def _serve(settings: Settings, fds: dict[str, int], log: Log) -> None:
         previous=lambda exit_, trace: _blame(plugins, exit_, trace),
     )
     await plugins.load(context_of(settings))
+    for problem in unknown_keys(settings.entries, plugins.sections):
+        log.warning("settings", problem=problem)
     access = api_settings(settings)
     server = Server(
         settings=settings,

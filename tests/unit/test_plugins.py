@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
@@ -47,7 +48,7 @@ class Good:
 
     @hookimpl
     def supervisor_settings(self) -> Sequence[object]:
-        return [f"section of {self.name}"]
+        return [attrs.make_class(self.name, ["a_path"], class_body={"section": self.name.title()})]
 
     @hookimpl
     def supervisor_runtimes(self, context: Context) -> Sequence[Runtime]:
@@ -68,6 +69,12 @@ class Good:
     @hookimpl
     def supervisor_observe(self, transition: object) -> None:
         self.seen.append(transition)
+
+
+class GivesNoSection:
+    @hookimpl
+    def supervisor_settings(self) -> Sequence[object]:
+        return ["Fake"]
 
 
 class RaisesInHook:
@@ -181,7 +188,7 @@ async def test_a_good_plugin_gives_what_it_has() -> None:
     plugins = await loaded(("good", Good()))
     assert ["fake"] == list(plugins.runtimes)
     assert isinstance(plugins.stores["fake"](CONTEXT), MemoryStore)
-    assert ["section of fake"] == plugins.sections
+    assert {"Fake": {"apath": "APath"}} == plugins.sections
     expected = ("runtime fake", "store fake", "environment", "veto", "observe")
     assert [PluginView(name="good", version="", gives=expected)] == list(plugins.views())
 
@@ -197,6 +204,7 @@ async def test_a_good_plugin_gives_what_it_has() -> None:
         (GivesARuntimeOfAnotherApi(), "FakeRuntime speaks plugin API 2"),
         (GivesNonsense(), "'a text', which is no Runtime"),
         (GivesANumber(), "TypeError: 'int' object is not iterable in supervisor_stores"),
+        (GivesNoSection(), "'Fake' is no attrs class"),
         (GivesANumberOfSections(), "TypeError: 'int' object is not iterable"),
         (RaisesInAGenerator(), "no second in supervisor_runtimes"),
     ],
