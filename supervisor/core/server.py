@@ -125,7 +125,6 @@ class Server:
                 data_dir=self.settings.data_dir,
                 server=self.settings.server_address,
             )
-            nursery.start_soon(makers.look_for_installations, self._section)
             await self._with_contents(journal, makers)
             nursery.cancel_scope.cancel()
 
@@ -160,6 +159,8 @@ class Server:
                 await front.start(self.serve_api, self.sockets.core, contents)
                 await self.control.say({"type": "ready"})
                 self.log.info("core-ready", contents=len(contents.by_guid))
+                # starting interpreters costs more than all before: what runs comes first
+                front.start_soon(makers.look_for_installations, self._section)
                 await self.control.stop.wait()
                 self.log.info("core-stopping", seconds=self.control.seconds)
                 front.cancel_scope.cancel()
