@@ -27,6 +27,7 @@ from supervisor.gateway.loop import GONE_FOR_GOOD, NEVER
 from supervisor.gateway.stream import Stream
 
 HEAD_SECONDS = 10  # to complete a head once it has begun
+BODY_SECONDS = 60  # for the next piece of a request's body
 IDLE_SECONDS = 75  # between requests
 LINGER_SECONDS = 2  # for a client to read our last words
 SLOW_LINGER_SECONDS = 60  # the same, where it has not even taken what went before
@@ -82,6 +83,7 @@ class Exchange(Dispatch):
         if stream is not self.client:
             if self.reading in (BODY, CHUNKS):
                 self.client.resume()
+                self._await_body()
         elif self.reading == CLOSING:
             if self.client.ended:
                 self.close()
@@ -105,6 +107,8 @@ class Exchange(Dispatch):
                 self.gateway.loop.within(self, CORE_SECONDS)
             else:
                 self.answer(self._verdict(verdicts.core_away()))
+        elif self.answering == AWAITING and self.reading in (BODY, CHUNKS):
+            self._refuse(BadHead(408, f"the request's body stopped for {BODY_SECONDS} seconds"))
         else:
             self.close()
 
@@ -171,9 +175,15 @@ class Exchange(Dispatch):
     def _body_begins(self) -> None:
         """Pass on what of the body is here, and read the rest."""
         self.client.resume()
+        self._await_body()
         if self.held:
             data, self.held = memoryview(self.held), b""
             self._body(data)
+
+    def _await_body(self) -> None:
+        """Give the client time for the next piece; without end it would hold the worker."""
+        if self.answering == AWAITING and self.worker is not None:
+            self.gateway.loop.within(self, BODY_SECONDS)
 
     def _body(self, data: memoryview) -> None:
         """Pass a piece of the request's body on; what lies beyond it is the next request."""
@@ -198,11 +208,20 @@ class Exchange(Dispatch):
                 self.chunks = None
                 upstream.send(LAST_CHUNK)
         if self.reading == DONE:
+            self._computes()
             if data:
                 self.held = bytes(data)
                 self.client.pause()
-        elif not fits:
+        elif fits:
+            self._await_body()
+        else:
+            self._computes()
             self.client.pause()
+
+    def _computes(self) -> None:
+        """Let the worker, not the client, take the time it needs."""
+        if self.answering == AWAITING and self.worker is not None:
+            self.deadline = NEVER
 
     def _refuse(self, error: BadHead) -> None:
         """Answer what cannot be trusted, and close: where the next request begins is unknown."""

@@ -165,6 +165,37 @@ def test_a_head_gets_ten_seconds_once_it_has_begun(scene: Scene) -> None:
     assert scene.client.finished
 
 
+def test_a_body_gets_a_minute_for_each_piece_while_the_worker_takes_them(scene: Scene) -> None:
+    scene.says(scene.get(b"Content-Length: 6", method=b"POST") + b"ab")
+    assert 60 == scene.exchange.deadline
+    scene.gateway.loop.now = 50.0
+    scene.says(b"c")
+    assert 110 == scene.exchange.deadline
+    scene.gateway.upstream.unsent = bytearray(b"x")
+    scene.says(b"d")
+    assert NEVER == scene.exchange.deadline
+    scene.gateway.upstream.unsent = None
+    scene.exchange.drained(scene.gateway.upstream)  # type: ignore[arg-type]
+    assert 110 == scene.exchange.deadline
+    scene.says(b"ef")
+    assert NEVER == scene.exchange.deadline
+
+
+@pytest.mark.parametrize(
+    ("framing", "begin"),
+    [(b"Content-Length: 6", b"ab"), (b"Transfer-Encoding: chunked", b"6\r\nab")],
+)
+def test_a_body_that_stops_lets_go_of_the_worker(
+    scene: Scene, framing: bytes, begin: bytes
+) -> None:
+    scene.says(scene.get(framing, method=b"POST") + begin)
+    scene.exchange.overdue()
+    assert b"HTTP/1.1 408 " in scene.client.sent
+    assert scene.client.finished
+    assert scene.gateway.upstream.closed
+    assert 0 == scene.gateway.worker.requests
+
+
 def test_a_computing_worker_has_no_deadline(scene: Scene) -> None:
     scene.says(scene.get().replace(b"supervisor-pin", b"other"))
     assert 60 == scene.exchange.deadline
