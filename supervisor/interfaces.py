@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -52,7 +52,6 @@ class Capabilities:
     purposes: frozenset[Purpose]
     limits: frozenset[str] = frozenset()
     shared_files: bool = True
-    adopts: bool = False
     output: bool = False
     usage: bool = False
 
@@ -118,7 +117,7 @@ class Executor(ABC):
         """
 
     @abstractmethod
-    def watch(self, receipt: Receipt) -> AsyncIterator[Observation]:
+    def watch(self, receipt: Receipt) -> AsyncGenerator[Observation, None]:
         """Yield Pending, then Running (again if the endpoint changes), and Exit last.
 
         The first observation comes at once and is the present state. May be cancelled (closed) and
@@ -138,7 +137,7 @@ class Executor(ABC):
     async def list(self) -> Sequence[Receipt]:
         """Give a receipt of everything of ours that the backend holds, recorded or stray."""
 
-    def output(self, receipt: Receipt, cursor: str = "") -> AsyncIterator[OutputChunk]:
+    def output(self, receipt: Receipt, cursor: str = "") -> AsyncGenerator[OutputChunk, None]:
         """Yield what the run writes, from `cursor` on, until its end. capabilities.output only.
 
         One reader at a time per run. Bytes are those that the process wrote, in order per stream;

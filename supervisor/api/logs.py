@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import trio
@@ -24,7 +24,7 @@ HEAD_AFTER = 0.25  # seconds: a silent log is answered too, an unknown one still
 class LineStream(Response):
     """Send lines as they come, one JSON object each, until they end or the client goes."""
 
-    def __init__(self, lines: AsyncIterator[LogLine]) -> None:
+    def __init__(self, lines: AsyncGenerator[LogLine, None]) -> None:
         super().__init__(media_type="application/x-ndjson")
         del self.headers["content-length"]
         self.headers["cache-control"] = "no-store"
@@ -48,7 +48,7 @@ class LineStream(Response):
             nursery.start_soon(watch_client)
             nursery.start_soon(start_soon)
             try:
-                async with aclosing(self._lines) as lines:  # type: ignore[type-var]  # a generator
+                async with aclosing(self._lines) as lines:
                     async for line in lines:
                         await self._send(send, encode(line) + b"\n")
                 await self._send(send, b"", last=True)

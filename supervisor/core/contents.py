@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -218,7 +218,7 @@ class Contents(Service):
 
     async def logs(
         self, ref: str, *, follow: bool = False, tail: int = 100
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncGenerator[LogLine, None]:
         keeper = self._find(ref)
         if keeper is None:
             worker = self._worker(ref)

@@ -80,7 +80,7 @@ class OneShot:
                 await trio.sleep(AGAIN)
 
     async def _watch(self, receipt: Receipt) -> Exit:
-        async with aclosing(self.executor.watch(receipt)) as observations:  # type: ignore[type-var]
+        async with aclosing(self.executor.watch(receipt)) as observations:
             async for seen in observations:
                 if isinstance(seen, Exit):
                     with trio.move_on_after(LAST_OUTPUT):
@@ -121,7 +121,7 @@ class OneShot:
     async def _read_output(self, receipt: Receipt) -> None:
         try:
             if self.executor.capabilities.output:
-                async with aclosing(self.executor.output(receipt)) as chunks:  # type: ignore[type-var]
+                async with aclosing(self.executor.output(receipt)) as chunks:
                     async for chunk in chunks:
                         self.output.write(chunk.stream, chunk.data)
                         self.heard(chunk.stream, chunk.data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import attrs
 
@@ -94,7 +94,9 @@ class Service(ABC):
         """Give the runs, newest first: the living, or with `ended` the last hundred as well."""
 
     @abstractmethod
-    def logs(self, ref: str, *, follow: bool = False, tail: int = 100) -> AsyncIterator[LogLine]:
+    def logs(
+        self, ref: str, *, follow: bool = False, tail: int = 100
+    ) -> AsyncGenerator[LogLine, None]:
         """Yield the last lines of a run, or of a content's living (else newest) runs; follow."""
 
     @abstractmethod

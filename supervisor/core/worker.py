@@ -246,7 +246,7 @@ class Worker:
         """Follow what the executor sees until the end; while it is away, ask it again."""
         while self.exit is None:
             try:
-                async with aclosing(self.executor.watch(receipt)) as observations:  # type: ignore[type-var]
+                async with aclosing(self.executor.watch(receipt)) as observations:
                     async for seen in observations:
                         if isinstance(seen, Exit):
                             await self._ended(seen)
@@ -321,7 +321,7 @@ class Worker:
     async def _read_output(self, receipt: Receipt) -> None:
         try:
             if self.executor.capabilities.output:
-                async with aclosing(self.executor.output(receipt)) as chunks:  # type: ignore[type-var]
+                async with aclosing(self.executor.output(receipt)) as chunks:
                     async for chunk in chunks:
                         self.output.write(chunk.stream, chunk.data)
         except SupervisorError as error:

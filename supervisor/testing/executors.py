@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 import attrs
@@ -117,7 +117,6 @@ class ScriptedExecutor(Executor):
         lifetime=Lifetime.NODE,
         purposes=frozenset(Purpose),
         limits=frozenset(),
-        adopts=True,
         output=True,
         usage=True,
     )
@@ -200,7 +199,7 @@ class ScriptedExecutor(Executor):
             await trio.sleep(run.behaviour.listens)
             run.listen()
 
-    async def watch(self, receipt: Receipt) -> AsyncIterator[Observation]:
+    async def watch(self, receipt: Receipt) -> AsyncGenerator[Observation, None]:
         run = self.runs.get(receipt.run)
         if run is None or run.forgotten:
             yield Exit(cause=Cause.LOST, detail="the script does not know this run")
@@ -237,7 +236,7 @@ class ScriptedExecutor(Executor):
     async def list(self) -> Sequence[Receipt]:
         return [self.receipt(run) for run, held in self.runs.items() if not held.forgotten]
 
-    async def output(self, receipt: Receipt, cursor: str = "") -> AsyncIterator[OutputChunk]:
+    async def output(self, receipt: Receipt, cursor: str = "") -> AsyncGenerator[OutputChunk, None]:
         run = self.runs[receipt.run]
         while True:
             news = run.news
@@ -270,7 +269,7 @@ class AwayExecutor(ScriptedExecutor):
         self._come_by()
         return await super().start(job)
 
-    async def watch(self, receipt: Receipt) -> AsyncIterator[Observation]:
+    async def watch(self, receipt: Receipt) -> AsyncGenerator[Observation, None]:
         self._come_by()
         async for seen in super().watch(receipt):
             yield seen
@@ -297,7 +296,7 @@ class SlowAnswerExecutor(ScriptedExecutor):
 class BlindExecutor(ScriptedExecutor):
     """Loses sight of its runs: watch() ends after Running without an Exit."""
 
-    async def watch(self, receipt: Receipt) -> AsyncIterator[Observation]:
+    async def watch(self, receipt: Receipt) -> AsyncGenerator[Observation, None]:
         async for seen in super().watch(receipt):
             yield seen
             if isinstance(seen, Running):
@@ -307,7 +306,7 @@ class BlindExecutor(ScriptedExecutor):
 class BrokenWatchExecutor(ScriptedExecutor):
     """Has a defect: watch() raises after Running what is no SupervisorError."""
 
-    async def watch(self, receipt: Receipt) -> AsyncIterator[Observation]:
+    async def watch(self, receipt: Receipt) -> AsyncGenerator[Observation, None]:
         async for seen in super().watch(receipt):
             yield seen
             if isinstance(seen, Running):

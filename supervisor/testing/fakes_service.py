@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -164,7 +164,7 @@ class FakeService(Service):
 
     async def logs(
         self, ref: str, *, follow: bool = False, tail: int = 100
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncGenerator[LogLine, None]:
         """Give the last lines, then those that `write` adds."""
         run = await self._run_of(ref)
         self.followers += 1

@@ -12,7 +12,7 @@ import contextlib
 import os
 import select
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
 import attrs
 import trio
@@ -83,7 +83,6 @@ class UnshareExecutor(Executor):
             lifetime=Lifetime.NODE,
             purposes=frozenset(Purpose),
             limits=frozenset({"files"}),
-            adopts=True,
             output=True,
             usage=True,
         )
@@ -108,7 +107,7 @@ class UnshareExecutor(Executor):
         self._note({"run": job.run, **answer})
         return self._receipt(job.run, answer["receipt"])
 
-    async def watch(self, receipt: Receipt) -> AsyncIterator[Observation]:
+    async def watch(self, receipt: Receipt) -> AsyncGenerator[Observation, None]:
         """Yield Running at once, and Exit when nothing of the run is left. See Executor.watch."""
         view = await self._view(receipt)
         if view is None:
@@ -138,7 +137,7 @@ class UnshareExecutor(Executor):
         answer, _ = await self._helper.request("list")
         return [self._receipt(line["run"], line["receipt"]) for line in answer["runs"]]
 
-    async def output(self, receipt: Receipt, cursor: str = "") -> AsyncIterator[OutputChunk]:
+    async def output(self, receipt: Receipt, cursor: str = "") -> AsyncGenerator[OutputChunk, None]:
         """Yield what the run writes until both streams end. Cursors are not needed: reading takes.
 
         Closed early, it leaves the rest in the pipes for the next reader.
@@ -251,7 +250,7 @@ def _exit(event: packets.Message) -> Exit:
     return Exit(code=None if signal else code, signal=signal, cause=cause, detail=detail)
 
 
-async def _read_streams(streams: dict[int, str]) -> AsyncIterator[OutputChunk]:
+async def _read_streams(streams: dict[int, str]) -> AsyncGenerator[OutputChunk, None]:
     """Read several pipes as they fill. One epoll descriptor stands for all in trio's eyes."""
     with select.epoll() as ready:
         for fd in streams:

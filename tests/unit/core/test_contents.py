@@ -316,7 +316,7 @@ async def test_a_follower_hears_new_lines_and_may_leave_at_any_time(core: Core) 
     (living,) = core.executor.living
     heard: list[str] = []
     with trio.fail_after(5):
-        async with aclosing(core.contents.logs("an-app", follow=True)) as lines:  # type: ignore[type-var]
+        async with aclosing(core.contents.logs("an-app", follow=True)) as lines:
             async for line in lines:
                 heard.append(line.text)
                 if len(heard) == 2:
@@ -333,7 +333,7 @@ async def test_a_follower_goes_on_with_the_next_process(core: Core) -> None:
     await core.deployed()
     heard: list[str] = []
     with trio.fail_after(5):
-        async with aclosing(core.contents.logs("an-app", follow=True)) as lines:  # type: ignore[type-var]
+        async with aclosing(core.contents.logs("an-app", follow=True)) as lines:
             async for line in lines:
                 heard.append(line.run)
                 if len(set(heard)) == 2:
