@@ -73,11 +73,6 @@ def components(place: PlaceRef) -> tuple[str, ...]:
     return (directory, *map(str, place.ids), *place.components)
 
 
-def physical(data_dir: str, place: PlaceRef) -> PurePosixPath:
-    """Give the path of a place, for messages and for `supervisor path`; nobody opens it by name."""
-    return PurePosixPath(data_dir, *components(place))
-
-
 def log_components(content: int, run: str) -> tuple[str, ...]:
     """Give the components, below DataDir, of a run's log file (written by the core alone)."""
     return ("jobs", str(content), run, "log")
