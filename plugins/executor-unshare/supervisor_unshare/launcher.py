@@ -27,6 +27,7 @@ from supervisor_unshare.plan_mounts import covered
 from supervisor_unshare.service import Answer, Fail, Service, StartFailed
 from supervisor_unshare.verbs import Refused, Rules
 
+_MOST_GATEWAYS = 4  # old ones may still serve their visitors to the end
 _CLEANUP = 0.8  # seconds of a stop that are kept for killing and removing
 
 
@@ -41,6 +42,7 @@ class Launcher:
         )
         self._loop = Loop(lambda error: self._log.error("callback-failed", exc=error))
         self._core: Link | None = None
+        self._gateways: list[Link] = []
         self._rules = read_rules(settings)
         self._service = Service(
             self._loop,
@@ -140,6 +142,9 @@ class Launcher:
             self._do(link, message, table, {"connect": self._connect})
 
         link = Link(self._loop, sock, received, self._closed)
+        self._gateways = [*(other for other in self._gateways if other.open), link]
+        if len(self._gateways) > _MOST_GATEWAYS:
+            self._gateways[0].close("newer gateways have connected")
 
     def _closed(self, reason: str) -> None:
         if reason:

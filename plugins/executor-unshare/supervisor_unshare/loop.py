@@ -18,6 +18,7 @@ from supervisor import packets
 from supervisor_unshare import syscalls
 
 _MAX_QUEUE = 10_000
+_MAX_UNREAD = 64  # answers, after which a peer is not read until it reads
 
 
 class Loop:
@@ -165,12 +166,13 @@ class Link:
                 return
             self._queue.popleft()
             _close_all(fds)
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._queue else 0)
+        reads = selectors.EVENT_READ if len(self._queue) < _MAX_UNREAD else 0
+        events = reads | (selectors.EVENT_WRITE if self._queue else 0)
         self._loop.watch(self._sock.fileno(), self._ready, events)
 
     def _ready(self) -> None:
         self._flush()
-        if not self.open:
+        if not self.open or len(self._queue) >= _MAX_UNREAD:
             return
         try:
             packet = packets.receive(self._sock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -151,6 +152,33 @@ def test_a_newer_core_replaces_the_older_one(node: Node) -> None:
     with connected(node) as old, connected(node) as new:
         assert "ok" == asked(new, type="hello", v=1)[0]["type"]
         assert b"" == old.recv(100)
+
+
+def test_a_peer_that_does_not_read_is_not_read_either(node: Node) -> None:
+    sent = 0
+    with connected(node) as sock:
+        sock.settimeout(0.3)
+        with contextlib.suppress(TimeoutError):
+            while sent < 5000:
+                packets.send(sock, {"type": "list", "id": sent})
+                sent += 1
+        assert 64 < sent < 5000  # what the queues of the kernel hold, and ours
+        sock.settimeout(5)
+        for number in range(sent):
+            packet = packets.receive(sock)
+            assert packet is not None
+            assert number == packet[0]["id"]
+
+
+def test_the_oldest_of_many_gateways_is_let_go(node: Node) -> None:
+    def connect_often() -> None:
+        socks = [connected(node, "helper-connect") for _ in range(5)]
+        assert "error" == asked(socks[-1], type="connect", run="x")[0]["type"]
+        assert b"" == socks[0].recv(100)
+        for sock in socks[1:]:
+            assert "error" == asked(sock, type="connect", run="x")[0]["type"]
+
+    assert as_user(699_001, connect_often)
 
 
 def as_user(uid: int, action: Callable[[], None]) -> bool:
