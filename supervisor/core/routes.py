@@ -22,7 +22,9 @@ from supervisor.model import Guid, RunId, UnixEndpoint
 
 SEND_LIMIT = 10.0  # seconds for which a gateway may take nothing before it is given up
 ACCEPT_AGAIN = 0.2
-MOST_WAITING = 10_000  # messages that a gateway may be behind
+MOST_WAITING = 10_000  # messages that a gateway may be behind, and visitors that wait for a start
+MOST_GATEWAYS = 8  # at once; old ones may still serve their visitors to the end
+MOST_COUNTED = 10_000  # runs that a gateway may say are busy
 LINES, LINE, TEXT = 20, 200, 500  # of a failure's answer: a packet has 64 KiB, a character up to 12
 
 _STATES = {State.READY: "live", State.DRAINING: "draining"}
@@ -37,6 +39,7 @@ class Gateway:
     filled: trio.Event = attrs.field(factory=trio.Event)
     counts: dict[str, tuple[int, int]] = attrs.field(factory=dict)
     totals: dict[str, int] = attrs.field(factory=dict)
+    waiting: int = 0
 
     def send(self, message: packets.Message, *, directory: str | None = None) -> None:
         """Queue a message; its directory is opened when it is sent."""
@@ -66,6 +69,7 @@ class Routes:
     log: Log
     gateways: set[Gateway] = attrs.field(factory=set)
     connected: Callable[[], None] = lambda: None
+    _links: int = attrs.field(default=0, init=False)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Accept gateways until cancelled."""
@@ -91,6 +95,11 @@ class Routes:
             self.log.warning("gateway-refused", pid=pid, uid=uid)
             sock.close()
             return
+        if self._links >= MOST_GATEWAYS:
+            self.log.warning("gateway-refused", pid=pid, links=self._links)
+            sock.close()
+            return
+        self._links += 1
         gateway = Gateway(sock=sock)
         try:
             async with trio.open_nursery() as nursery:
@@ -100,6 +109,7 @@ class Routes:
         except Exception as error:
             self.log.error("gateway-link-broke", exc=error, pid=pid)
         finally:
+            self._links -= 1
             self.gateways.discard(gateway)
             sock.close()
             self._recount(set(gateway.counts))
@@ -181,6 +191,9 @@ class Routes:
                 gateway.totals[run] = total
             if gateway.counts[run] == (0, 0):
                 del gateway.counts[run]
+        if len(gateway.counts) > MOST_COUNTED:
+            self.log.error("gateway-counts-too-much", runs=len(gateway.counts))
+            gateway.hang_up()
         self._recount(touched)
 
     def _recount(self, runs: set[str]) -> None:
@@ -202,8 +215,16 @@ class Routes:
             answer = Answer(verdict=Verdict.WORKER, worker=pinned)
         elif message.get("want") == "page":
             answer = keeper.visit()
+        elif gateway.waiting >= MOST_WAITING:
+            said = {"as": "unavailable", "reason": "too many visitors wait", "retry": 5}
+            gateway.send({"type": "answer", "id": message.get("id"), **said})
+            return
         else:
-            answer = await keeper.admit()
+            gateway.waiting += 1
+            try:
+                answer = await keeper.admit()
+            finally:
+                gateway.waiting -= 1
         if answer.worker is not None:
             self._tell_one(gateway, answer.worker)
         gateway.send({"type": "answer", "id": message.get("id"), **_describe(keeper, answer)})

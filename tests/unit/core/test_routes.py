@@ -316,6 +316,47 @@ async def test_a_gateway_that_talks_nonsense_costs_its_own_link_at_most(
         assert "starting" == (await sound.resolve("page"))["as"]
 
 
+async def test_more_gateways_than_could_be_ours_are_refused(house: House, short: Path) -> None:
+    async with linked(house, short) as link:
+        first = link.connect()
+        await first.greet()
+        for _ in range(routes_module.MOST_GATEWAYS - 1):
+            await link.connect().greet()
+        await link.connect().until_hung_up()
+        first.sock.shutdown(socket.SHUT_RDWR)
+        await first.until_hung_up()
+        while len(link.routes.gateways) == routes_module.MOST_GATEWAYS:
+            await trio.sleep(1)
+        await link.connect().greet()
+
+
+async def test_a_gateway_that_counts_without_end_is_hung_up_on(house: House, short: Path) -> None:
+    async with linked(house, short) as link:
+        gateway = link.connect()
+        await gateway.greet()
+        for start in range(0, routes_module.MOST_COUNTED + 1, 1000):
+            runs = {f"r{number}": {"sockets": 1} for number in range(start, start + 1000)}
+            gateway.say("activity", runs=runs)
+            await trio.sleep(1)
+        await gateway.until_hung_up()
+
+
+async def test_visitors_beyond_the_most_that_may_wait_are_told_to_come_again(
+    house: House, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes_module, "MOST_WAITING", 3)
+    house.executor.behaves = Behaviour(listens=None)
+    async with linked(house, short) as link:
+        gateway = link.connect()
+        await gateway.greet()
+        for number in range(4):
+            gateway.say(
+                "resolve", id=number, content="guid-1", want="request", visitor="v", run=None
+            )
+        answer = await gateway.hear("answer")
+        assert (3, "unavailable", 5) == (answer["id"], answer["as"], answer["retry"])
+
+
 async def test_a_gateway_that_does_not_read_is_given_up(house: House, short: Path) -> None:
     async with linked(house, short) as link:
         gateway = link.connect()
