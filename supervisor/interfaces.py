@@ -203,9 +203,13 @@ class PlanContext:
 
 
 class Runtime(ABC):
-    """Turn bundles of one language or framework into plans. Synchronous; called in a thread."""
+    """Turn bundles of one language or framework into plans. Synchronous; called in a thread.
+
+    looks_for says in a few words what detect recognises, for whoever deploys what nobody does.
+    """
 
     name: str
+    looks_for: str = ""
     plugin_api: int = PLUGIN_API
 
     @abstractmethod

@@ -155,12 +155,12 @@ class Makers:
             if detected is not None:
                 found.append(detected)
         if not found:
-            known = ", ".join(sorted(self.plugins.runtimes)) or "none"
+            known = [f"{r.name} ({r.looks_for})" for r in self.plugins.runtimes.values()]
             raise SupervisorError(
                 "no-app-found",
                 "the bundle holds no application that an installed runtime recognises",
-                hint=f"Installed runtimes: {known}. They look for app.R, ui.R with server.R, "
-                "app.py, or the app mode in manifest.json.",
+                hint=f"Installed runtimes: {', '.join(sorted(known)) or 'none'}. An app mode in "
+                "manifest.json says what a bundle is where its files do not.",
             )
         return max(found, key=lambda detected: detected.score)
 

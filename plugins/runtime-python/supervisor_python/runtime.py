@@ -31,6 +31,7 @@ class PythonRuntime(Runtime):
     """Shiny for Python apps, served by uvicorn on a Unix socket from an installed environment."""
 
     name = "python"
+    looks_for = "app.py that imports shiny"
 
     def detect(self, files: Sequence[SourceFile], manifest: Mapping[str, Any]) -> Detected | None:
         """Say that the bundle is a Shiny for Python app, or None."""

@@ -31,6 +31,7 @@ class RRuntime(Runtime):
     """R Shiny apps, served on a Unix socket from the R and the packages that the host has."""
 
     name = "r"
+    looks_for = "app.R, or server.R with ui.R or www/index.html"
 
     def detect(self, files: Sequence[SourceFile], manifest: Mapping[str, Any]) -> Detected | None:
         """Say that the bundle is an R Shiny app, or None."""
