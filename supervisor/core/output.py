@@ -98,6 +98,7 @@ class Output:
     clock: Callable[[], float] = time.time
     in_thread: Callable[..., Awaitable[Any]] = trio.to_thread.run_sync
     tail: deque[LogLine] = attrs.field(factory=lambda: deque(maxlen=TAIL))
+    _errors: deque[LogLine] = attrs.field(factory=lambda: deque(maxlen=NEWEST))
     _streams: dict[str, Lines] = attrs.field(factory=dict)
     _pending: bytearray = attrs.field(factory=bytearray)
     _subscribers: set[trio.MemorySendChannel[LogLine]] = attrs.field(factory=set)
@@ -157,8 +158,16 @@ class Output:
                 self._add(stream, self.clock(), text)
 
     def last_lines(self, count: int = 20) -> list[str]:
-        """Give the newest lines as text, for pages and tasks."""
-        return [line.text for line in list(self.tail)[-count:]]
+        """Give the newest lines as text, for pages and tasks.
+
+        Where standard error is not among them, half of them are its newest: the two pipes are read
+        in no order, and a flood on one must not drown the reason on the other.
+        """
+        newest = list(self.tail)[-count:]
+        if not any(line.stream == "stderr" for line in newest):
+            errors = list(self._errors)[-(count // 2) :]
+            newest = [*errors, *newest[len(errors) - count :]]
+        return [line.text for line in newest]
 
     def subscribe(self) -> trio.MemoryReceiveChannel[LogLine]:
         """Give a channel of the lines to come; a reader 1,000 lines behind loses some."""
@@ -169,6 +178,8 @@ class Output:
     def _add(self, stream: str, at: float, text: str) -> None:
         line = LogLine(run=self.run, stream=stream, at=at, text=text)
         self.tail.append(line)
+        if stream == "stderr":
+            self._errors.append(line)
         whole = int(at)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
         self._pending += f"{stamp}.{int((at - whole) * 1e6):06d}Z {stream} {text}\n".encode(

@@ -115,6 +115,14 @@ def test_the_last_lines_of_what_came_too_fast_are_kept(output: Output) -> None:
     assert f"{2 * BURST + 1} bytes came too fast" in texts(output)[-3]
 
 
+def test_standard_error_is_not_drowned_by_standard_output(output: Output) -> None:
+    output.write("stderr", b"Error: no database\n")
+    output.write("stdout", b"flood\n" * TAIL * 2)
+    assert ["Error: no database", *["flood"] * 19] == output.last_lines(20)
+    output.write("stderr", b"Execution halted\n")
+    assert [*["flood"] * 19, "Execution halted"] == output.last_lines(20)
+
+
 async def test_they_are_kept_at_once_when_the_flood_is_over(
     output: Output, autojump_clock: trio.testing.MockClock
 ) -> None:
