@@ -174,8 +174,8 @@ class Keeper:
         if self.deployment is None or worker.deployment != self.deployment.id:
             return
         error = worker.error
-        if error is None and worker.ordered and not worker.too_slow:
-            return
+        if worker.ordered and error is None and not worker.too_slow:
+            return  # somebody wanted it gone
         served = worker.ready_at is not None
         if worker.ready_at is not None:
             if trio.current_time() - worker.ready_at >= policy.SHORT_LIFE:
@@ -183,12 +183,8 @@ class Keeper:
                 return
             if worker.state is State.LOST:
                 return  # the end of its helper or its node is no fault of the content
-        if error is not None:
-            code = error.code
-        else:
-            code = "start-too-slow" if worker.too_slow else "start-failed"
         self._failed(
-            code,
+            worker.trouble,
             worker.tracked.run.reason,
             tuple(worker.output.last_lines()),
             at_once=served and self.failures == 0,
@@ -284,9 +280,8 @@ class Keeper:
                 if worker.error is not None:
                     raise worker.error
                 lines = worker.output.last_lines()
-                code = "start-too-slow" if worker.too_slow else "start-failed"
                 reason = f"the app did not start: {worker.tracked.run.reason}"
-                raise SupervisorError(code, reason, hint="\n".join(lines))
+                raise SupervisorError(worker.trouble, reason, hint="\n".join(lines))
             await self._news.wait()
         return worker
 

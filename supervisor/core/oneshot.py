@@ -8,6 +8,8 @@ from contextlib import aclosing
 import attrs
 import trio
 
+from supervisor.core import calls
+from supervisor.core.calls import AGAIN, CALL_LIMIT, RECORD_LIMIT, START_LIMIT
 from supervisor.core.output import Output
 from supervisor.core.tracked import Tracked, describe, outcome
 from supervisor.errors import SupervisorError
@@ -15,11 +17,7 @@ from supervisor.interfaces import Executor
 from supervisor.lifecycle import Event, State
 from supervisor.model import Cause, Exit, Job, Receipt, Running
 
-START_LIMIT = 60.0
-LAST_OUTPUT = 5.0
-CALL_LIMIT = 30.0
-RECORD_LIMIT = 0.5  # seconds to record an end before the executor may forget it
-AGAIN = 1.0  # seconds until an executor that was away is asked again
+LAST_OUTPUT = 5.0  # seconds to read what a process wrote before it ended: its answer
 
 
 @attrs.define(eq=False)
@@ -108,24 +106,10 @@ class OneShot:
             return
         self._too_slow = True
         self.tracked.move(Event.TOO_SLOW, f"not done after {self.run_limit:.0f} s")
-        while True:
-            try:
-                with trio.fail_after(CALL_LIMIT):
-                    await self.executor.stop(receipt, 1.0)
-                return
-            except (SupervisorError, trio.TooSlowError) as error:
-                reason = str(error) or "too slow"
-                self.tracked.log.error("stop-failed", run=self.tracked.run.id, error=reason)
-            await trio.sleep(AGAIN)
+        await calls.stop(self.executor, receipt, 1.0, self.tracked.log)
 
     async def _read_output(self, receipt: Receipt) -> None:
         try:
-            if self.executor.capabilities.output:
-                async with aclosing(self.executor.output(receipt)) as chunks:
-                    async for chunk in chunks:
-                        self.output.write(chunk.stream, chunk.data)
-                        self.heard(chunk.stream, chunk.data)
-        except SupervisorError as error:
-            self.output.say(f"[supervisor] its output cannot be read: {error.message}")
+            await calls.read_output(self.executor, receipt, self.output, self.heard)
         finally:
             self._quiet.set()

@@ -8,6 +8,8 @@ from contextlib import aclosing, suppress
 import attrs
 import trio
 
+from supervisor.core import calls
+from supervisor.core.calls import AGAIN, CALL_LIMIT, RECORD_LIMIT, START_LIMIT
 from supervisor.core.output import Output
 from supervisor.core.probe import listens, until_ready
 from supervisor.core.tracked import Tracked, describe, outcome
@@ -30,13 +32,9 @@ from supervisor.model import (
 )
 from supervisor.policy import Load
 
-START_LIMIT = 60.0  # seconds for the executor to bring up the process
 LAST_OUTPUT = 2.0  # seconds to read what a process wrote before it ended
-CALL_LIMIT = 30.0  # seconds beyond the grace for the executor to end a process
 LOOK_LIMIT = 5.0  # seconds to look for what a failed start has left
-RECORD_LIMIT = 0.5  # seconds to record an end before the executor may forget it
 LOOKS, BETWEEN = 3, 0.5  # how often, and seconds apart, a worker is looked at that was doubted
-AGAIN = 1.0  # seconds until an executor that was away is asked again
 
 
 @attrs.define(eq=False)
@@ -104,6 +102,13 @@ class Worker:
     def ordered(self) -> bool:
         """Whether somebody ordered its end."""
         return self._order.is_set()
+
+    @property
+    def trouble(self) -> str:
+        """The error code of its end, for one that did not end well."""
+        if self.error is not None:
+            return self.error.code
+        return "start-too-slow" if self.too_slow else "start-failed"
 
     def doubt(self) -> None:
         """Be told that a gateway could not connect: no visitors until that is cleared up."""
@@ -308,24 +313,11 @@ class Worker:
                 await self._hurry.wait()
 
     async def _stop(self, receipt: Receipt, grace: float) -> None:
-        """End the process; an executor that is away or hangs is asked again."""
-        while True:
-            try:
-                with trio.fail_after(grace + CALL_LIMIT):
-                    await self.executor.stop(receipt, grace)
-                return
-            except (SupervisorError, trio.TooSlowError) as error:
-                self.tracked.log.error("stop-failed", run=self.id, error=str(error) or "too slow")
-            await trio.sleep(AGAIN)
+        await calls.stop(self.executor, receipt, grace, self.tracked.log)
 
     async def _read_output(self, receipt: Receipt) -> None:
         try:
-            if self.executor.capabilities.output:
-                async with aclosing(self.executor.output(receipt)) as chunks:
-                    async for chunk in chunks:
-                        self.output.write(chunk.stream, chunk.data)
-        except SupervisorError as error:
-            self.output.say(f"[supervisor] its output cannot be read: {error.message}")
+            await calls.read_output(self.executor, receipt, self.output)
         finally:
             self._quiet.set()
 

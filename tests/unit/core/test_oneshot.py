@@ -6,7 +6,8 @@ import attrs
 import pytest
 import trio
 
-from supervisor.core.oneshot import START_LIMIT, OneShot
+from supervisor.core.calls import START_LIMIT
+from supervisor.core.oneshot import OneShot
 from supervisor.core.output import Output
 from supervisor.core.tracked import Tracked
 from supervisor.errors import StoreUnavailable, SupervisorError

@@ -6,7 +6,8 @@ import attrs
 import pytest
 import trio
 
-from supervisor.core.worker import START_LIMIT, Worker
+from supervisor.core.calls import START_LIMIT
+from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
 from supervisor.lifecycle import State
 from supervisor.model import Cause, Exit, Job, Run, Scaling

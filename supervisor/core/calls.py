@@ -1,0 +1,52 @@
+"""What a run's task asks of its executor until it is done, however often the executor is away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+
+import trio
+
+from supervisor.core.output import Output
+from supervisor.errors import SupervisorError
+from supervisor.interfaces import Executor
+from supervisor.log import Log
+from supervisor.model import Receipt
+
+START_LIMIT = 60.0  # seconds for the executor to accept a job
+CALL_LIMIT = 30.0  # seconds for any other call, beyond the grace that it was given
+RECORD_LIMIT = 0.5  # seconds to record an end before the executor may forget the run
+AGAIN = 1.0  # seconds until an executor that was away is asked again
+
+
+async def stop(executor: Executor, receipt: Receipt, grace: float, log: Log) -> None:
+    """End a process and return when it is gone; an executor that is away or hangs is asked again.
+
+    Has no time limit of its own; cancelled, an ending that the executor has begun goes on.
+    """
+    while True:
+        try:
+            with trio.fail_after(grace + CALL_LIMIT):
+                await executor.stop(receipt, grace)
+            return
+        except (SupervisorError, trio.TooSlowError) as error:
+            log.error("stop-failed", run=receipt.run, error=str(error) or "too slow")
+        await trio.sleep(AGAIN)
+
+
+async def read_output(
+    executor: Executor,
+    receipt: Receipt,
+    output: Output,
+    heard: Callable[[str, bytes], None] = lambda stream, data: None,
+) -> None:
+    """Copy what a run writes into its log until the end; `heard` is given the bytes as well."""
+    if not executor.capabilities.output:
+        return
+    try:
+        async with aclosing(executor.output(receipt)) as chunks:
+            async for chunk in chunks:
+                output.write(chunk.stream, chunk.data)
+                heard(chunk.stream, chunk.data)
+    except SupervisorError as error:
+        output.say(f"[supervisor] its output cannot be read: {error.message}")
