@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from supervisor.gateway import answers, verdicts
 from supervisor.gateway.answers import Answer
@@ -14,9 +14,7 @@ from supervisor.gateway.rewrite import Place, response_lines
 from supervisor.gateway.route import Kind, is_navigation, wants_json
 from supervisor.gateway.sessions import Worker
 from supervisor.gateway.stream import Stream
-
-if TYPE_CHECKING:
-    from supervisor.gateway.gateway import Gateway
+from supervisor.gateway.surroundings import Surroundings
 
 # Where the request stands …
 HEAD, BODY, CHUNKS, DONE, CLOSING = range(5)
@@ -35,7 +33,7 @@ class Answering:
     )  # fmt: skip
     client: Stream
 
-    def __init__(self, gateway: Gateway, address: bytes) -> None:
+    def __init__(self, gateway: Surroundings, address: bytes) -> None:
         self.gateway = gateway
         self.address = address  # of the client, as X-Forwarded-For says it
         self.upstream: Stream | None = None

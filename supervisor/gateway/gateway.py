@@ -13,6 +13,7 @@ from supervisor.gateway.loop import Loop
 from supervisor.gateway.route import Site
 from supervisor.gateway.sessions import PIN_COOKIE, PIN_SECONDS, Pins, Sessions, Worker
 from supervisor.gateway.stream import Stream
+from supervisor.gateway.surroundings import Member
 from supervisor.gateway.tunnel import Tunnel
 
 _SPARE_FILES = 64  # descriptors for what is not a connection
@@ -30,7 +31,7 @@ class Gateway:
         self.stopping = False
         self._connector = Connector(loop, f"{run_dir}/core.sock", f"{run_dir}/helper-connect.sock")
         self._listeners: list[Listener] = []
-        self._exchanges: set[Exchange] = set()
+        self._exchanges: set[Member] = set()
         self._tunnels: set[Tunnel] = set()
         self._on_untunnel = self._untunnel  # one bound method for all tunnels
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -83,7 +84,7 @@ class Gateway:
         """Connect; `plugged` or `unconnected` is called, perhaps at once."""
         self._connector.open(worker, caller)
 
-    def forget(self, exchange: Exchange) -> None:
+    def forget(self, exchange: Member) -> None:
         """Answer no question and open no connection for this exchange any more."""
         self.link.forget(exchange)
         self._connector.forget(exchange)
@@ -121,7 +122,7 @@ class Gateway:
             worker.sockets -= 1
             self.changed(worker)
 
-    def left(self, exchange: Exchange) -> None:
+    def left(self, exchange: Member) -> None:
         """Learn that an exchange is over."""
         self._exchanges.discard(exchange)
         if self.stopping and not self._exchanges:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -114,6 +115,19 @@ def test_a_module_imports_only_from_its_own_layer_or_below(path: Path) -> None:
         assert mine is not None, f"{me} has no line in LAYERS of this test: give it one"
         assert theirs is not None, f"{me} imports {name}, which has no line in LAYERS"
         assert theirs <= mine, f"{me} imports {name}, which lies above it"
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Also for types alone: whoever reads one of them should not have to read the other first."""
+    names = {f"supervisor.{own(path)}" for path in OURS}
+    needs: dict[str, set[str]] = {}
+    for path in OURS:
+        found = needs[f"supervisor.{own(path)}"] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                parts = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= names & parts or names & {node.module}
+    graphlib.TopologicalSorter(needs).prepare()  # raises CycleError with the way
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""What an exchange may ask of the gateway that it belongs to, and what that may ask of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from supervisor.gateway.connect import Caller
+from supervisor.gateway.link import Asker
+from supervisor.gateway.loop import Loop
+from supervisor.gateway.route import Site
+from supervisor.gateway.sessions import Pins, Sessions, Worker
+from supervisor.gateway.stream import Stream
+
+
+class Member(Asker, Caller, Protocol):
+    """An exchange, as its surroundings know it."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is under way."""
+
+    def close(self) -> None:
+        """Close both streams and forget the request. Closing twice is fine."""
+
+
+class Surroundings(Protocol):
+    """What all connections share. Gateway is it; tests of the sans-IO parts record the calls."""
+
+    loop: Loop
+    site: Site
+    sessions: Sessions
+    pins: Pins
+    stopping: bool
+
+    @property
+    def wait(self) -> int:
+        """Seconds that a request may wait for a worker."""
+
+    @property
+    def core_is_near(self) -> bool:
+        """Whether the core speaks to us."""
+
+    def ask(self, asker: Asker, guid: bytes, want: str, visitor: str, run: str | None) -> None:
+        """Ask the core; `answered` is called."""
+
+    def open(self, worker: Worker | None, caller: Caller) -> None:
+        """Connect; `plugged` or `unconnected` is called, perhaps at once."""
+
+    def forget(self, exchange: Member) -> None:
+        """Answer no question and open no connection for this exchange any more."""
+
+    def unreachable(self, worker: Worker, reason: str) -> None:
+        """Tell the core that a worker cannot be connected to."""
+
+    def changed(self, worker: Worker) -> None:
+        """Note that a worker's counts have changed."""
+
+    def pin_cookie(self, guid: bytes, run: str, visitor: str) -> bytes:
+        """Make the Set-Cookie value that sends this visitor back to this run."""
+
+    def tunnel(self, client: Stream, upstream: Stream, worker: Worker | None) -> None:
+        """Join two streams of an exchange that is over."""
+
+    def left(self, exchange: Member) -> None:
+        """Learn that an exchange is over."""
