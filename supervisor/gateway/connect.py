@@ -128,6 +128,8 @@ class HelperDoor:
             caller.unconnected(swapped, str(message.get("message") or "the helper refused"))
         for fd in fds:
             os.close(fd)
+        if number == 0 and message["type"] == "error":
+            self._end(str(message.get("message") or "the helper speaks another version"))
 
     def crashed(self) -> None:
         """Begin anew with the next question."""
@@ -138,7 +140,7 @@ class HelperDoor:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
             try:
                 sock.connect(self._path)
-                packets.send(sock, {"type": "hello", "v": packets.VERSION})
+                packets.send(sock, {"type": "hello", "id": 0, "v": packets.VERSION})
             except BaseException:
                 sock.close()
                 raise

@@ -138,8 +138,11 @@ class Launcher:
 
     def _accept_gateway(self, sock: socket.socket) -> None:
         def received(message: packets.Message) -> None:
-            table = verbs.GATEWAY_VERBS
-            self._do(link, message, table, {"connect": self._connect})
+            actions: dict[str, Callable[..., None]] = {
+                "hello": self._hello_gateway,
+                "connect": self._connect,
+            }
+            self._do(link, message, verbs.GATEWAY_VERBS, actions)
 
         link = Link(self._loop, sock, received, self._closed)
         self._gateways = [*(other for other in self._gateways if other.open), link]
@@ -213,8 +216,7 @@ class Launcher:
         return {"code": "internal", "message": text, "hint": "", "step": "", "errno": None}
 
     def _hello(self, answer: Answer, fail: Fail, v: int) -> None:
-        if not packets.VERSION - 1 <= v <= packets.VERSION + 1:
-            raise Refused(f"the helper does not speak version {v}", code="bad-request")
+        _check_version(v)
         answer(
             v=packets.VERSION,
             tier=self.tier,
@@ -222,12 +224,21 @@ class Launcher:
             runs=self._service.lines,
         )
 
+    def _hello_gateway(self, answer: Answer, fail: Fail, v: int) -> None:
+        _check_version(v)
+        answer(v=packets.VERSION)
+
     def _connect(self, answer: Answer, fail: Fail, run: str) -> None:
         live = self._service.runs.get(run)
         if live is None or live.pidfd == -1:
             raise Refused(f"no run {run} is alive here", code="not-found")
         with connect.connected(self._service.socket_directory(run), live.job.uid) as sock:
             answer(fds=(sock.fileno(),))
+
+
+def _check_version(v: int) -> None:
+    if not packets.VERSION - 1 <= v <= packets.VERSION + 1:
+        raise Refused(f"the helper does not speak version {v}", code="bad-request")
 
 
 def _hurry(number: int, frame: object) -> None:

@@ -354,4 +354,7 @@ CORE_VERBS: dict[str, Checks] = {
     "remove": {"place": place},
     "doctor": {},
 }
-GATEWAY_VERBS: dict[str, Checks] = {"connect": {"run": run_id}}
+GATEWAY_VERBS: dict[str, Checks] = {
+    "hello": {"v": _number("v", 0, 1000)},
+    "connect": {"run": run_id},
+}

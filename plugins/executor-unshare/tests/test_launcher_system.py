@@ -220,6 +220,8 @@ async def test_the_gateway_gets_a_connected_socket(
 
     def visit() -> None:
         with connected(node, "helper-connect") as sock:
+            assert ("ok", 1) == tuple(map(asked(sock, type="hello", v=1)[0].get, ("type", "v")))
+            assert "error" == asked(sock, type="hello", v=99)[0]["type"]
             answer, fds = asked(sock, type="connect", run=listening.run)
             assert "ok" == answer["type"]
             with socket.socket(fileno=fds[0]) as stream:

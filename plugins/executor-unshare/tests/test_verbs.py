@@ -179,8 +179,8 @@ def test_unknown_verbs_and_fields_are_refused(message: dict[str, Any]) -> None:
     refusal(message)
 
 
-def test_the_gateway_has_one_verb() -> None:
-    assert ["connect"] == list(GATEWAY_VERBS)
+def test_the_gateway_can_only_greet_and_connect() -> None:
+    assert ["hello", "connect"] == list(GATEWAY_VERBS)
 
 
 def test_every_verb_of_the_core_has_its_checks() -> None:

@@ -94,12 +94,26 @@ class Helper:
         self.asked = [json.loads(sock.recv(65536)) for _ in range(2)]
         rights = array.array("i", [self._give.fileno()]) if self._give is not None else None
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
-        message = {"type": "hello", "v": 1}
+        message: dict[str, Any] = {"type": "ok", "id": 0, "v": 1}
         sock.send(json.dumps(message).encode())
         message = {**self._answer, "id": self.asked[1]["id"]}
         sock.sendmsg([json.dumps(message).encode()], ancillary)
         self._server.close()
         sock.close()
+
+
+def test_a_helper_of_another_version_ends_the_question_with_its_word(
+    tmp_path: Path, loop: Loop
+) -> None:
+    server = listener(tmp_path / "helper.sock", socket.SOCK_SEQPACKET)
+    caller = Caller(loop)
+    HelperDoor(loop, str(tmp_path / "helper.sock")).connect("01run", caller)
+    sock, _ = server.accept()
+    sock.send(b'{"type": "error", "id": 0, "code": "bad-request", "message": "not version 1"}')
+    loop.run()
+    assert ("unavailable", "not version 1") == caller.refused
+    for one in (server, sock):
+        one.close()
 
 
 def test_the_helper_hands_over_a_socket(tmp_path: Path, loop: Loop) -> None:
