@@ -20,9 +20,6 @@ from supervisor.parent.tree import Tree
 from supervisor.parent.watch import TimeLimits
 from supervisor.settings import Configuration, Settings, data_dir, refuse_open_door, run_dir
 
-# What the one parser of network bytes has no use for, it does not get: no password of a database.
-_GATEWAY_SECTIONS = frozenset({"server", "http", "scheduler", "logging"})
-
 
 def serve(
     configuration: Configuration,
@@ -199,7 +196,8 @@ def _children(
         "gateway": (
             who.gateway,
             {f"http-{number}": sock for number, sock in enumerate(http)},
-            settings.to_json(sections=_GATEWAY_SECTIONS),
+            # the one reader of network bytes gets no password of a database
+            settings.to_json(entries=False),
         ),
     }
     return [program(name, *row) for name, row in table.items() if name in argvs]

@@ -99,17 +99,15 @@ class Settings(Configuration):
             **resolved,
         )
 
-    def to_json(self, *, sections: Iterable[str] | None = None) -> bytes:
-        """Give the JSON of protocols.md; with `sections`, only their entries (lower case)."""
-        wanted = None if sections is None else frozenset(sections)
+    def to_json(self, *, entries: bool = True) -> bytes:
+        """Give the JSON of protocols.md; for who needs no more than `settings`, without entries."""
         resolved = {name: getattr(self, name) for name in _RESOLVED}
         resolved["mounts"] = resolved.pop("mount_paths")
-        entries = [
+        lines = [
             {name: getattr(entry, name) for name in _FIELDS_OF_ENTRY}
-            for entry in self.entries
-            if wanted is None or entry.section.lower() in wanted
+            for entry in (self.entries if entries else ())
         ]
-        return json.dumps({"settings": resolved, "entries": entries}).encode()
+        return json.dumps({"settings": resolved, "entries": lines}).encode()
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Settings:

@@ -256,10 +256,11 @@ def test_the_json_is_that_of_the_contract() -> None:
     } == set(message["settings"])  # fmt: skip
 
 
-def test_only_the_wanted_sections_are_handed_on() -> None:
-    message = json.loads(resolved(configured(CONTAINER)).to_json(sections={"http"}))
+def test_who_needs_no_entries_gets_none() -> None:
+    message = json.loads(resolved(configured(CONTAINER)).to_json(entries=False))
 
-    assert ["HTTP"] == [entry["section"] for entry in message["entries"]]
+    assert [] == message["entries"]
+    assert "/data" == message["settings"]["data_dir"]
 
 
 @pytest.mark.parametrize("text", ["{}", '{"settings": {}, "entries": []}', "[]", "no"])
