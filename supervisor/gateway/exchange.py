@@ -240,7 +240,8 @@ class Exchange(Dispatch):
         self._uncount()
         self.answering = IDLE
         self.reused = True
-        if not self.upstream_keep:
+        # The core's connections are few and for everybody; idle visitors must not hold them.
+        if self.worker is None or not self.upstream_keep:
             self._drop_upstream()
         client = self.client
         if self.reading != DONE or not self.keep or client.ended:

@@ -324,6 +324,17 @@ def test_the_core_is_given_up_only_while_it_is_away(scene: Scene) -> None:
     assert b"HTTP/1.1 503 " in scene.client.sent
 
 
+def test_an_idle_client_holds_no_connection_to_the_core(scene: Scene) -> None:
+    scene.says(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    core = scene.gateway.upstream
+    scene.answers(OK)
+    assert core.closed
+    assert not scene.client.finished
+    scene.says(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    scene.answers(OK)
+    assert OK + OK == scene.client.sent
+
+
 def test_connect_and_trace_are_not_served(scene: Scene) -> None:
     scene.says(b"TRACE / HTTP/1.1\r\nHost: h\r\n\r\n")
     assert scene.client.sent.startswith(b"HTTP/1.1 405 ")
