@@ -14,7 +14,14 @@ from supervisor.errors import CODES, SupervisorError
 @click.command("logs")
 @click.argument("ref", metavar="RUN|CONTENT", shell_complete=complete_content)
 @click.option("--follow", "-f", is_flag=True, help="Go on with the lines still to come.")
-@click.option("--tail", "-n", type=click.IntRange(0), default=100, show_default=True, metavar="N")
+@click.option(
+    "--tail",
+    "-n",
+    type=click.IntRange(0),
+    default=100,
+    metavar="N",
+    help="How many of the last lines (default: 100).",
+)
 @server_command
 def logs_command(session: Session, ref: str, follow: bool, tail: int) -> None:
     """Show what a run or a content wrote last."""

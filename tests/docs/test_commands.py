@@ -33,6 +33,11 @@ def test_the_reader_of_pages_finds_what_readme_shows() -> None:
     assert {"serve", "test"} <= shown(ROOT / "README.md", "dev")
 
 
+def test_every_option_is_explained() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    assert [] == re.findall(r"^\| `[^`]+` \|\s*\|$", page, re.MULTILINE)
+
+
 def test_dev_explains_every_command_that_it_has() -> None:
     script = (ROOT / "dev").read_text()
     explained = set(re.findall(r"^\./dev ([a-z]+)", script, re.MULTILINE))
