@@ -83,23 +83,21 @@ def take(
     owner: str,
     *,
     may_replace: Callable[[Lease], bool] = lambda _: False,
-    name: str = NAME,
-    ttl: float = TTL,
 ) -> Lease:
     """Take the lease; blocking, for a thread.
 
     A living holder for which may_replace is true is succeeded at once. Raises data-dir-held, which
     names the holder, and StoreUnavailable.
     """
-    lease = store.claim(name, owner, ttl)
+    lease = store.claim(NAME, owner, TTL)
     if lease is not None:
         return lease
-    holder = store.holder(name)
+    holder = store.holder(NAME)
     if holder is not None and may_replace(holder):
         store.release(holder)  # does nothing if somebody else was quicker
-        lease = store.claim(name, owner, ttl)
+        lease = store.claim(NAME, owner, TTL)
     if lease is None:
-        raise _held(store.holder(name) or holder)
+        raise _held(store.holder(NAME) or holder)
     return lease
 
 
