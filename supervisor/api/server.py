@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections import Counter
 
 import h11
 import trio
@@ -12,13 +13,13 @@ from supervisor.api.access import ApiSettings
 from supervisor.api.answers import internal_error
 from supervisor.api.app import build_app
 from supervisor.api.exchange import READ_SIZE, Application, Disconnected, Exchange, Wire
-from supervisor.api.peer import read_peer
+from supervisor.api.peer import Peer, read_peer
 from supervisor.core.service import Service
 from supervisor.log import Log
 
 IDLE_TIMEOUT = 75.0  # seconds between two requests of a connection
 LINGER = 2.0  # seconds for a client to read a refusal while it still uploads
-MOST_CONNECTIONS = 1000
+MOST_CONNECTIONS = 1000  # of visitors, and again of administrators
 
 
 async def serve_api(
@@ -33,19 +34,20 @@ async def serve_api(
     if isinstance(listener, int):
         listener = socket.socket(fileno=listener)
     app = build_app(service, settings, log)
-    open_connections = 0
+    open_connections: Counter[bool] = Counter()
 
     async def serve(stream: trio.SocketStream) -> None:
-        nonlocal open_connections
-        if open_connections >= MOST_CONNECTIONS:
-            log.warning("api-full", connections=open_connections)
+        # Apart: visitors who take all of theirs must not lock the administrators out.
+        of_visitors = _peer(stream).uid == settings.gateway_uid
+        if open_connections[of_visitors] >= MOST_CONNECTIONS:
+            log.warning("api-full", connections=MOST_CONNECTIONS, of_visitors=of_visitors)
             await stream.aclose()
             return
-        open_connections += 1
+        open_connections[of_visitors] += 1
         try:
             await serve_connection(stream, app, log)
         finally:
-            open_connections -= 1
+            open_connections[of_visitors] -= 1
 
     listener.setblocking(False)
     accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
@@ -64,8 +66,7 @@ async def serve_connection(stream: trio.SocketStream, app: Application, log: Log
     """Serve one connection, request after request, until either side closes it."""
     async with stream:
         try:
-            peer = read_peer(stream.socket)  # type: ignore[arg-type]  # getsockopt is the same
-            extensions: dict[str, object] = {"supervisor.identity": peer}
+            extensions: dict[str, object] = {"supervisor.identity": _peer(stream)}
             wire = Wire(stream)
             while await _serve_request(wire, app, extensions, log):
                 wire.http.start_next_cycle()
@@ -74,6 +75,10 @@ async def serve_connection(stream: trio.SocketStream, app: Application, log: Log
             return
         except OSError as error:
             log.warning("api-connection-failed", error=str(error))
+
+
+def _peer(stream: trio.SocketStream) -> Peer:
+    return read_peer(stream.socket)  # type: ignore[arg-type]  # getsockopt is the same
 
 
 async def _serve_request(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
+from supervisor.api import server
 from supervisor.errors import SupervisorError
 
 if TYPE_CHECKING:
@@ -277,3 +280,25 @@ async def test_a_visitor_hears_in_a_sentence_why(start: Start) -> None:
     assert (401, "not-signed-in") == (refused.status_code, refused.json()["code"])
     assert refused.json()["error"].endswith(".")
     assert 200 == passed.status_code
+
+
+async def test_visitors_who_hold_all_connections_lock_no_administrator_out(
+    start: Start, needs: Needs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs.root()
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
+    served = await start(gateway_uid=54321)
+    held = []
+    os.seteuid(54321)  # whom the kernel takes for the peer is settled by connect
+    try:
+        for _ in range(4):
+            held.append(socket.socket(socket.AF_UNIX))
+            held[-1].connect(str(served.path))
+    finally:
+        os.seteuid(0)
+    await trio.lowlevel.wait_readable(held[-1])
+    assert b"" == held[-1].recv(1)
+    async with served.client() as client:
+        assert 200 == (await client.get("/v1/content")).status_code
+    for sock in held:
+        sock.close()
