@@ -11,6 +11,8 @@ from supervisor.errors import SupervisorError
 
 T = TypeVar("T")
 
+_HINT = "This is a fault of the plugin: tell its authors, or try another version of it."
+
 
 async def ask(owner: str, call: Callable[[], T], *, limit: float = 30.0) -> T:
     """Give what `call` returns. owner: the runtime or executor that is blamed.
@@ -26,9 +28,12 @@ async def ask(owner: str, call: Callable[[], T], *, limit: float = 30.0) -> T:
         raise
     except trio.TooSlowError:
         raise SupervisorError(
-            "plugin-hung", f"{owner} took longer than {limit:g} s", plugin=owner
+            "plugin-hung", f"{owner} took longer than {limit:g} s", hint=_HINT, plugin=owner
         ) from None
     except Exception as error:
         raise SupervisorError(
-            "plugin-invalid", f"{owner} failed: {type(error).__name__}: {error}", plugin=owner
+            "plugin-invalid",
+            f"{owner} failed: {type(error).__name__}: {error}",
+            hint=_HINT,
+            plugin=owner,
         ) from error

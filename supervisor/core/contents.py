@@ -1,4 +1,4 @@
-"""Contents: the registry of keepers and workers, and what the API may do with them."""
+"""Contents: what the API may ask of keepers and workers, and do with them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from supervisor.core.makers import Makers
 from supervisor.core.output import read_tail
 from supervisor.core.placing import deployment_place
 from supervisor.core.publish import Publisher, store_bundle
+from supervisor.core.registry import SHORTEST, Registry
 from supervisor.core.service import ContentView, LogLine, PluginView, RunView, Service
 from supervisor.core.tasks import Tasks
 from supervisor.core.views import content_view, run_view
@@ -35,7 +36,6 @@ from supervisor.model import (
     Content,
     ContentId,
     Deployment,
-    Guid,
     PlaceKind,
     PlaceRef,
     Purpose,
@@ -64,8 +64,7 @@ class Contents(Service):
     uid_of: Callable[[ContentId], int]
     findings_of: Callable[[], Sequence[Finding]]
     changed: Callable[[Worker], None] = lambda worker: None
-    by_guid: dict[Guid, Keeper] = attrs.field(factory=dict)
-    workers: dict[RunId, Worker] = attrs.field(factory=dict)
+    registry: Registry = attrs.field(factory=Registry)
     publisher: Publisher = attrs.field(init=False)
     nursery: trio.Nursery | None = None
 
@@ -78,11 +77,11 @@ class Contents(Service):
             unpack=self.makers.unpack,
             detect=self.makers.detect,
             installation=self.makers.installation,
-            keeper=self._keeper_of,
+            keeper=self.registry.keeper_of,
             url=self.url,
         )
 
-    # -- registry -----------------------------------------------------------------------------
+    # -- keepers ------------------------------------------------------------------------------
 
     async def open(self, content: Content, workers: Sequence[Worker]) -> Keeper:
         """Put a content under a keeper, with the workers that were adopted for it."""
@@ -102,17 +101,17 @@ class Contents(Service):
             known={found.id: found for found in known if isinstance(found, Deployment)},
         )
         for worker in workers:
-            self.workers[worker.id] = worker
-        self.by_guid[content.guid] = keeper
+            self.registry.workers[worker.id] = worker
+        self.registry.by_guid[content.guid] = keeper
         await self.nursery.start(keeper.run)
         return keeper
 
     def _changed(self, worker: Worker) -> None:
         if worker.gone.is_set():
-            self.workers.pop(worker.id, None)
+            self.registry.workers.pop(worker.id, None)
         else:
-            self.workers[worker.id] = worker
-        keeper = self.by_guid.get(worker.guid)
+            self.registry.workers[worker.id] = worker
+        keeper = self.registry.by_guid.get(worker.guid)
         if keeper is not None:
             keeper.notice(worker)
         else:
@@ -120,7 +119,7 @@ class Contents(Service):
 
     async def _deserted(self, deployment: Deployment) -> None:
         """Remove the directory of a deployment that nobody runs or will run."""
-        keeper = self._find_number(deployment.content)
+        keeper = self.registry.numbered(deployment.content)
         active = keeper.content.active_deployment if keeper else None
         if deployment.id == active:
             return
@@ -134,44 +133,6 @@ class Contents(Service):
                         "directory-left", deployment=deployment.id, error=error.message
                     )
 
-    def _find(self, ref: str) -> Keeper | None:
-        keeper = self.by_guid.get(Guid(ref))
-        if keeper is not None:
-            return keeper
-        named = (k for k in self.by_guid.values() if k.content.name == ref)
-        found = next(named, None)
-        if found is None and ref.isascii() and ref.isdigit():
-            found = self._find_number(ContentId(int(ref)))
-        return found
-
-    def _find_number(self, content: ContentId) -> Keeper | None:
-        return next((k for k in self.by_guid.values() if k.content.id == content), None)
-
-    def _keeper(self, ref: str) -> Keeper:
-        keeper = self._find(ref)
-        if keeper is None:
-            raise SupervisorError(
-                "not-found",
-                f"there is no content {ref!r}",
-                hint="`supervisor list` shows them all.",
-            )
-        return keeper
-
-    def _keeper_of(self, content: ContentId) -> Keeper:
-        keeper = self._find_number(content)
-        if keeper is None:
-            raise SupervisorError("not-found", f"the content {content} was removed")
-        return keeper
-
-    def _worker(self, ref: str) -> Worker | None:
-        """Find a living worker by its run id, or by a beginning of it of 4 characters or more."""
-        if RunId(ref) in self.workers:
-            return self.workers[RunId(ref)]
-        found = [w for run, w in self.workers.items() if len(ref) >= 4 and run.startswith(ref)]
-        if len(found) > 1:
-            raise SupervisorError("bad-request", f"{ref!r} is the beginning of several runs")
-        return found[0] if found else None
-
     def url(self, content: Content) -> str:
         """Where people find it."""
         return f"{self.address.rstrip('/')}/content/{content.guid}/"
@@ -179,37 +140,37 @@ class Contents(Service):
     # -- what people see ----------------------------------------------------------------------
 
     async def contents(self) -> Sequence[ContentView]:
-        keepers = sorted(self.by_guid.values(), key=lambda keeper: keeper.content.name)
+        keepers = sorted(self.registry.by_guid.values(), key=lambda keeper: keeper.content.name)
         return [content_view(keeper, self.url(keeper.content)) for keeper in keepers]
 
     async def content(self, ref: str) -> ContentView:
-        keeper = self._keeper(ref)
+        keeper = self.registry.keeper(ref)
         return content_view(keeper, self.url(keeper.content))
 
     async def runs(self, ref: str | None = None, *, ended: bool = False) -> Sequence[RunView]:
-        keeper = self._keeper(ref) if ref is not None else None
+        keeper = self.registry.keeper(ref) if ref is not None else None
         usage = await self._usage()
         views = [
             self._run_view(worker.tracked.run, worker, usage.get(worker.id))
-            for worker in self.workers.values()
+            for worker in self.registry.workers.values()
             if keeper is None or worker.guid == keeper.content.guid
         ]
         if ended:
             where = {} if keeper is None else {"content": keeper.content.id}
             stored = await self.journal.find("run", where, newest_first=True, limit=100)
-            views += [self._run_view(run) for run in stored if run.id not in self.workers]
+            views += [self._run_view(run) for run in stored if run.id not in self.registry.workers]
         return sorted(views, key=lambda view: view.run.id, reverse=True)
 
     def _run_view(
         self, run: Run, worker: Worker | None = None, used: Usage | None = None
     ) -> RunView:
-        keeper = self._find_number(run.content)
+        keeper = self.registry.numbered(run.content)
         return run_view(run, keeper.content if keeper else None, worker, used)
 
     async def _usage(self) -> dict[RunId, Usage]:
         used: dict[RunId, Usage] = {}
         for name, executor in self.makers.plugins.executors.items():
-            theirs = [w.id for w in self.workers.values() if w.executor.name == name]
+            theirs = [w.id for w in self.registry.workers.values() if w.executor.name == name]
             if theirs and executor.capabilities.usage:
                 with suppress(SupervisorError):
                     with trio.move_on_after(2.0):
@@ -219,9 +180,9 @@ class Contents(Service):
     async def logs(
         self, ref: str, *, follow: bool = False, tail: int = 100
     ) -> AsyncGenerator[LogLine, None]:
-        keeper = self._find(ref)
+        keeper = self.registry.find(ref)
         if keeper is None:
-            worker = self._worker(ref)
+            worker = self.registry.worker(ref)
             if worker is None:
                 for line in await self._old_lines(await self._stored_run(ref), tail):
                     yield line
@@ -250,9 +211,13 @@ class Contents(Service):
         run = await self.journal.get("run", ref)
         if not isinstance(run, Run):
             recent = await self.journal.find("run", {}, newest_first=True, limit=1000)
-            found = [run for run in recent if len(ref) >= 4 and run.id.startswith(ref)]
+            found = [run for run in recent if len(ref) >= SHORTEST and run.id.startswith(ref)]
             if len(found) != 1:
-                raise SupervisorError("not-found", f"there is no content or run {ref!r}")
+                raise SupervisorError(
+                    "not-found",
+                    f"there is no content or run {ref!r}",
+                    hint="`supervisor list` and `supervisor ps --all` show them.",
+                )
             (run,) = found
         assert isinstance(run, Run)
         return run
@@ -285,8 +250,12 @@ class Contents(Service):
                 "bad-request",
                 f"{name!r} cannot be a name: 3 to 64 letters, digits, _ and - can",
             )
-        if any(keeper.content.name == name for keeper in self.by_guid.values()):
-            raise SupervisorError("conflict", f"there is a content named {name!r} already")
+        if any(keeper.content.name == name for keeper in self.registry.by_guid.values()):
+            raise SupervisorError(
+                "conflict",
+                f"there is a content named {name!r} already",
+                hint="Choose another name, or remove that content first.",
+            )
         number = ContentId(await self.journal.next_id("content"))
         content = Content(
             id=number,
@@ -303,10 +272,10 @@ class Contents(Service):
         return content
 
     async def retitle(self, ref: str, title: str) -> None:
-        await self._change(self._keeper(ref), title=title)
+        await self._change(self.registry.keeper(ref), title=title)
 
     async def receive_bundle(self, ref: str, chunks: AsyncIterator[bytes]) -> Bundle:
-        keeper = self._keeper(ref)
+        keeper = self.registry.keeper(ref)
         digest, size = await store_bundle(self.data_dir, chunks)
         bundle = Bundle(
             id=BundleId(await self.journal.next_id("bundle")),
@@ -319,13 +288,17 @@ class Contents(Service):
         return bundle
 
     async def deploy(self, ref: str, bundle: int | None = None) -> Task:
-        keeper = self._keeper(ref)
+        keeper = self.registry.keeper(ref)
         content = keeper.content.id
         where = {"content": content}
         if bundle is None:
             newest = await self.journal.find("bundle", where, newest_first=True, limit=1)
             if not newest:
-                raise SupervisorError("not-found", "no bundle has been uploaded yet")
+                raise SupervisorError(
+                    "not-found",
+                    "no bundle has been uploaded yet",
+                    hint="`supervisor deploy DIR` uploads one.",
+                )
             found = newest[0]
         else:
             found = await self.journal.get("bundle", bundle)
@@ -338,25 +311,25 @@ class Contents(Service):
         return live.record
 
     async def stop(self, ref: str) -> None:
-        keeper = self._find(ref)
+        keeper = self.registry.find(ref)
         if keeper is not None:
             content = await self._change(keeper, stopped=True)
             keeper.stop(content, "stopped by an administrator")
             return
-        self._living(ref).stop("stopped by an administrator")
+        self.registry.living(ref).stop("stopped by an administrator")
 
     async def restart(self, ref: str) -> None:
-        keeper = self._keeper(ref)
+        keeper = self.registry.keeper(ref)
         keeper.restart(await self._change(keeper, stopped=False))
 
     async def kill(self, ref: str) -> None:
-        worker = self._living(ref)
+        worker = self.registry.living(ref)
         worker.stop("killed by an administrator", grace=0.0)
 
     async def remove(self, ref: str) -> None:
-        keeper = self._keeper(ref)
+        keeper = self.registry.keeper(ref)
         content = await self._change(keeper, removed=time.time(), stopped=True)
-        del self.by_guid[content.guid]
+        del self.registry.by_guid[content.guid]
         await keeper.close("removed", 5.0)
         places = [PlaceRef(kind=PlaceKind.STATE, ids=(content.id,))]
         for deployment in await self.journal.find("deployment", {"content": content.id}):
@@ -371,7 +344,7 @@ class Contents(Service):
     async def _remove_bundles(self, content: Content) -> None:
         for bundle in await self.journal.find("bundle", {"content": content.id}):
             others = await self.journal.find("bundle", {"digest": bundle.digest})
-            if not any(self._find_number(other.content) for other in others):
+            if not any(self.registry.numbered(other.content) for other in others):
                 path = os.path.join(self.data_dir, "bundles", f"{bundle.digest}.tar.gz")
                 with suppress(OSError):
                     os.unlink(path)
@@ -384,13 +357,3 @@ class Contents(Service):
                 await self.journal.intent(Change(kind="content", record=content, was=was.version))
             keeper.content = content
             return content
-
-    def _living(self, ref: str) -> Worker:
-        worker = self._worker(ref)
-        if worker is None:
-            raise SupervisorError(
-                "not-found",
-                f"there is no living run or content {ref!r}",
-                hint="`supervisor ps` shows what runs.",
-            )
-        return worker

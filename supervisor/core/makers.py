@@ -45,7 +45,8 @@ from supervisor.model import (
 from supervisor.plugins import Plugins
 from supervisor.unpack import Unpacked, read_answer, unpack_plan
 
-UNPACK_LIMIT = 600.0
+UNPACK_LIMIT = 600.0  # seconds
+_INSTALL = "`supervisor plugins` shows what is installed, and what failed to load."
 
 Section = Mapping[str, Sequence[str]]
 
@@ -185,7 +186,7 @@ class Makers:
             return self.plugins.executors[name]
         except KeyError:
             raise SupervisorError(
-                "no-executor", f"the executor {name!r} is not installed"
+                "no-executor", f"the executor {name!r} is not installed", hint=_INSTALL
             ) from None
 
     def runtime(self, name: str) -> Runtime:
@@ -193,7 +194,9 @@ class Makers:
         try:
             return self.plugins.runtimes[name]
         except KeyError:
-            raise SupervisorError("no-runtime", f"the runtime {name!r} is not installed") from None
+            raise SupervisorError(
+                "no-runtime", f"the runtime {name!r} is not installed", hint=_INSTALL
+            ) from None
 
     async def look_for_installations(self, sections: Callable[[str], Section]) -> None:
         """Ask every runtime what this host has; one that fails or hangs has none and is blamed.

@@ -53,7 +53,11 @@ async def store_bundle(
             async for chunk in chunks:
                 size += len(chunk)
                 if size > most:
-                    raise SupervisorError("too-large", f"the bundle is larger than {most} bytes")
+                    raise SupervisorError(
+                        "too-large",
+                        f"the bundle is larger than {most} bytes",
+                        hint="Leave out data and caches with a .supervisorignore file.",
+                    )
                 digest.update(chunk)
                 await file.write(chunk)
             await file.flush()
@@ -249,7 +253,9 @@ class Publisher:
 
 
 def _defect(error: Exception) -> SupervisorError:
-    return SupervisorError("internal", f"a defect of the server: {error!r}")
+    return SupervisorError(
+        "internal", f"a defect of the server: {error!r}", hint="The service log has the details."
+    )
 
 
 def _moved(bundle: Bundle, event: str, **fields: Any) -> Bundle:

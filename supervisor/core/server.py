@@ -146,8 +146,8 @@ class Server:
             key=self._key(),
             core_id=secrets.token_hex(8),
             wait=(contents.scaling.init or 60.0) + 5.0,
-            keepers=contents.by_guid,
-            workers=contents.workers,
+            keepers=contents.registry.by_guid,
+            workers=contents.registry.workers,
             log=self.log,
         )
         contents.changed = routes.tell
@@ -158,7 +158,7 @@ class Server:
                 await front.start(routes.serve)
                 await front.start(self.serve_api, self.sockets.core, contents)
                 await self.control.say({"type": "ready"})
-                self.log.info("core-ready", contents=len(contents.by_guid))
+                self.log.info("core-ready", contents=len(contents.registry.by_guid))
                 # starting interpreters costs more than all before: what runs comes first
                 front.start_soon(makers.look_for_installations, self._section)
                 await self.control.stop.wait()
@@ -191,7 +191,7 @@ class Server:
         grace = max(0.5, self.control.seconds - JOURNAL_SHARE - 2.0)
         with trio.move_on_after(grace + 1.5):
             async with trio.open_nursery() as nursery:
-                for keeper in contents.by_guid.values():
+                for keeper in contents.registry.by_guid.values():
                     nursery.start_soon(keeper.close, "the server stops", grace)
 
     async def _serve_executor(
@@ -276,7 +276,12 @@ class Server:
 
     def _findings(self, makers: Makers) -> list[Finding]:
         found = [
-            Finding(name="tier", ok=not self.settings.rootless, text=f"{self.settings.tier} tier")
+            Finding(
+                name="tier",
+                ok=not self.settings.rootless,
+                text=f"{self.settings.tier} tier",
+                fix="run it as root, for a uid per content" if self.settings.rootless else "",
+            )
         ]
         for name, installations in sorted(makers.installed.items()):
             for installation in installations:
@@ -293,7 +298,10 @@ class Server:
                 )
         for view in self.plugins.views():
             if view.problem:
-                found.append(Finding(name=f"plugin {view.name}", ok=False, text=view.problem))
+                fix = "the service log has the details"
+                found.append(
+                    Finding(name=f"plugin {view.name}", ok=False, text=view.problem, fix=fix)
+                )
         return found
 
 

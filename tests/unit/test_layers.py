@@ -24,7 +24,7 @@ LAYERS = (
     "core.",
     "core.worker core.oneshot",
     "core.keeper core.makers core.publish core.routes core.verdict core.views",
-    "core.adopt core.contents core.copying",
+    "core.adopt core.contents core.copying core.registry",
     "core.server",
     "api pages",
     "cli parent testing core.__main__",

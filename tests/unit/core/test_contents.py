@@ -266,10 +266,10 @@ async def test_stop_keeps_it_stopped_and_restart_starts_it(core: Core) -> None:
     await core.deployed()
     await core.contents.stop("an-app")
     with trio.fail_after(5):
-        await core.contents.by_guid[(await core.contents.content("an-app")).content.guid].news()
+        await core.contents.registry.keeper("an-app").news()
     assert "stopped" == (await core.contents.content("an-app")).state
     await core.contents.restart("an-app")
-    keeper = next(iter(core.contents.by_guid.values()))
+    keeper = next(iter(core.contents.registry.by_guid.values()))
     with trio.fail_after(5):
         assert (await keeper.admit()).worker is not None
 
@@ -288,8 +288,8 @@ async def test_a_run_is_found_by_the_beginning_of_its_id(core: Core) -> None:
 
 async def test_a_beginning_that_two_runs_share_is_refused(core: Core) -> None:
     await core.deployed()
-    (worker,) = core.contents.workers.values()
-    core.contents.workers[type(worker.id)(worker.id[:-1] + "?")] = worker
+    (worker,) = core.contents.registry.workers.values()
+    core.contents.registry.workers[type(worker.id)(worker.id[:-1] + "?")] = worker
     with pytest.raises(SupervisorError, match="several"):
         await core.contents.stop(worker.id[:10])
 
@@ -324,7 +324,7 @@ async def test_a_follower_hears_new_lines_and_may_leave_at_any_time(core: Core) 
                 living.writes("stdout", b"news\n")
     assert ["hello", "news"] == heard
     await trio.testing.wait_all_tasks_blocked()
-    (worker,) = core.contents.workers.values()
+    (worker,) = core.contents.registry.workers.values()
     worker.output.say("nobody hears this")
     assert not worker.output._subscribers
 
@@ -348,7 +348,7 @@ async def test_the_log_of_a_run_that_ended_comes_from_its_file(core: Core) -> No
     await core.deployed()
     run = (await core.run()).run
     await core.contents.stop(run.id)
-    keeper = next(iter(core.contents.by_guid.values()))
+    keeper = next(iter(core.contents.registry.by_guid.values()))
     with trio.fail_after(5):
         while keeper.workers:
             await keeper.news()

@@ -1,0 +1,77 @@
+"""The keepers and the living workers of this core, and how people name them."""
+
+from __future__ import annotations
+
+import attrs
+
+from supervisor.core.keeper import Keeper
+from supervisor.core.worker import Worker
+from supervisor.errors import SupervisorError
+from supervisor.model import ContentId, Guid, RunId
+
+SHORTEST = 4  # characters of a run id that are taken for a beginning of it
+
+
+@attrs.define(eq=False)
+class Registry:
+    """by_guid: a keeper per content; workers: all that live, by run id."""
+
+    by_guid: dict[Guid, Keeper] = attrs.field(factory=dict)
+    workers: dict[RunId, Worker] = attrs.field(factory=dict)
+
+    def find(self, ref: str) -> Keeper | None:
+        """Find a content by its guid, its name or its id."""
+        keeper = self.by_guid.get(Guid(ref))
+        if keeper is None:
+            keeper = next((k for k in self.by_guid.values() if k.content.name == ref), None)
+        if keeper is None and ref.isascii() and ref.isdigit():
+            keeper = self.numbered(ContentId(int(ref)))
+        return keeper
+
+    def numbered(self, content: ContentId) -> Keeper | None:
+        """Find a content by its id."""
+        return next((k for k in self.by_guid.values() if k.content.id == content), None)
+
+    def keeper(self, ref: str) -> Keeper:
+        """Give a content by its guid, its name or its id. Raises not-found."""
+        keeper = self.find(ref)
+        if keeper is None:
+            raise SupervisorError(
+                "not-found",
+                f"there is no content {ref!r}",
+                hint="`supervisor list` shows them all.",
+            )
+        return keeper
+
+    def keeper_of(self, content: ContentId) -> Keeper:
+        """Give a content that was there when somebody took its id. Raises not-found."""
+        keeper = self.numbered(content)
+        if keeper is None:
+            raise SupervisorError("not-found", f"the content {content} was removed")
+        return keeper
+
+    def worker(self, ref: str) -> Worker | None:
+        """Find a living worker by its run id, or by a beginning of it. Raises bad-request."""
+        if RunId(ref) in self.workers:
+            return self.workers[RunId(ref)]
+        if len(ref) < SHORTEST:
+            return None
+        found = [worker for run, worker in self.workers.items() if run.startswith(ref)]
+        if len(found) > 1:
+            raise SupervisorError(
+                "bad-request",
+                f"{ref!r} is the beginning of several runs",
+                hint="Give more of the id; `supervisor ps` shows them.",
+            )
+        return found[0] if found else None
+
+    def living(self, ref: str) -> Worker:
+        """Give a living worker, as `worker` finds it. Raises not-found, bad-request."""
+        worker = self.worker(ref)
+        if worker is None:
+            raise SupervisorError(
+                "not-found",
+                f"there is no living run or content {ref!r}",
+                hint="`supervisor ps` shows what runs.",
+            )
+        return worker
