@@ -135,14 +135,14 @@ class Loop:
                 except Exception as error:
                     self.log.error("connection-crashed", exc=error)
                     self._guarded(watcher.crashed)
-            if self._closing:
-                for sock in self._closing:
-                    sock.close()
-                self._closing.clear()
             if self._timers and self._timers[0][0] <= self.now:
                 self._fire()
             if self._second < int(self.now):
                 self._turn()
+            if self._closing:  # by timers too: the next event may be an hour away
+                for sock in self._closing:
+                    sock.close()
+                self._closing.clear()
 
     def _patience(self) -> float:
         until = self._second + 1.0 if self._wheel else self.now + 3600.0

@@ -67,6 +67,21 @@ def test_timers_fire_in_order_unless_cancelled(loop: Loop) -> None:
     assert [1, 2] == fired
 
 
+def test_what_a_timer_closes_does_not_wait_for_another_event(loop: Loop) -> None:
+    ours, theirs = socket.socketpair()
+
+    def due() -> None:
+        loop.close(ours)
+        loop.stop()
+
+    loop.later(0.01, due)
+    loop.run()
+    theirs.setblocking(False)
+    assert b"" == theirs.recv(1)
+    assert -1 == ours.fileno()
+    theirs.close()
+
+
 def test_a_watcher_that_raises_is_told_and_the_loop_goes_on(loop: Loop) -> None:
     class Broken:
         told = 0
