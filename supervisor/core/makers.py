@@ -63,6 +63,7 @@ class Makers:
     server: str
     changed: Callable[[Worker], None] = lambda worker: None
     installed: dict[str, Sequence[Installation]] = attrs.field(factory=dict)
+    wanted: trio.Event = attrs.field(factory=trio.Event)
     looked: trio.Event = attrs.field(factory=trio.Event)
 
     # -- workers ------------------------------------------------------------------------------
@@ -199,10 +200,12 @@ class Makers:
             ) from None
 
     async def look_for_installations(self, sections: Callable[[str], Section]) -> None:
-        """Ask every runtime what this host has; one that fails or hangs has none and is blamed.
+        """Once somebody wants to know, ask every runtime what this host has.
 
-        Takes as long as starting each interpreter: plans wait for it, nobody else does.
+        Takes as long as starting each interpreter: plans wait for it, nobody else does. A runtime
+        that fails or hangs has none and is blamed.
         """
+        await self.wanted.wait()
         async with trio.open_nursery() as nursery:
             for name, runtime in self.plugins.runtimes.items():
                 nursery.start_soon(self._look_for, name, runtime, sections(name))
@@ -219,6 +222,7 @@ class Makers:
 
     async def installation(self, detected: Detected) -> Installation:
         """Choose the interpreter for what was detected: the best that the host has."""
+        self.wanted.set()
         await self.looked.wait()
         for installation in self.installed.get(detected.runtime, ()):
             return installation
@@ -230,6 +234,7 @@ class Makers:
         )
 
     async def _installation_of(self, deployment: Deployment) -> Installation:
+        self.wanted.set()
         await self.looked.wait()
         installed = self.installed.get(deployment.runtime, ())
         for installation in installed:

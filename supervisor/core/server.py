@@ -125,6 +125,7 @@ class Server:
                 data_dir=self.settings.data_dir,
                 server=self.settings.server_address,
             )
+            nursery.start_soon(makers.look_for_installations, self._section)
             await self._with_contents(journal, makers)
             nursery.cancel_scope.cancel()
 
@@ -159,8 +160,7 @@ class Server:
                 await front.start(self.serve_api, self.sockets.core, contents)
                 await self.control.say({"type": "ready"})
                 self.log.info("core-ready", contents=len(contents.registry.by_guid))
-                # starting interpreters costs more than all before: what runs comes first
-                front.start_soon(makers.look_for_installations, self._section)
+                makers.wanted.set()  # it costs more than all before: what runs came first
                 await self.control.stop.wait()
                 self.log.info("core-stopping", seconds=self.control.seconds)
                 front.cancel_scope.cancel()

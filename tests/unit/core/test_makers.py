@@ -1,65 +1,67 @@
-"""What a bundle is: the runtime with the highest score says it, or the refusal says who looked."""
+"""Interpreters are looked for when somebody wants one, and whoever does waits for them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from supervisor.core.makers import Makers
 from supervisor.errors import SupervisorError
-from supervisor.interfaces import Detected, Installation, Runtime, SourceFile
+from supervisor.interfaces import Detected, Installation
 from supervisor.log import Log
-from supervisor.model import ContentKind, Plan
+from supervisor.model import ContentKind
 from supervisor.plugins import Plugins
+from supervisor.testing.fakes import MemoryStore
 from supervisor.testing.journal import MemoryJournal
-from supervisor.unpack import Unpacked
+
+HERE = Installation(runtime="fake", version="1", executable="/bin/fake")
+APP = Detected(runtime="fake", kind=ContentKind.APP, app_mode="fake", entrypoint="app")
 
 
-class Looking(Runtime):
-    """Recognises a file of its own name."""
+class FakeRuntime:
+    name = "fake"
 
-    def __init__(self, name: str, score: int = 50) -> None:
-        self.name, self.score, self.looks_for = name, score, f"a file {name}"
+    def __init__(self, found: Sequence[Installation]) -> None:
+        self.found = found
+        self.asked = 0
 
-    def detect(self, files: Sequence[SourceFile], manifest: Mapping[str, Any]) -> Detected | None:
-        if self.name not in {file.path for file in files}:
-            return None
-        return Detected(
-            runtime=self.name,
-            kind=ContentKind.APP,
-            app_mode=self.name,
-            entrypoint=self.name,
-            score=self.score,
-        )
-
-    def installations(self, settings: object) -> Sequence[Installation]:
-        return ()
-
-    def plan(self, purpose: object, context: object) -> Plan:
-        raise NotImplementedError
+    def installations(self, settings: Mapping[str, Sequence[str]]) -> Sequence[Installation]:
+        self.asked += 1
+        return self.found
 
 
-def makers(*runtimes: Runtime) -> Makers:
+def makers(runtime: FakeRuntime) -> Makers:
     plugins = Plugins()
-    plugins.runtimes.update({runtime.name: runtime for runtime in runtimes})
+    plugins.runtimes["fake"] = runtime  # type: ignore[assignment]
     return Makers(
-        journal=MemoryJournal(), plugins=plugins, log=Log("core"), node="n", data_dir="/", server=""
+        journal=MemoryJournal(MemoryStore()),
+        plugins=plugins,
+        log=Log("test", fd=2),
+        node="n",
+        data_dir="/nonexistent",
+        server="",
     )
 
 
-def unpacked(*paths: str) -> Unpacked:
-    return Unpacked(files=tuple(SourceFile(path=path, size=1) for path in paths), manifest=None)
+async def test_nobody_is_asked_until_somebody_wants_to_know() -> None:
+    runtime = FakeRuntime([HERE])
+    made = makers(runtime)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made.look_for_installations, lambda name: {})
+        await trio.testing.wait_all_tasks_blocked()
+        assert runtime.asked == 0
+        with trio.fail_after(10):
+            assert await made.installation(APP) == HERE
+        assert runtime.asked == 1
 
 
-async def test_of_several_runtimes_the_highest_score_wins() -> None:
-    found = await makers(Looking("a"), Looking("b", 90)).detect(unpacked("a", "b"))
-    assert "b" == found.runtime
-
-
-async def test_a_bundle_that_nobody_recognises_is_refused_with_what_was_looked_for() -> None:
-    with pytest.raises(SupervisorError) as caught:
-        await makers(Looking("b"), Looking("a")).detect(unpacked("c"))
-    assert "no-app-found" == caught.value.code
-    assert "Installed runtimes: a (a file a), b (a file b)." in caught.value.hint
+async def test_a_host_without_an_interpreter_is_a_clear_error() -> None:
+    made = makers(FakeRuntime([]))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made.look_for_installations, lambda name: {})
+        with trio.fail_after(10), pytest.raises(SupervisorError) as caught:
+            await made.installation(APP)
+        assert caught.value.code == "runtime-missing"
