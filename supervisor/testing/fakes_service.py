@@ -169,18 +169,18 @@ class FakeService(Service):
         run = await self._run_of(ref)
         self.followers += 1
         try:
+            seen = len(self.lines)  # what is written while we yield is news
             mine = [line for line in self.lines if line.run == run]
             for line in mine[-tail:] if tail else []:
                 yield line
-            seen = len(self.lines)
             while follow:
                 async with self._news:
                     while len(self.lines) == seen:
                         await self._news.wait()
-                for line in self.lines[seen:]:
+                seen, news = len(self.lines), self.lines[seen:]
+                for line in news:
                     if line.run == run:
                         yield line
-                seen = len(self.lines)
         finally:
             self.followers -= 1
 
