@@ -28,6 +28,9 @@ TAKEN = frozenset(
 EMPTY_NAMES = re.compile(r"^class \w*(Manager|Helper|Utils?|Handler)\b", re.MULTILINE)
 
 OUR_FILES = sorted((ROOT / "supervisor").rglob("*.py"))
+OUR_TEXTS = sorted(
+    path for kind in ("html", "gcfg") for path in (ROOT / "supervisor").rglob(f"*.{kind}")
+)
 PLUGIN_FILES = sorted((ROOT / "plugins").rglob("*.py"))
 TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 
@@ -36,7 +39,7 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", OUR_FILES, ids=name)
+@pytest.mark.parametrize("path", [*OUR_FILES, *OUR_TEXTS], ids=name)
 def test_the_core_knows_no_language_sandbox_cluster_or_database(path: Path) -> None:
     found = [
         f"{path}:{number}: {match[0]}"
@@ -61,6 +64,10 @@ def test_class_names_say_what_the_class_is(path: Path) -> None:
 def test_no_top_level_module_has_a_name_of_supervisord() -> None:
     mine = {path.stem for path in (ROOT / "supervisor").iterdir()}
     assert set() == mine & TAKEN
+
+
+def test_pages_and_the_sample_are_read_for_words_too() -> None:
+    assert {".html", ".gcfg"} == {path.suffix for path in OUR_TEXTS}
 
 
 def test_the_glossary_has_every_word_of_the_model() -> None:
