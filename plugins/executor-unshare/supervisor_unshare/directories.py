@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from supervisor import layout
 from supervisor.layout import PlaceKind, PlaceRef
-from supervisor_unshare import places, sandbox, syscalls
+from supervisor_unshare import places, root, syscalls
 from supervisor_unshare.verbs import Job, Rules
 
 Tree = tuple[int, tuple[str, ...]]  # a base descriptor and the components below it
@@ -27,7 +27,7 @@ class Directories:
         owner = self._owner(0, 0)
         for base, part in self._parents():
             places.make(base, (part,), owner=owner, mode=places.PARENT_MODE)
-        places.make(self._run_dir, (sandbox.NEW_ROOT,), owner=owner, mode=0o700)
+        places.make(self._run_dir, (root.NEW_ROOT,), owner=owner, mode=0o700)
         large: list[Tree] = []
         for base, part in self._parents():
             with places.opened(syscalls.open_beneath(base, part, os.O_RDONLY)) as directory:

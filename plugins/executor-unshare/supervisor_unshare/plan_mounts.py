@@ -1,7 +1,7 @@
 """What a sandbox's root holds, as data. Pure: the same job on the same host gives the same plan.
 
 The root is a new tmpfs; nothing of the host is there unless an entry of this plan names it. The
-launcher carries the plan out (sandbox.py), the tests read it.
+launcher carries the plan out (root.py), the tests read it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ ETC = (
     "ssl texmf timezone"
 ).split()
 ETC_PATTERNS = ("python3.*", "java-*-openjdk")
+
+OWN_FILES = "/run"  # the files of our own that differ from run to run
+_OWN_TREES = (OWN_FILES, "/tmp", "/var/tmp", "/home")
 
 # A mount of the settings must not take the place of one of these.
 RESERVED = frozenset({"/", "/proc", "/dev", "/sys", "/etc", "/tmp", "/var", "/var/tmp", "/home"})
@@ -97,7 +100,10 @@ def passwd(uid: int, gid: int) -> tuple[File, File]:
         "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
     )
     groups = f"root:x:0:\ncontent:x:{gid}:\nnogroup:x:65534:\n"
-    return File(target="/etc/passwd", text=users), File(target="/etc/group", text=groups)
+    return (
+        File(target=f"{OWN_FILES}/passwd", text=users),
+        File(target=f"{OWN_FILES}/group", text=groups),
+    )
 
 
 def plan_mounts(job: Job, host: Sequence[Bind | Link], *, uid: int, gid: int) -> tuple[Entry, ...]:
@@ -105,6 +111,25 @@ def plan_mounts(job: Job, host: Sequence[Bind | Link], *, uid: int, gid: int) ->
 
     host: what the host shows to every sandbox (host.look). uid and gid: the process's own.
     """
+    return (*plan_shared(host), *plan_own(job, host, uid=uid, gid=gid))
+
+
+def plan_shared(host: Sequence[Bind | Link]) -> tuple[Entry, ...]:
+    """Give the entries that are the same for every run."""
+    entries: list[Entry] = [
+        *(entry for entry in host if not covered(entry.target, _OWN_TREES)),
+        *(Link(target=f"/etc/{name}", to=f"..{OWN_FILES}/{name}") for name in ("passwd", "group")),
+        *map(_directory, ("/proc", "/dev", *_OWN_TREES, MOUNT_ROOT)),
+        Link(
+            target=layout.COMPATIBLE_MOUNT_ROOT,
+            to=PurePosixPath(MOUNT_ROOT).parent.name,
+        ),
+    ]
+    return _parents_first(entries)
+
+
+def plan_own(job: Job, host: Sequence[Bind | Link], *, uid: int, gid: int) -> tuple[Entry, ...]:
+    """Give the entries that are the run's own, and those of the host that lie within them."""
     scratch = ("tmp", job.run)
     socket = Bind(
         base=Base.RUN,
@@ -113,15 +138,8 @@ def plan_mounts(job: Job, host: Sequence[Bind | Link], *, uid: int, gid: int) ->
         writable=True,
     )
     entries: list[Entry] = [
-        *host,
+        *(entry for entry in host if covered(entry.target, _OWN_TREES)),
         *passwd(uid, gid),
-        Directory(target="/proc"),
-        Directory(target="/dev"),
-        Directory(target="/run"),
-        Link(
-            target=layout.COMPATIBLE_MOUNT_ROOT,
-            to=PurePosixPath(MOUNT_ROOT).parent.name,
-        ),
         *(
             Bind(base=Base.DATA, parts=scratch, target=target, writable=True)
             for target in ("/tmp", "/var/tmp", layout.at(Role.SCRATCH))
@@ -138,4 +156,12 @@ def plan_mounts(job: Job, host: Sequence[Bind | Link], *, uid: int, gid: int) ->
         )
         for mount in job.mounts
     ]
+    return _parents_first(entries)
+
+
+def _directory(target: str) -> Directory:
+    return Directory(target=target)
+
+
+def _parents_first(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     return tuple(sorted(entries, key=lambda entry: entry.target.count("/")))

@@ -11,11 +11,12 @@ from typing import Any
 
 from supervisor import Log, packets
 from supervisor.layout import PlaceKind, PlaceRef
-from supervisor_unshare import cgroups, host, probe, runs, sandbox, syscalls, verbs
+from supervisor_unshare import cgroups, host, probe, root, runs, sandbox, syscalls, verbs
 from supervisor_unshare.directories import Directories, remove_all
 from supervisor_unshare.loop import Loop
-from supervisor_unshare.plan_mounts import Base, plan_mounts
+from supervisor_unshare.plan_mounts import Base, plan_own, plan_shared
 from supervisor_unshare.runs import LiveRun, Phase, tree_usage
+from supervisor_unshare.template import Template
 from supervisor_unshare.verbs import Job, Refused, Rules
 
 Answer = Callable[..., None]  # answer(fds=(), **fields)
@@ -57,9 +58,10 @@ class Service:
         self._log = log
         self._notify = notify
         self._bases = {Base.HOST: "/", Base.DATA: data_dir, Base.RUN: run_dir}
+        self._host = host.HostView(rules.trees)
+        self._template = None if rules.rootless else self._new_template()
         self._directories = Directories(data_dir, run_dir, rules)
         self._groups = cgroups.find(run_dir)
-        self._host = host.HostView(rules.trees)
         self._waiters: dict[str, list[tuple[Answer, Fail]]] = {}
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             self._boot = file.read().strip()
@@ -204,9 +206,15 @@ class Service:
                     undo.callback(os.close, read)
                     handed.callback(os.close, write)
                 os.set_blocking(streams[2][0], False)
+            template = self._copy_template()
+            if template is not None:
+                handed.callback(os.close, template)
             with _step("plan"):
+                entries = self._host.entries
                 spec = sandbox.Spec(
-                    entries=plan_mounts(job, self._host.entries, uid=job.uid, gid=job.gid),
+                    template=template,
+                    shared=plan_shared(entries) if template is None else (),
+                    entries=plan_own(job, entries, uid=job.uid, gid=job.gid),
                     bases=self._bases,
                     uid=job.uid,
                     gid=job.gid,
@@ -233,6 +241,22 @@ class Service:
             boot=self._boot,
             started=runs.start_ticks(pid),
         )
+
+    def _new_template(self) -> Template | None:
+        try:
+            return Template(self._host, self._bases)
+        except OSError as error:  # then a child may not either, and reports it as the start's end
+            self._log.warning("no-template", error=str(error))
+            return None
+
+    def _copy_template(self) -> int | None:
+        if self._template is None:
+            return None
+        step = root.Step()
+        try:
+            return self._template.copy(step)
+        except OSError as error:
+            raise StartFailed(step.name, error.errno, str(error)) from error
 
     def _clone(self, spec: sandbox.Spec, group: cgroups.Group) -> tuple[int, int]:
         """Make the child; in it, this never returns."""

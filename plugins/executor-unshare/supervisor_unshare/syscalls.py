@@ -132,22 +132,26 @@ def open_beneath(directory: int, path: str, flags: int) -> int:
 def clone_tree(source: int, attributes: int) -> int:
     """Give a detached copy of the mounts at `source` (an O_PATH descriptor), with attributes set.
 
+    It is private: what is mounted later beneath the source appears in it nowhere.
     `source` must have been opened in the caller's own mount namespace.
     """
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH | _AT_RECURSIVE
     tree = _call("open_tree", source, b"", flags)
     try:
-        set_attributes(tree, attributes, recursive=True)
+        set_attributes(tree, attributes, propagation=_MS_PRIVATE)
     except OSError:
         os.close(tree)
         raise
     return tree
 
 
-def set_attributes(mount: int, attributes: int, *, recursive: bool = False) -> None:
-    """Add attributes (read-only, no set-uid ...) to a mount given by a descriptor of its root."""
-    packed = struct.pack("QQQQ", attributes, 0, 0, 0)
-    flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
+def set_attributes(mount: int, attributes: int, *, propagation: int = 0) -> None:
+    """Add attributes (read-only, no set-uid ...) to a mount given by a descriptor of its root.
+
+    With a propagation, this and the attributes are set on every mount beneath it too.
+    """
+    packed = struct.pack("QQQQ", attributes, 0, propagation, 0)
+    flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if propagation else 0)
     _call("mount_setattr", mount, b"", flags, packed, len(packed))
 
 
@@ -174,6 +178,16 @@ def attach(mount: int, target: int) -> None:
 def make_mounts_private() -> None:
     """Let no mount travel between this mount namespace and the one it was copied from."""
     _mount(None, b"/", _MS_REC | _MS_PRIVATE)
+
+
+def new_mount_namespace() -> None:
+    """Go on in a copy of the mount namespace."""
+    _checked(_libc.unshare(CLONE_NEWNS), "unshare")
+
+
+def enter_mount_namespace(namespace: int) -> None:
+    """Go on in another mount namespace, at its root. Only for a process with one thread."""
+    _checked(_libc.setns(namespace, CLONE_NEWNS), "setns")
 
 
 def enter_root(root: int) -> None:

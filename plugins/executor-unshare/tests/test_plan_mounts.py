@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 from supervisor_unshare import host
 from supervisor_unshare.host import look, shown_trees
-from supervisor_unshare.plan_mounts import Base, Bind, Entry, File, Link, covered, plan_mounts
+from supervisor_unshare.plan_mounts import (
+    Base,
+    Bind,
+    Entry,
+    File,
+    Link,
+    covered,
+    plan_mounts,
+    plan_shared,
+)
 from supervisor_unshare.verbs import Job, PlacedMount
 
 from supervisor.layout import MOUNT_ROOT, PlaceKind, PlaceRef
@@ -45,7 +54,8 @@ def planned(job: Job = JOB) -> dict[str, Entry]:
 def test_only_what_is_listed_is_in_the_root() -> None:
     expected = {
         *("/usr", "/bin", "/etc/passwd", "/etc/group", "/proc", "/dev", "/run", "/home", "/tmp"),
-        *("/var/tmp", "/opt/rstudio-connect", f"{MOUNT_ROOT}/tmp", f"{MOUNT_ROOT}/socket"),
+        *("/var/tmp", "/opt/rstudio-connect", MOUNT_ROOT),
+        *(f"{MOUNT_ROOT}/tmp", f"{MOUNT_ROOT}/socket", "/run/passwd", "/run/group"),
     }
     assert expected == set(planned())
 
@@ -84,6 +94,15 @@ def test_every_run_has_its_own_scratch_home_and_socket_directory() -> None:
     } == sources
 
 
+def test_what_runs_share_says_nothing_of_a_run() -> None:
+    deep = Bind(base=Base.HOST, parts=("home", "u", "venv"), target="/home/u/venv")
+    shared = plan_shared((*HOST, deep))
+    bases = {entry.base for entry in shared if isinstance(entry, Bind)}
+    assert {Base.HOST} == bases
+    assert deep not in shared  # it lies in the run's own /home
+    assert not [entry for entry in shared if isinstance(entry, File)]
+
+
 def test_parents_come_before_what_lies_in_them() -> None:
     deep = Bind(base=Base.HOST, parts=("home", "u", "venv"), target="/home/u/venv")
     targets = [entry.target for entry in plan_mounts(JOB, (*HOST, deep), uid=1, gid=1)]
@@ -91,7 +110,9 @@ def test_parents_come_before_what_lies_in_them() -> None:
 
 
 def test_the_process_finds_its_own_name() -> None:
-    entry = planned()["/etc/passwd"]
+    entries = planned()
+    assert Link(target="/etc/passwd", to="../run/passwd") == entries["/etc/passwd"]
+    entry = entries["/run/passwd"]
     assert isinstance(entry, File)
     assert "content:x:700:700:content:/home:/bin/sh" in entry.text.splitlines()
 

@@ -1,0 +1,100 @@
+"""The part of the root that all runs share, built once and copied for each start.
+
+It is the whole of a mount namespace of its own, in which no process lives: neither the host nor any
+run sees it, and whoever gets a copy cannot change it. The helper itself stays in the host's
+namespace and sees what is mounted there later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from collections.abc import Iterator, Mapping
+
+from supervisor_unshare import root, syscalls
+from supervisor_unshare.host import HostView
+from supervisor_unshare.plan_mounts import Base, Bind, plan_shared
+
+_Identity = tuple[int, int] | None  # device and inode; None: not there
+_OPEN = os.O_RDONLY | os.O_CLOEXEC
+
+
+class Template:
+    """The shared root, built at the first start and again whenever the host has changed.
+
+    Raises OSError where a process must not go from one mount namespace to another.
+    """
+
+    def __init__(self, host: HostView, bases: Mapping[Base, str]) -> None:
+        self._host = host
+        self._bases = bases
+        self._home = os.open("/proc/self/ns/mnt", _OPEN)
+        syscalls.enter_mount_namespace(self._home)
+        self._changes = select.poll()
+        self._changes.register(os.open("/proc/self/mountinfo", _OPEN), select.POLLPRI)
+        self._shown: object = None
+        self._built: tuple[int, int] | None = None  # the namespace, and its root
+
+    def copy(self, step: root.Step) -> int:
+        """Give a detached copy of the root as of now; the caller closes it.
+
+        Raises OSError, with the name of the step that failed in `step`; the next call tries again.
+        """
+        step.name = "template"
+        entries = self._host.entries
+        shown = (entries, [_identity(entry) for entry in entries if isinstance(entry, Bind)])
+        if self._changes.poll(0) or shown != self._shown or self._built is None:
+            self._forget()
+            self._built = self._build(step)
+            self._shown = shown
+        namespace, made = self._built
+        with self._returning():
+            syscalls.enter_mount_namespace(namespace)
+            return syscalls.clone_tree(made, syscalls.ATTR_RDONLY)
+
+    def _build(self, step: root.Step) -> tuple[int, int]:
+        step.name = "mounts"
+        with self._returning(), contextlib.ExitStack() as undo:
+            syscalls.new_mount_namespace()
+            namespace = os.open("/proc/self/ns/mnt", _OPEN)
+            undo.callback(os.close, namespace)
+            syscalls.make_mounts_private()
+            sources = root.open_bases(self._bases)
+            try:
+                made = root.build_shared(plan_shared(self._host.entries), sources, step)
+            finally:
+                for source in sources.values():
+                    os.close(source)
+            undo.callback(os.close, made)
+            step.name = "enter-root"
+            syscalls.enter_root(made)  # nothing else stays in the namespace
+            syscalls.set_attributes(made, syscalls.ATTR_RDONLY)
+            undo.pop_all()
+        return namespace, made
+
+    def _forget(self) -> None:
+        """Let go of the earlier one, and with it of its mounts."""
+        if self._built is not None:
+            for fd in self._built:
+                os.close(fd)
+            self._built = None
+
+    @contextlib.contextmanager
+    def _returning(self) -> Iterator[None]:
+        """Come back to the host's namespace in any case, or end: nothing may go on elsewhere."""
+        try:
+            yield
+        finally:
+            try:
+                syscalls.enter_mount_namespace(self._home)
+            except OSError as error:
+                raise SystemExit(f"the helper cannot return to its mounts: {error}") from error
+
+
+def _identity(bind: Bind) -> _Identity:
+    try:
+        found = os.stat("/" + "/".join(bind.parts))
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
