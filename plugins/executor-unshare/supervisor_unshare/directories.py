@@ -73,6 +73,16 @@ class Directories:
         """Remove the directories of a run."""
         remove_all(self._of_run(run))
 
+    def remove_empty(self, run: str) -> bool:
+        """Remove the directories of a run that has left nothing in them; tell whether it has."""
+        try:
+            places.remove_empty(self._data, ("tmp", run, "home"))
+            for base, parts in self._of_run(run):
+                places.remove_empty(base, parts)
+        except OSError:
+            return False
+        return True
+
     def is_small(self, run: str) -> bool:
         """Tell whether removing the directories of a run takes no time."""
         return all(places.is_small(base, parts) for base, parts in self._of_run(run))

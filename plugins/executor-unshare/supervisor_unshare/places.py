@@ -45,21 +45,39 @@ def make(
     owner is (uid, gid) of the last one, None without root: all are the caller's alone. Parents stay
     root's, with `parent_gid`. A directory that is there keeps its owner and permissions.
     """
-    me = os.geteuid()
-    with contextlib.ExitStack() as held:
-        directory = base
-        for depth, part in enumerate(parts, start=1):
-            last = depth == len(parts)
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(part, 0o700, dir_fd=directory)
-            directory = open_beneath(directory, part, _DIRECTORY)
-            held.callback(os.close, directory)
-            # Ours and private: just made, or left between two steps of an earlier attempt.
-            found = os.fstat(directory)
-            if owner is None or found.st_uid != me or stat.S_IMODE(found.st_mode) != 0o700:
-                continue
-            os.fchown(directory, *(owner if last else (-1, parent_gid)))
-            os.fchmod(directory, mode if last else PARENT_MODE)
+    above = parts[:-1]
+    try:
+        parent = open_beneath(base, "/".join(above) or ".", _DIRECTORY)
+        unfinished = owner is not None and bool(above) and _is_new(parent)
+    except FileNotFoundError:
+        parent, unfinished = -1, True
+    if unfinished:
+        if parent != -1:
+            os.close(parent)
+        make(base, above, owner=owner and (-1, parent_gid), mode=PARENT_MODE, parent_gid=parent_gid)
+        parent = open_beneath(base, "/".join(above), _DIRECTORY)
+    with opened(parent), opened(_made(parent, parts[-1])) as directory:
+        if owner is not None and _is_new(directory):
+            os.fchown(directory, *owner)
+            os.fchmod(directory, mode)
+
+
+def _made(parent: int, name: str) -> int:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o700, dir_fd=parent)
+    return open_beneath(parent, name, _DIRECTORY)
+
+
+def _is_new(directory: int) -> bool:
+    """Tell whether it is ours and private: just made, or left between two steps of an attempt."""
+    found = os.fstat(directory)
+    return found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700
+
+
+def remove_empty(base: int, parts: Sequence[str]) -> None:
+    """Remove an empty directory; raises OSError for anything else."""
+    with opened(open_beneath(base, "/".join(parts[:-1]) or ".", _DIRECTORY)) as parent:
+        os.rmdir(parts[-1], dir_fd=parent)
 
 
 def remove(base: int, parts: Sequence[str]) -> None:

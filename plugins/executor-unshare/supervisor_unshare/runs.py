@@ -162,8 +162,11 @@ def tree_usage(init: int) -> dict[str, float]:
 
 def _stat(pid: int) -> list[str]:
     """Give the fields of /proc/PID/stat that follow the command's name (state is the first)."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        return file.read().rpartition(")")[2].split()
+    fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 4096).rpartition(b")")[2].decode().split()
+    finally:
+        os.close(fd)
 
 
 def _children(pid: int) -> list[int]:

@@ -6,6 +6,7 @@ the child ends. Nothing here is skipped over: no step's result goes unchecked.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -20,6 +21,9 @@ from supervisor_unshare.root import Step
 NAMESPACES = (
     syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
 )
+# Made here, not in the child: each page that it writes to is copied first.
+_NAME = ctypes.create_string_buffer(b"content-init")
+_CATCHABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _OOM_SCORE = b"300"  # content dies before the services that serve it
 
 
@@ -67,7 +71,7 @@ def run(spec: Spec, groups: Sequence[int]) -> NoReturn:
 def _isolate(spec: Spec, groups: Sequence[int], step: Step) -> None:
     step.name = "die-with-parent"
     syscalls.die_with_parent()
-    syscalls.name_process("content-init")
+    syscalls.name_process(_NAME)
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # the launcher's, see there
     os.setsid()
     step.name = "cgroup"
@@ -154,7 +158,7 @@ def _spawn(spec: Spec, step: Step) -> int:
         ],
         setsid=True,
         setsigmask=(),
-        setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        setsigdef=_CATCHABLE,
     )
     os.close(spec.stdout)
     os.close(spec.stderr)

@@ -296,7 +296,8 @@ class Service:
         if starting and "running" in run.facts:  # it was over before its start was read
             for answer, _ in self._waiters.pop(run.job.run, []):
                 answer(receipt=run.receipt, uid=run.job.uid)
-        if not self._directories.is_small(run.job.run):
+        directories = self._directories
+        if not (directories.remove_empty(run.job.run) or directories.is_small(run.job.run)):
             self._loop.aside(lambda: self._clean(run), lambda error: self._ended(run, error))
             return
         try:

@@ -49,7 +49,8 @@ _PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
-_CAPABILITY_VERSION_3 = 0x20080522
+_CAPABILITY_HEADER = struct.pack("Ii", 0x20080522, 0)  # version 3, of oneself
+_NO_CAPABILITIES = bytes(6 * 4)
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 
 # Calls made since 2019 have one number everywhere.
@@ -72,10 +73,17 @@ NUMBERS: dict[str, dict[str, int]] = {
         "clone": 220, "capset": 91, "pivot_root": 41, "umount2": 39, "keyctl": 219, **_COMMON,
     },
 }  # fmt: skip
-_NUMBER = NUMBERS.get(platform.machine(), {})
+# Arguments are made before the first clone where they can be: after it, each page that helper or
+# child writes to is copied first.
+_NUMBER = {
+    name: ctypes.c_long(number) for name, number in NUMBERS.get(platform.machine(), {}).items()
+}
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+_HOW = struct.Struct("QQQ")  # open_how
+_MOUNT_ATTR = struct.Struct("QQQQ")
 
 
 def _checked(result: int, what: str) -> int:
@@ -91,12 +99,11 @@ def _call(name: str, *arguments: object) -> int:
         raise OSError(errno.ENOSYS, f"{name} is not known on {platform.machine()}")
     # An int of a variadic call would be passed as 32 bits.
     wide = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    return _checked(_libc.syscall(ctypes.c_long(number), *wide), name)
+    return _checked(_libc.syscall(number, *wide), name)
 
 
 def _prctl(option: int, argument: int = 0) -> int:
-    wide = [ctypes.c_ulong(value) for value in (argument, 0, 0, 0)]
-    return _checked(_libc.prctl(option, *wide), f"prctl {option}")
+    return _checked(_libc.prctl(option, argument, 0, 0, 0), "prctl")
 
 
 def _mount(source: bytes | None, target: bytes, flags: int) -> None:
@@ -125,7 +132,7 @@ def open_beneath(directory: int, path: str, flags: int) -> int:
     Raises OSError: ELOOP for a link on the way, EXDEV for a path that leads out.
     """
     resolve = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS
-    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, resolve)
+    how = _HOW.pack(flags | os.O_CLOEXEC, 0, resolve)
     return _call("openat2", directory, os.fsencode(path), how, len(how))
 
 
@@ -150,7 +157,7 @@ def set_attributes(mount: int, attributes: int, *, propagation: int = 0) -> None
 
     With a propagation, this and the attributes are set on every mount beneath it too.
     """
-    packed = struct.pack("QQQQ", attributes, 0, propagation, 0)
+    packed = _MOUNT_ATTR.pack(attributes, 0, propagation, 0)
     flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if propagation else 0)
     _call("mount_setattr", mount, b"", flags, packed, len(packed))
 
@@ -211,10 +218,9 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
     _prctl(_PR_SET_PDEATHSIG, number)
 
 
-def name_process(name: str) -> None:
+def name_process(name: ctypes.Array[ctypes.c_char]) -> None:
     """Set the name that ps and top show, of at most 15 bytes."""
-    buffer = ctypes.create_string_buffer(name.encode())
-    _prctl(_PR_SET_NAME, ctypes.addressof(buffer))
+    _prctl(_PR_SET_NAME, ctypes.addressof(name))
 
 
 def leave_keyring() -> None:
@@ -249,16 +255,12 @@ def drop_bounding_set() -> None:
             if error.errno != errno.EINVAL:
                 raise
             break
-    _checked(
-        _libc.prctl(_PR_CAP_AMBIENT, *map(ctypes.c_ulong, (_PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))),
-        "prctl ambient",
-    )
+    _checked(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl ambient")
 
 
 def drop_capabilities() -> None:
     """Give up every permitted, effective and inheritable capability."""
-    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
-    _call("capset", header, struct.pack("6I", 0, 0, 0, 0, 0, 0))
+    _call("capset", _CAPABILITY_HEADER, _NO_CAPABILITIES)
 
 
 def close_all_but(keep: set[int]) -> None:
