@@ -81,6 +81,8 @@ class Group:
 
     def ran_out_of_memory(self) -> bool:
         """Tell whether the kernel has killed a process of the group for its memory limit."""
+        if self.memory is None:
+            return False
         for name in ("memory.events", "memory.oom_control"):
             with contextlib.suppress(OSError, ValueError):
                 lines = _read(f"{self.memory}/{name}").splitlines()
@@ -134,10 +136,11 @@ def create(found: Hierarchies, run: str, limits: Limits) -> Group:
     for controller, values in settings(limits, found.v2).items():
         if controller in found.controllers:
             files.setdefault(f"{found.controllers[controller]}/{run}", {}).update(values)
+    memory = f"{found.controllers.get('memory')}/{run}"
     group = Group(
         directories=tuple(files),
         unified=f"{found.unified}/{run}" if found.unified else None,
-        memory=f"{found.controllers['memory']}/{run}" if "memory" in found.controllers else None,
+        memory=memory if memory in files else None,
     )
     try:
         for path, values in files.items():

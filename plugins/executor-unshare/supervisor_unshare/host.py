@@ -6,11 +6,13 @@ import fnmatch
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from supervisor.layout import COMPATIBLE_MOUNT_ROOT, MOUNT_ROOT
 from supervisor_unshare.plan_mounts import (
     ETC,
     ETC_PATTERNS,
+    OWN_TREES,
     RESERVED,
     SYSTEM_TREES,
     TOOL_TREES,
@@ -55,22 +57,36 @@ def _around_our_own(tree: str) -> list[str]:
     return [part for child in children for part in _around_our_own(child)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What every sandbox shows of the host.
+
+    shared: the same mounts for all; own: those that lie in a directory which each run has itself.
+    """
+
+    shared: tuple[Bind | Link, ...]
+    own: tuple[Bind | Link, ...]
+
+
 class HostView:
     """The entries for the trees and for /etc, looked at again whenever /etc has changed."""
 
     def __init__(self, trees: Sequence[str]) -> None:
         self._trees = trees
         self._changed = -1
-        self._entries: tuple[Bind | Link, ...] = ()
+        self._shown = Shown(shared=(), own=())
 
     @property
-    def entries(self) -> tuple[Bind | Link, ...]:
-        """Give the entries as of now."""
+    def shown(self) -> Shown:
+        """Give the entries as of now; the same object while nothing has changed."""
         changed = os.stat("/etc").st_mtime_ns
         if changed != self._changed:
-            self._entries = look(self._trees)
+            entries = look(self._trees)
+            own = tuple(entry for entry in entries if covered(entry.target, OWN_TREES))
+            shared = tuple(entry for entry in entries if entry not in own)
+            self._shown = Shown(shared=shared, own=own)
             self._changed = changed
-        return self._entries
+        return self._shown
 
 
 def look(trees: Sequence[str]) -> tuple[Bind | Link, ...]:

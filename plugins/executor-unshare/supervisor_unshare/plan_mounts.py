@@ -27,7 +27,7 @@ ETC = (
 ETC_PATTERNS = ("python3.*", "java-*-openjdk")
 
 OWN_FILES = "/run"  # the files of our own that differ from run to run
-_OWN_TREES = (OWN_FILES, "/tmp", "/var/tmp", "/home")
+OWN_TREES = (OWN_FILES, "/tmp", "/var/tmp", "/home")
 
 # A mount of the settings must not take the place of one of these.
 RESERVED = frozenset({"/", "/proc", "/dev", "/sys", "/etc", "/tmp", "/var", "/var/tmp", "/home"})
@@ -106,20 +106,15 @@ def passwd(uid: int, gid: int) -> tuple[File, File]:
     )
 
 
-def plan_mounts(job: Job, host: Sequence[Bind | Link], *, uid: int, gid: int) -> tuple[Entry, ...]:
-    """Give the entries of a job's root, in the order in which they are made: parents first.
-
-    host: what the host shows to every sandbox (host.look). uid and gid: the process's own.
-    """
-    return (*plan_shared(host), *plan_own(job, host, uid=uid, gid=gid))
-
-
 def plan_shared(host: Sequence[Bind | Link]) -> tuple[Entry, ...]:
-    """Give the entries that are the same for every run."""
+    """Give the entries that are the same for every run, in the order in which they are made.
+
+    host: what the host shows to every sandbox outside OWN_TREES.
+    """
     entries: list[Entry] = [
-        *(entry for entry in host if not covered(entry.target, _OWN_TREES)),
+        *host,
         *(Link(target=f"/etc/{name}", to=f"..{OWN_FILES}/{name}") for name in ("passwd", "group")),
-        *map(_directory, ("/proc", "/dev", *_OWN_TREES, MOUNT_ROOT)),
+        *map(_directory, ("/proc", "/dev", *OWN_TREES, MOUNT_ROOT)),
         Link(
             target=layout.COMPATIBLE_MOUNT_ROOT,
             to=PurePosixPath(MOUNT_ROOT).parent.name,
@@ -129,7 +124,10 @@ def plan_shared(host: Sequence[Bind | Link]) -> tuple[Entry, ...]:
 
 
 def plan_own(job: Job, host: Sequence[Bind | Link], *, uid: int, gid: int) -> tuple[Entry, ...]:
-    """Give the entries that are the run's own, and those of the host that lie within them."""
+    """Give the entries that are a run's own, in the order in which they are made: parents first.
+
+    host: what the host shows to every sandbox inside OWN_TREES. uid and gid: the process's own.
+    """
     scratch = ("tmp", job.run)
     socket = Bind(
         base=Base.RUN,
@@ -138,7 +136,7 @@ def plan_own(job: Job, host: Sequence[Bind | Link], *, uid: int, gid: int) -> tu
         writable=True,
     )
     entries: list[Entry] = [
-        *(entry for entry in host if covered(entry.target, _OWN_TREES)),
+        *host,
         *passwd(uid, gid),
         *(
             Bind(base=Base.DATA, parts=scratch, target=target, writable=True)

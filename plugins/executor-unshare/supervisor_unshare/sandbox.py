@@ -33,7 +33,7 @@ class Spec:
 
     template: a copy of the root that is built already, or None to build it of `shared`.
     report, stdout and stderr are descriptors; rlimits maps resource numbers to (soft, hard);
-    user_namespace: the caller is not root.
+    user_namespace: the caller is not root. bounded: it has no bounding set to inherit.
     """
 
     template: int | None
@@ -50,6 +50,7 @@ class Spec:
     stdout: int
     stderr: int
     user_namespace: bool
+    bounded: bool
 
 
 def run(spec: Spec, groups: Sequence[int]) -> NoReturn:
@@ -122,7 +123,8 @@ def _map_own_ids(uid: int, gid: int) -> None:
 
 
 def _give_up_rights(spec: Spec) -> None:
-    syscalls.drop_bounding_set()
+    if not spec.bounded:
+        syscalls.drop_bounding_set()
     if not spec.user_namespace:
         os.setgroups([])
     os.setresgid(spec.gid, spec.gid, spec.gid)

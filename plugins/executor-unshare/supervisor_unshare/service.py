@@ -60,6 +60,7 @@ class Service:
         self._bases = {Base.HOST: "/", Base.DATA: data_dir, Base.RUN: run_dir}
         self._host = host.HostView(rules.trees)
         self._template = None if rules.rootless else self._new_template()
+        self._bounded = not rules.rootless and self._drop_bounding_set()
         self._directories = Directories(data_dir, run_dir, rules)
         self._groups = cgroups.find(run_dir)
         self._waiters: dict[str, list[tuple[Answer, Fail]]] = {}
@@ -210,11 +211,11 @@ class Service:
             if template is not None:
                 handed.callback(os.close, template)
             with _step("plan"):
-                entries = self._host.entries
+                shown = self._host.shown
                 spec = sandbox.Spec(
                     template=template,
-                    shared=plan_shared(entries) if template is None else (),
-                    entries=plan_own(job, entries, uid=job.uid, gid=job.gid),
+                    shared=plan_shared(shown.shared) if template is None else (),
+                    entries=plan_own(job, shown.own, uid=job.uid, gid=job.gid),
                     bases=self._bases,
                     uid=job.uid,
                     gid=job.gid,
@@ -226,6 +227,7 @@ class Service:
                     stdout=streams[0][1],
                     stderr=streams[1][1],
                     user_namespace=rootless,
+                    bounded=self._bounded,
                 )
             with _step("clone"):
                 pid, pidfd = self._clone(spec, group)
@@ -248,6 +250,15 @@ class Service:
         except OSError as error:  # then a child may not either, and reports it as the start's end
             self._log.warning("no-template", error=str(error))
             return None
+
+    def _drop_bounding_set(self) -> bool:
+        """Give up, for all children, what only an exec by root could get back. Tell whether."""
+        try:
+            syscalls.drop_bounding_set()
+        except OSError as error:  # each child tries on its own, and its start fails with it
+            self._log.warning("bounding-set", error=str(error))
+            return False
+        return True
 
     def _copy_template(self) -> int | None:
         if self._template is None:

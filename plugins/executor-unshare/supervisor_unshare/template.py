@@ -13,7 +13,7 @@ import select
 from collections.abc import Iterator, Mapping
 
 from supervisor_unshare import root, syscalls
-from supervisor_unshare.host import HostView
+from supervisor_unshare.host import HostView, Shown
 from supervisor_unshare.plan_mounts import Base, Bind, plan_shared
 
 _Identity = tuple[int, int] | None  # device and inode; None: not there
@@ -33,7 +33,9 @@ class Template:
         syscalls.enter_mount_namespace(self._home)
         self._changes = select.poll()
         self._changes.register(os.open("/proc/self/mountinfo", _OPEN), select.POLLPRI)
-        self._shown: object = None
+        self._shown: Shown | None = None
+        self._sources: list[str] = []
+        self._found: list[_Identity] = []
         self._built: tuple[int, int] | None = None  # the namespace, and its root
 
     def copy(self, step: root.Step) -> int:
@@ -42,12 +44,19 @@ class Template:
         Raises OSError, with the name of the step that failed in `step`; the next call tries again.
         """
         step.name = "template"
-        entries = self._host.entries
-        shown = (entries, [_identity(entry) for entry in entries if isinstance(entry, Bind)])
-        if self._changes.poll(0) or shown != self._shown or self._built is None:
+        shown = self._host.shown
+        if shown is not self._shown:
+            self._sources = _sources(shown)
+        found = [_identity(source) for source in self._sources]
+        if (
+            self._changes.poll(0)
+            or shown is not self._shown
+            or found != self._found
+            or self._built is None
+        ):
             self._forget()
             self._built = self._build(step)
-            self._shown = shown
+            self._shown, self._found = shown, found
         namespace, made = self._built
         with self._returning():
             syscalls.enter_mount_namespace(namespace)
@@ -62,7 +71,7 @@ class Template:
             syscalls.make_mounts_private()
             sources = root.open_bases(self._bases)
             try:
-                made = root.build_shared(plan_shared(self._host.entries), sources, step)
+                made = root.build_shared(plan_shared(self._host.shown.shared), sources, step)
             finally:
                 for source in sources.values():
                     os.close(source)
@@ -92,9 +101,13 @@ class Template:
                 raise SystemExit(f"the helper cannot return to its mounts: {error}") from error
 
 
-def _identity(bind: Bind) -> _Identity:
+def _sources(shown: Shown) -> list[str]:
+    return ["/" + "/".join(entry.parts) for entry in shown.shared if isinstance(entry, Bind)]
+
+
+def _identity(source: str) -> _Identity:
     try:
-        found = os.stat("/" + "/".join(bind.parts))
+        found = os.stat(source)
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino

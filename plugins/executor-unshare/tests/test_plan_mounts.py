@@ -15,7 +15,7 @@ from supervisor_unshare.plan_mounts import (
     File,
     Link,
     covered,
-    plan_mounts,
+    plan_own,
     plan_shared,
 )
 from supervisor_unshare.verbs import Job, PlacedMount
@@ -48,7 +48,8 @@ ARCHIVE = PlacedMount(
 
 
 def planned(job: Job = JOB) -> dict[str, Entry]:
-    return {entry.target: entry for entry in plan_mounts(job, HOST, uid=700, gid=700)}
+    entries = (*plan_shared(HOST), *plan_own(job, (), uid=700, gid=700))
+    return {entry.target: entry for entry in entries}
 
 
 def test_only_what_is_listed_is_in_the_root() -> None:
@@ -95,17 +96,14 @@ def test_every_run_has_its_own_scratch_home_and_socket_directory() -> None:
 
 
 def test_what_runs_share_says_nothing_of_a_run() -> None:
-    deep = Bind(base=Base.HOST, parts=("home", "u", "venv"), target="/home/u/venv")
-    shared = plan_shared((*HOST, deep))
-    bases = {entry.base for entry in shared if isinstance(entry, Bind)}
-    assert {Base.HOST} == bases
-    assert deep not in shared  # it lies in the run's own /home
-    assert not [entry for entry in shared if isinstance(entry, File)]
+    shared = plan_shared(HOST)
+    assert {Base.HOST} == {entry.base for entry in shared if isinstance(entry, Bind)}
+    assert [] == [entry for entry in shared if isinstance(entry, File)]
 
 
 def test_parents_come_before_what_lies_in_them() -> None:
     deep = Bind(base=Base.HOST, parts=("home", "u", "venv"), target="/home/u/venv")
-    targets = [entry.target for entry in plan_mounts(JOB, (*HOST, deep), uid=1, gid=1)]
+    targets = [entry.target for entry in plan_own(JOB, (deep,), uid=1, gid=1)]
     assert targets.index("/home") < targets.index("/home/u/venv")
 
 
