@@ -113,6 +113,7 @@ async def core_in(short: Path, data_dir: Path) -> AsyncIterator[Core]:
         data_dir=str(data_dir),
         server="",
     )
+    makers.wanted.set()
     await makers.look_for_installations(lambda name: {})
 
     def changed(worker: Worker) -> None:
