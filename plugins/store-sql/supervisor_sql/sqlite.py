@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from sqlalchemy import (
     literal,
 )
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -26,6 +27,7 @@ from supervisor_sql.backend import Backend
 from supervisor_sql.filesystem import network_file_system
 
 BUSY_SECONDS = 5.0
+BUSY_PAUSE = 0.02  # seconds between two tries where SQLite does not wait by itself
 
 # FULL, not NORMAL: with NORMAL the newest transactions are gone after a loss of power, and an id
 # (so a uid, and the directories that it owns) could be given to a second content, or an upload be
@@ -126,8 +128,21 @@ class Sqlite(Backend):
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {self.busy_seconds * 1000:.0f}")
         for pragma in _PRAGMAS:
-            cursor.execute(pragma)
+            self._patiently(cursor, pragma)
         cursor.close()
+
+    def _patiently(self, cursor: DBAPICursor, pragma: str) -> None:
+        """Wait for others here: switching to WAL, SQLite does not wait by itself."""
+        end = time.monotonic() + self.busy_seconds
+        while True:
+            try:
+                cursor.execute(pragma)
+                return
+            except sqlite3.OperationalError as error:
+                busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+                if not busy or time.monotonic() > end:
+                    raise
+            time.sleep(BUSY_PAUSE)
 
 
 def _prepare(path: Path, network: Callable[[str], str | None]) -> None:
