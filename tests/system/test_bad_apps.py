@@ -42,9 +42,7 @@ app = App(ui.page_fluid(), None)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[LiveServer]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root: ./dev test as root runs the system tests")
+def server(everything: None) -> Iterator[LiveServer]:
     with live_server(extra=INIT, plugins={"impatient": ENVIRONMENT}) as running:
         yield running
         nothing_is_left(running)

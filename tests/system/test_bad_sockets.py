@@ -35,9 +35,7 @@ def supervisor_environment(content, run):
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[LiveServer]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root: ./dev test as root runs the system tests")
+def server(everything: None) -> Iterator[LiveServer]:
     with live_server(start=False) as made:
         made.python = _with_plugin(made)
         yield made.start()
