@@ -21,9 +21,9 @@ _HOME = {
     **dict.fromkeys(
         (
             "Access Bundle Cause Content ContentKind Deployment Exit Job Lease Limits Mount "
-            "Observation Pending PlaceKind PlaceRef Plan Purpose Ready Receipt Role Run RunId "
-            "Running Scaling Task TcpEndpoint Transition UnixEndpoint Usage is_run_id new_run_id "
-            "place_key"
+            "Observation Overrides Pending PlaceKind PlaceRef Plan Purpose Ready Receipt Role Run "
+            "RunId Running Scaling Task TcpEndpoint Transition UnixEndpoint Usage is_run_id "
+            "new_run_id place_key"
         ).split(),
         "supervisor.model",
     ),
@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from supervisor.model import Limits as Limits
     from supervisor.model import Mount as Mount
     from supervisor.model import Observation as Observation
+    from supervisor.model import Overrides as Overrides
     from supervisor.model import Pending as Pending
     from supervisor.model import PlaceKind as PlaceKind
     from supervisor.model import PlaceRef as PlaceRef

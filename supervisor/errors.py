@@ -55,6 +55,8 @@ _TABLE = (
     Code("start-failed", 503, 69, "The content ended before it answered."),
     Code("start-too-slow", 503, 69, "The content did not answer within its InitTimeout."),
     Code("gave-up", 503, 69, "The content failed too often; `supervisor restart` helps."),
+    Code("full", 503, 69, "Every seat of the content is taken; come back later."),
+    Code("not-reloaded", 500, 78, "The new code or the settings do not hold; nothing changed."),
     Code("socket-swapped", 502, 76, "What lies at the content's socket is not the content's."),
     Code("plugin-invalid", 500, 78, "A plugin failed to import, raised, or is too old or new."),
     Code("plugin-hung", 500, 70, "A plugin held the core's loop or a hook past its time limit."),

@@ -27,7 +27,7 @@ def timestamp(seconds: float | None) -> str | None:
 
 def content_shape(view: ContentView) -> dict[str, Any]:
     """Give a content item; what is ours alone lies under "supervisor"."""
-    content, scaling = view.content, view.content.scaling
+    content, scaling = view.content, view.scaling
     return {
         **_UNSET,
         "guid": content.guid,

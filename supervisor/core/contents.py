@@ -23,7 +23,14 @@ from supervisor.core.output import read_tail
 from supervisor.core.placing import deployment_place
 from supervisor.core.publish import Publisher, store_bundle
 from supervisor.core.registry import SHORTEST, Registry
-from supervisor.core.service import ContentView, LogLine, PluginView, RunView, Service
+from supervisor.core.service import (
+    ContentView,
+    LogLine,
+    PluginView,
+    RunView,
+    Service,
+    SessionView,
+)
 from supervisor.core.tasks import Tasks
 from supervisor.core.views import content_view, run_view
 from supervisor.core.worker import Worker
@@ -36,6 +43,7 @@ from supervisor.model import (
     Content,
     ContentId,
     Deployment,
+    Overrides,
     PlaceKind,
     PlaceRef,
     Purpose,
@@ -93,6 +101,7 @@ class Contents(Service):
         keeper = Keeper(
             content=content,
             deployment=deployment,
+            defaults=self.scaling,
             make=self.makers.worker,
             changed=self.changed,
             deserted=self._deserted,
@@ -263,7 +272,6 @@ class Contents(Service):
             name=name,
             title=title,
             uid=self.uid_of(number),
-            scaling=self.scaling,
             created=time.time(),
         )
         with trio.CancelScope(shield=True):  # what is recorded has a keeper, whoever hangs up
@@ -318,9 +326,21 @@ class Contents(Service):
             return
         self.registry.living(ref).stop("stopped by an administrator")
 
-    async def restart(self, ref: str) -> None:
+    async def restart(self, ref: str, *, rolling: bool = False) -> None:
         keeper = self.registry.keeper(ref)
         keeper.restart(await self._change(keeper, stopped=False))
+
+    async def scale(self, ref: str, overrides: Overrides) -> None:
+        raise NotImplementedError
+
+    async def assign(self, ref: str, executor: str | None) -> None:
+        raise NotImplementedError
+
+    async def sessions(self, ref: str | None = None) -> Sequence[SessionView]:
+        raise NotImplementedError
+
+    async def reload(self) -> None:
+        raise NotImplementedError
 
     async def kill(self, ref: str) -> None:
         worker = self.registry.living(ref)

@@ -14,7 +14,7 @@ from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
 from supervisor.lifecycle import State
 from supervisor.log import Log
-from supervisor.model import Content, Deployment, DeploymentId, Job
+from supervisor.model import Content, Deployment, DeploymentId, Job, Scaling
 
 DEMAND = 30.0  # seconds for which one visit wants the app running
 SETTLE = 1.0  # seconds for which nobody uses a draining worker before it is ended
@@ -34,6 +34,7 @@ class Keeper:
 
     content: Content
     deployment: Deployment | None
+    defaults: Scaling
     make: Callable[[Content, Deployment, int], Awaitable[tuple[Worker, Job]]]
     changed: Callable[[Worker], None]
     deserted: Callable[[Deployment], Awaitable[None]]
@@ -50,6 +51,11 @@ class Keeper:
     _closing: bool = False
     _nursery: trio.Nursery | None = None
     _dice: random.Random = attrs.field(factory=random.Random)
+
+    @property
+    def scaling(self) -> Scaling:
+        """The scaling that counts for its content."""
+        return self.content.scaling.over(self.defaults)
 
     # -- its task -----------------------------------------------------------------------------
 
@@ -87,11 +93,9 @@ class Keeper:
         loads = [worker.load() for worker in live]
         if now >= self._retry_at():
             demand = now < self._demand_until
-            for _ in range(
-                policy.missing(self.content.scaling, loads, demand=demand) - self._launching
-            ):
+            for _ in range(policy.missing(self.scaling, loads, demand=demand) - self._launching):
                 self._launch(self.deployment)
-        surplus = set(policy.surplus(self.content.scaling, loads))
+        surplus = set(policy.surplus(self.scaling, loads))
         for worker in live:
             if worker.id in surplus:
                 self._retire(worker, "idle", limit=None)
@@ -99,7 +103,7 @@ class Keeper:
     def _pause(self) -> float:
         if self.workers:
             return 1.0  # idle workers are looked for once a second
-        if self.content.scaling.least and self.failure is not None:
+        if self.scaling.least and self.failure is not None:
             return max(0.1, min(60.0, self._retry_at() - trio.current_time()))
         return 60.0
 
@@ -303,7 +307,7 @@ class Keeper:
         self.forget_failures()
         for worker in list(self.workers):
             worker.stop("restarted")
-        if content.scaling.least == 0:
+        if self.scaling.least == 0:
             self._demand_until = trio.current_time() + DEMAND
         self.wake()
 

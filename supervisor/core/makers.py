@@ -39,6 +39,7 @@ from supervisor.model import (
     Purpose,
     Ready,
     Run,
+    Scaling,
     new_job_key,
     new_run_id,
 )
@@ -61,6 +62,7 @@ class Makers:
     node: str
     data_dir: str
     server: str
+    scaling: Scaling
     changed: Callable[[Worker], None] = lambda worker: None
     installed: dict[str, Sequence[Installation]] = attrs.field(factory=dict)
     wanted: trio.Event = attrs.field(factory=trio.Event)
@@ -104,7 +106,7 @@ class Makers:
             executor=executor,
             output=self.output(run),
             ready_rule=ready,
-            scaling=content.scaling,
+            scaling=content.scaling.over(self.scaling),
             grace=GRACE,
             changed=self.changed,
         )

@@ -124,6 +124,7 @@ class Server:
                 node=node,
                 data_dir=self.settings.data_dir,
                 server=self.settings.server_address,
+                scaling=self._scaling(),
             )
             nursery.start_soon(makers.look_for_installations, self._section)
             await self._with_contents(journal, makers)
@@ -137,7 +138,7 @@ class Server:
             log=self.log,
             data_dir=self.settings.data_dir,
             address=self._address(),
-            scaling=Scaling(**dataclasses.asdict(self.settings.scheduler)),
+            scaling=self._scaling(),
             uid_of=self._uid_of,
             findings_of=lambda: self._findings(makers),
         )
@@ -243,6 +244,10 @@ class Server:
             node = uuid.uuid4().hex
             path.write_text(f"{node}\n")
             return node
+
+    def _scaling(self) -> Scaling:
+        given = dataclasses.asdict(self.settings.scheduler)
+        return Scaling(**{field.name: given[field.name] for field in attrs.fields(Scaling)})
 
     def _key(self) -> bytes:
         """The secret that signs pins: made once, kept in DataDir, of the core alone."""

@@ -9,7 +9,7 @@ import attrs
 
 from supervisor.interfaces import Finding
 from supervisor.interfaces import PluginView as PluginView
-from supervisor.model import Bundle, Content, Run, Task
+from supervisor.model import Bundle, Content, Overrides, Run, Scaling, Task
 
 
 @attrs.frozen(kw_only=True)
@@ -21,11 +21,34 @@ class ContentView:
 
     content: Content
     state: str
+    scaling: Scaling = Scaling()  # what counts: the content's own over the server's
     reason: str = ""
     url: str = ""
     bundle: int | None = None  # the bundle that is active
     processes: int = 0
-    sessions: int = 0
+    sessions: int = 0  # seats that are open or kept for a lost client
+    waiting: int = 0  # visitors in line
+
+
+@attrs.frozen(kw_only=True)
+class SessionView:
+    """A seat as `supervisor sessions` shows it. Times are seconds ago, None where nobody knows.
+
+    state: "open", "away" (lost, its seat is kept), "reserved" (a page was loaded) or "waiting" (in
+    line: no run yet). visitor: the beginning of a random name, not a person's.
+    """
+
+    content_name: str
+    content_guid: str
+    state: str
+    visitor: str
+    run: str = ""
+    age: float = 0.0
+    quiet_client: float | None = None
+    quiet_worker: float | None = None
+    bytes_in: int | None = None
+    bytes_out: int | None = None
+    position: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -104,8 +127,35 @@ class Service(ABC):
         """Stop a run, or a content: all its runs, and it stays stopped until restart."""
 
     @abstractmethod
-    async def restart(self, ref: str) -> None:
-        """Start a content anew: new processes, back-off and giving up forgotten."""
+    async def restart(self, ref: str, *, rolling: bool = False) -> None:
+        """Start a content anew: new processes, back-off and giving up forgotten.
+
+        rolling: what serves goes on serving until a new process is ready, then drains; no session
+        is ended before its time. A content that is stopped is started either way.
+        """
+
+    @abstractmethod
+    async def scale(self, ref: str, overrides: Overrides) -> None:
+        """Replace what was set of a content's scaling; in force at once, no process restarted.
+
+        Raises SupervisorError with one of the codes of `policy.check` for what does not fit.
+        """
+
+    @abstractmethod
+    async def assign(self, ref: str, executor: str | None) -> None:
+        """Let another executor (None: the default) run a content; a rolling restart follows."""
+
+    @abstractmethod
+    async def sessions(self, ref: str | None = None) -> Sequence[SessionView]:
+        """Give the seats of one content, or of all, by content and age."""
+
+    @abstractmethod
+    async def reload(self) -> None:
+        """Replace all parts of the server by what is installed now, in place; no session ends.
+
+        Returns once the parent has begun; raises SupervisorError("not-reloaded") where the new code
+        or the settings do not hold, and then nothing was changed.
+        """
 
     @abstractmethod
     async def kill(self, ref: str) -> None:

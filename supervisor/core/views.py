@@ -24,6 +24,7 @@ def content_view(keeper: Keeper, url: str) -> ContentView:
     state = _STATES.get(answer.verdict) or ("starting" if keeper.starting else "sleeping")
     return ContentView(
         content=keeper.content,
+        scaling=keeper.scaling,
         state=state,
         reason=keeper.failure.reason if keeper.failure else "",
         url=url,

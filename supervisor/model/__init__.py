@@ -8,6 +8,7 @@ from supervisor.model.content import (
     ContentKind,
     Deployment,
     Limits,
+    Overrides,
     Scaling,
 )
 from supervisor.model.ids import (
@@ -56,6 +57,7 @@ __all__ = [
     "Limits",
     "Mount",
     "Observation",
+    "Overrides",
     "Pending",
     "PlaceKind",
     "PlaceRef",

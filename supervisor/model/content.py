@@ -22,16 +22,48 @@ class ContentKind(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Scaling:
-    """How many processes serve a content, and its time limits in seconds (0 = never)."""
+    """How many processes serve a content, and its time limits in seconds (0 = never).
+
+    least and most: processes; sessions_each: seats of one process; load_factor: the share of all
+    seats taken from which another process is started. init: from start to ready; idle: without
+    anybody until it is ended; connection and read: of silence until a session is ended, either way
+    and of the client; reconnect: for which a lost session keeps its seat; drain: for which sessions
+    may stay on a process that was replaced; notice: whether pages announce the end of that.
+    """
 
     least: int = 0
-    most: int = 1
+    most: int = 3
     sessions_each: int = 20
     load_factor: float = 0.5
     init: float = 60.0
     idle: float = 120.0
     connection: float = 3600.0
     read: float = 3600.0
+    reconnect: float = 15.0
+    drain: float = 3600.0
+    notice: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class Overrides:
+    """What was set of Scaling for one content; None = the server's default counts."""
+
+    least: int | None = None
+    most: int | None = None
+    sessions_each: int | None = None
+    load_factor: float | None = None
+    init: float | None = None
+    idle: float | None = None
+    connection: float | None = None
+    read: float | None = None
+    reconnect: float | None = None
+    drain: float | None = None
+    notice: bool | None = None
+
+    def over(self, defaults: Scaling) -> Scaling:
+        """Give the scaling that counts."""
+        own = attrs.asdict(self, filter=lambda _, value: value is not None)
+        return attrs.evolve(defaults, **own)
 
 
 @attrs.frozen(kw_only=True)
@@ -68,7 +100,7 @@ class Content:
     app_mode: str | None = None
     uid: int = 0
     executor: str | None = None
-    scaling: Scaling = Scaling()
+    scaling: Overrides = Overrides()
     limits: Limits = Limits()
     environment: Mapping[str, str] = attrs.field(factory=dict)
     active_deployment: DeploymentId | None = None

@@ -91,17 +91,27 @@ class Applications:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scheduler:
-    """Defaults of a content's scaling; the fields are those of model.Scaling, times in seconds."""
+    """Defaults of a content's scaling; times in seconds.
+
+    The last three are not defaults: least_limit and most_limit are the most that one content may
+    set; starts_at_once: how many processes may be starting, 0 for twice the number of cores.
+    """
 
     section: ClassVar[str] = "Scheduler"
     least: int = _key("MinProcesses", values.integer, 0)
-    most: int = _key("MaxProcesses", values.integer, 1)
+    most: int = _key("MaxProcesses", values.integer, 3)
     sessions_each: int = _key("MaxConnsPerProcess", values.integer, 20)
     load_factor: float = _key("LoadFactor", values.fraction, 0.5)
     init: float = _key("InitTimeout", values.duration, 60.0)
     idle: float = _key("IdleTimeout", values.duration, 120.0)
-    connection: float = _key("ConnectionTimeout", values.duration, 3600.0, later=True)
-    read: float = _key("ReadTimeout", values.duration, 3600.0, later=True)
+    connection: float = _key("ConnectionTimeout", values.duration, 3600.0)
+    read: float = _key("ReadTimeout", values.duration, 3600.0)
+    reconnect: float = _key("ReconnectTimeout", values.duration, 15.0)
+    drain: float = _key("DrainTimeout", values.duration, 3600.0)
+    notice: bool = _key("DrainNotice", values.boolean, True)
+    least_limit: int = _key("MinProcessesLimit", values.integer, 10)
+    most_limit: int = _key("MaxProcessesLimit", values.integer, 20)
+    starts_at_once: int = _key("StartsAtOnce", values.integer, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -67,6 +67,16 @@ def fraction(value: str) -> float:
     return number
 
 
+def boolean(value: str) -> bool:
+    """Give what true, yes, on, 1 and their opposites mean, in any case."""
+    words = {"true": True, "yes": True, "on": True, "1": True}
+    words |= {"false": False, "no": False, "off": False, "0": False}
+    try:
+        return words[value.lower()]
+    except KeyError:
+        raise ValueError(f"{value!r} is neither true nor false") from None
+
+
 def one_of(*words: str) -> Callable[[str], str]:
     """Give a reader that accepts these words in any case and gives them as written here."""
 

@@ -14,7 +14,14 @@ from pathlib import Path
 import attrs
 import trio
 
-from supervisor.core.service import ContentView, LogLine, PluginView, RunView, Service
+from supervisor.core.service import (
+    ContentView,
+    LogLine,
+    PluginView,
+    RunView,
+    Service,
+    SessionView,
+)
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Finding
 from supervisor.lifecycle import State
@@ -24,9 +31,11 @@ from supervisor.model import (
     Content,
     ContentId,
     DeploymentId,
+    Overrides,
     Purpose,
     Run,
     RunId,
+    Scaling,
     Task,
     new_guid,
     new_job_key,
@@ -47,6 +56,7 @@ class FakeService(Service):
     def __init__(self) -> None:
         self.views: dict[str, ContentView] = {}
         self.run_views: dict[str, RunView] = {}
+        self.session_views: list[SessionView] = []
         self.bundles: dict[int, Bundle] = {}
         self.tasks: dict[str, Task] = {}
         self.lines: list[LogLine] = []
@@ -197,10 +207,31 @@ class FakeService(Service):
         if ref not in self.run_views:
             self._keep(attrs.evolve(await self.content(ref), state="stopped"))
 
-    async def restart(self, ref: str) -> None:
+    async def scale(self, ref: str, overrides: Overrides) -> None:
+        """Replace the overrides."""
+        view = await self.content(ref)
+        content = attrs.evolve(view.content, scaling=overrides)
+        scaling = overrides.over(Scaling())
+        self.views[content.guid] = attrs.evolve(view, content=content, scaling=scaling)
+        self.calls.append(("scale", ref))
+
+    async def assign(self, ref: str, executor: str | None) -> None:
+        """Note it."""
+        await self.content(ref)
+        self.calls.append(("assign", ref))
+
+    async def sessions(self, ref: str | None = None) -> Sequence[SessionView]:
+        """Give what was put into session_views."""
+        return [v for v in self.session_views if ref in (None, v.content_guid, v.content_name)]
+
+    async def reload(self) -> None:
+        """Note it."""
+        self.calls.append(("reload", ""))
+
+    async def restart(self, ref: str, *, rolling: bool = False) -> None:
         """Note the call; the content runs."""
         self._keep(attrs.evolve(await self.content(ref), state="running"))
-        self.calls.append(("restart", ref))
+        self.calls.append(("restart-rolling" if rolling else "restart", ref))
 
     async def kill(self, ref: str) -> None:
         """End the run."""

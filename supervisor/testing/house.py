@@ -153,7 +153,7 @@ class House:
         if self.refuse is not None:
             raise self.refuse
         run = a_run(content=content.id, deployment=deployment.id, attempt=attempt)
-        return self.worker(run, scaling=content.scaling), a_job(run)
+        return self.worker(run, scaling=content.scaling.over(Scaling())), a_job(run)
 
     async def _deserted(self, deployment: Deployment) -> None:
         self.deserted.append(deployment.id)
@@ -165,6 +165,7 @@ class House:
         keeper = Keeper(
             content=content or a_content(),
             deployment=deployment or a_deployment(),
+            defaults=Scaling(),
             make=self.make,
             changed=lambda worker: None,
             deserted=self._deserted,

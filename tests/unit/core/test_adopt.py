@@ -11,7 +11,7 @@ from supervisor.core.makers import Makers
 from supervisor.core.worker import Worker
 from supervisor.interfaces import Change
 from supervisor.lifecycle import State
-from supervisor.model import Content, ContentId, Purpose, Run
+from supervisor.model import Content, ContentId, Purpose, Run, Scaling
 from supervisor.plugins import Plugins
 from supervisor.testing.executors import BrokenListExecutor, ScriptedExecutor
 from supervisor.testing.house import House, a_content, a_deployment, a_job, a_run, serving
@@ -29,6 +29,7 @@ def makers_of(house: House, *executors: ScriptedExecutor) -> Makers:
         node="node",
         data_dir=house.paths,
         server="",
+        scaling=Scaling(),
     )
     makers.looked.set()
     return makers

@@ -112,6 +112,7 @@ async def core_in(short: Path, data_dir: Path) -> AsyncIterator[Core]:
         node="node",
         data_dir=str(data_dir),
         server="",
+        scaling=Scaling(),
     )
     makers.wanted.set()
     await makers.look_for_installations(lambda name: {})

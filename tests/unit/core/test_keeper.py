@@ -14,14 +14,14 @@ from supervisor.core.verdict import Answer, Verdict
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
 from supervisor.lifecycle import State
-from supervisor.model import Cause, Exit, Scaling
+from supervisor.model import Cause, Exit, Overrides
 from supervisor.testing.executors import Behaviour
 from supervisor.testing.house import House, a_content, a_deployment, a_job, a_run, keeping
 
 CRASH = Behaviour(listens=None, lives=1, end=Exit(code=1, cause=Cause.FAILED))
 LOSING_HELPER = Behaviour(listens=None, lives=1, end=Exit(cause=Cause.LOST))
 QUIT_SOON = Behaviour(lives=2)
-ONE_KEPT = a_content(scaling=Scaling(least=1))
+ONE_KEPT = a_content(scaling=Overrides(least=1))
 
 
 async def admit_in(keeper: Keeper, seconds: float) -> Answer:
@@ -67,7 +67,7 @@ async def test_visits_while_a_worker_is_being_made_start_no_other(house: House) 
         await trio.sleep(5)
 
     house.making = slowly
-    async with keeping(house.keeper(a_content(scaling=Scaling(most=3)))) as keeper:
+    async with keeping(house.keeper(a_content(scaling=Overrides(most=3)))) as keeper:
         for _ in range(4):
             keeper.visit()
             await trio.sleep(1)
@@ -260,7 +260,7 @@ async def test_idle_processes_drain_and_end_and_busy_ones_do_not(house: House) -
         await trio.sleep(10_000)
         assert State.READY is state_of(worker)
         worker.active(sockets=0, requests=0)
-        await trio.sleep(keeper.content.scaling.idle - 2)
+        await trio.sleep(keeper.scaling.idle - 2)
         assert State.READY is state_of(worker)
         await trio.sleep(5)
         assert State.EXITED is state_of(worker)
@@ -270,7 +270,7 @@ async def test_idle_processes_drain_and_end_and_busy_ones_do_not(house: House) -
 
 
 async def test_a_short_idle_time_does_not_start_it_again(house: House) -> None:
-    async with keeping(house.keeper(a_content(scaling=Scaling(idle=3)))) as keeper:
+    async with keeping(house.keeper(a_content(scaling=Overrides(idle=3)))) as keeper:
         await admit_in(keeper, 10)
         await trio.sleep(1000)
         assert 1 == house.executor.count("start")
@@ -291,7 +291,7 @@ async def test_who_comes_back_while_it_drains_keeps_the_process(house: House) ->
 
 
 async def test_the_least_number_is_kept_up(house: House) -> None:
-    async with keeping(house.keeper(a_content(scaling=Scaling(least=2, most=3)))) as keeper:
+    async with keeping(house.keeper(a_content(scaling=Overrides(least=2, most=3)))) as keeper:
         await trio.sleep(1)
         assert [State.READY] * 2 == [worker.state for worker in keeper.workers]
         await trio.sleep(10_000)
@@ -299,7 +299,7 @@ async def test_the_least_number_is_kept_up(house: House) -> None:
 
 
 async def test_another_process_starts_when_the_first_is_loaded(house: House) -> None:
-    scaling = Scaling(most=2, sessions_each=4, load_factor=0.5)
+    scaling = Overrides(most=2, sessions_each=4, load_factor=0.5)
     async with keeping(house.keeper(a_content(scaling=scaling))) as keeper:
         worker = (await admit_in(keeper, 10)).worker
         assert worker is not None
@@ -400,7 +400,7 @@ async def test_a_stopped_content_starts_nothing_even_if_a_start_was_under_way(
 
 async def test_close_ends_everything_and_then_the_keeper(house: House) -> None:
     house.executor.behaves = Behaviour(obeys=None)
-    content = a_content(scaling=Scaling(least=2, most=2))
+    content = a_content(scaling=Overrides(least=2, most=2))
     with trio.fail_after(100):
         async with trio.open_nursery() as nursery:
             keeper = house.keeper(content)

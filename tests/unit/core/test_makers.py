@@ -12,7 +12,7 @@ from supervisor.core.makers import Makers
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Detected, Installation
 from supervisor.log import Log
-from supervisor.model import ContentKind
+from supervisor.model import ContentKind, Scaling
 from supervisor.plugins import Plugins
 from supervisor.testing.fakes import MemoryStore
 from supervisor.testing.journal import MemoryJournal
@@ -43,6 +43,7 @@ def makers(runtime: FakeRuntime) -> Makers:
         node="n",
         data_dir="/nonexistent",
         server="",
+        scaling=Scaling(),
     )
 
 
