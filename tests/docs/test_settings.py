@@ -32,6 +32,8 @@ def written(default: Any) -> str | None:
         return None
     if isinstance(default, tuple):
         return ", ".join(f"`{value}`" for value in default)
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     if isinstance(default, float) and default >= 1:
         return f"`{default:g}s`"
     return f"`{default}`"
