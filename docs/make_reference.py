@@ -26,8 +26,12 @@ REFERENCE = Path(__file__).parent / "reference"
 
 def errors() -> str:
     """Give the table of error codes."""
-    rows = [f"| `{c.name}` | {c.http} | {c.exit} | {c.meaning} |" for c in CODES.values()]
-    return "\n".join(["| code | HTTP | exit | meaning |", "|---|---|---|---|", *rows])
+    rows = [
+        f"| `{c.name}` | {c.http} | {c.exit} | {c.number or ''} | {c.meaning} |"
+        for c in CODES.values()
+    ]
+    head = ["| code | HTTP | exit | number | meaning |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows])
 
 
 def hooks() -> str:

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Code:
-    """One documented error code. Stable: a code is never given another meaning."""
+    """One documented error code. Stable: a code is never given another meaning.
+
+    number: what the publishing API says instead of the name, where its clients know one.
+    """
 
     name: str
     http: int
     exit: int
     meaning: str
+    number: int | None = None
 
 
 _TABLE = (
-    # name, HTTP status, exit status (sysexits.h where one fits), meaning
+    # name, HTTP status, exit status (sysexits.h where one fits), meaning, number in the API
     Code("internal", 500, 70, "A defect of ours; the service log has the traceback."),
     Code("bad-request", 400, 64, "The request is malformed; the message says where."),
     Code("not-signed-in", 401, 77, "Nobody known asks; this needs an administrator or an account."),
@@ -57,6 +61,14 @@ _TABLE = (
     Code("gave-up", 503, 69, "The content failed too often; `supervisor restart` helps."),
     Code("full", 503, 69, "Every seat of the content is taken; come back later."),
     Code("not-reloaded", 500, 78, "The new code or the settings do not hold; nothing changed."),
+    Code("min-processes-negative", 400, 64, "MinProcesses is less than 0.", 191),
+    Code("min-processes-over-limit", 400, 64, "MinProcesses is over MinProcessesLimit.", 45),
+    Code("min-processes-over-max", 400, 64, "MinProcesses is more than MaxProcesses.", 114),
+    Code("max-processes-not-positive", 400, 64, "MaxProcesses is less than 1.", 192),
+    Code("max-processes-over-limit", 400, 64, "MaxProcesses is over MaxProcessesLimit.", 113),
+    Code("max-conns-not-positive", 400, 64, "MaxConnsPerProcess is less than 1."),
+    Code("load-factor-out-of-range", 400, 64, "LoadFactor is not from 0.0 to 1.0.", 150),
+    Code("timeout-out-of-range", 400, 64, "A time limit is not from 0 to 2592000 s.", 151),
     Code("socket-swapped", 502, 76, "What lies at the content's socket is not the content's."),
     Code("plugin-invalid", 500, 78, "A plugin failed to import, raised, or is too old or new."),
     Code("plugin-hung", 500, 70, "A plugin held the core's loop or a hook past its time limit."),

@@ -138,7 +138,7 @@ class Service(ABC):
     async def scale(self, ref: str, overrides: Overrides) -> None:
         """Replace what was set of a content's scaling; in force at once, no process restarted.
 
-        Raises SupervisorError with one of the codes of `policy.check` for what does not fit.
+        Raises SupervisorError with a code of `supervisor.bounds.check` for what does not fit.
         """
 
     @abstractmethod

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from supervisor import bounds
 from supervisor.errors import SupervisorError
 from supervisor.settings.gcfg import Entry
 from supervisor.settings.sections import (
@@ -186,15 +187,28 @@ def _check(configuration: Configuration) -> None:
             f"Applications.UidFirst {applications.uid_first} to UidLast {applications.uid_last}"
             " is not a range of user ids",
         )
-    if not scheduler.least <= scheduler.most or not scheduler.most or not scheduler.sessions_each:
-        raise SupervisorError(
-            "settings-invalid",
-            "Scheduler wants MinProcesses ≤ MaxProcesses, MaxProcesses ≥ 1"
-            " and MaxConnsPerProcess ≥ 1",
-        )
+    _check_scheduler(scheduler, configuration.entries)
     for name, mount in configuration.mounts.items():
         if not mount.path:
             raise SupervisorError("settings-invalid", f'[Mount "{name}"] has no Path')
+
+
+def _check_scheduler(scheduler: Scheduler, entries: Iterable[Entry]) -> None:
+    """Refuse defaults that no content could have, by the line of the one that is to blame."""
+    keys = {field.name: field.metadata["name"] for field in dataclasses.fields(Scheduler)}
+    written = {
+        entry.key.lower(): entry
+        for entry in entries
+        if entry.section.lower() == Scheduler.section.lower() and entry.value
+    }
+    limits = {"least_limit": scheduler.least_limit, "most_limit": scheduler.most_limit}
+    for found in bounds.violations(scheduler, **limits):
+        blamed = keys[found.fields[0]]
+        for field in found.fields:
+            if entry := written.get(keys[field].lower()):
+                text = found.text if keys[field] == blamed else f"{blamed} {found.text}"
+                raise entry.refusal(text, found.hint)
+        raise SupervisorError("settings-invalid", f"{blamed}: {found.text}", hint=found.hint)
 
 
 def _executables(configuration: Configuration) -> tuple[str, ...]:

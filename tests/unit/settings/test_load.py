@@ -112,8 +112,19 @@ def test_a_value_that_does_not_fit_is_shown_where_it_stands() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[Scheduler]\nMinProcesses = 4\n", "MinProcesses ≤ MaxProcesses"),
-        ("[Scheduler]\nMaxProcesses = 0\n", "MaxProcesses ≥ 1"),
+        ("[Scheduler]\nMinProcesses = 4\n", "test.gcfg:2:16: MinProcesses: 4 is more than the 3"),
+        ("[Scheduler]\nMaxProcesses = 0\n", "test.gcfg:2:16: MaxProcesses: 0 is not 1 or more"),
+        ("[Scheduler]\nMaxProcesses = 21\n", "test.gcfg:2:16: MaxProcesses: 21 is more than the"),
+        (
+            "[Scheduler]\nMaxProcessesLimit = 2\n",
+            "test.gcfg:2:21: MaxProcessesLimit: MaxProcesses 3 is more than the server's",
+        ),
+        (
+            "[Scheduler]\nMaxProcesses = 20\nMinProcesses = 11\n",
+            "test.gcfg:3:16: MinProcesses: 11 is more than the server's MinProcessesLimit, 10",
+        ),
+        ("[Scheduler]\nMaxConnsPerProcess = 0\n", "test.gcfg:2:22: MaxConnsPerProcess: 0 is not"),
+        ("[Scheduler]\nIdleTimeout = 31d\n", "test.gcfg:2:15: IdleTimeout: 2678400 s is not"),
         ("[Applications]\nUidFirst = 0\n", "not a range"),
         ("[Applications]\nUidFirst = 9\nUidLast = 8\n", "not a range"),
         ('[Mount "fonts"]\n', None),
