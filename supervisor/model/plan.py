@@ -53,13 +53,17 @@ class Ready:
     connect_only: bool = False
 
 
+STOP_SIGNALS = ("TERM", "INT")
+
+
 @attrs.frozen(kw_only=True)
 class Plan:
     """How to do one thing with a bundle, as its runtime says it. Pure data; no physical path.
 
     argv[0] is an absolute path inside the sandbox. A process that serves listens on the Unix socket
     layout.LISTEN_AT, which it finds in the environment as SUPERVISOR_LISTEN. `prefix` says how the
-    process learns its public path: "strip" = not at all, the gateway strips it.
+    process learns its public path: "strip" = not at all, the gateway strips it. `stop_signal`,
+    "TERM" or "INT", is what asks the process and its group to end; KILL follows after the grace.
     """
 
     argv: tuple[str, ...]
@@ -68,6 +72,7 @@ class Plan:
     mounts: tuple[Mount, ...] = ()
     ready: Ready | None = None
     prefix: str = "strip"
+    stop_signal: str = attrs.field(default="TERM", validator=attrs.validators.in_(STOP_SIGNALS))
 
 
 @attrs.frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""pid 1 of a sandbox: reap orphans, pass TERM on, report the end of the content's process.
+"""pid 1 of a sandbox: reap orphans, pass TERM and INT on, report the end of the content's process.
 
 When it ends, the kernel ends everything else in the pid namespace and waits for it. It has the
 content's uid, no capability, and memory that the content cannot read.
@@ -54,5 +54,6 @@ def _wait(main: int) -> int:
                 return status
             if pid == 0:
                 break
-        if signal.sigwait(_WAITED_FOR) != signal.SIGCHLD:
-            os.killpg(main, signal.SIGTERM)
+        number = signal.sigwait(_WAITED_FOR)
+        if number != signal.SIGCHLD:
+            os.killpg(main, signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)

@@ -22,6 +22,7 @@ from supervisor_unshare.verbs import Job, Refused, Rules
 Answer = Callable[..., None]  # answer(fds=(), **fields)
 Fail = Callable[[Exception], None]
 
+_STOP_SIGNALS = {"TERM": 15, "INT": 2}  # init passes on what it gets
 _SOFT_FILES = 1024
 _OWN_LIMITS = frozenset({"files"})
 _NOT_OURS = frozenset({"run_time"})  # kept by the core's own clock
@@ -168,12 +169,12 @@ class Service:
         return [run.line for run in self.runs.values()]
 
     def end(self, run: LiveRun, grace: float) -> None:
-        """Send TERM now and kill after `grace` seconds; a second call can only shorten it."""
+        """Ask it to end now and kill after `grace` seconds; a second call can only shorten it."""
         run.stopped = True
         if grace <= 0:
             run.kill()
             return
-        run.signal(15)
+        run.signal(_STOP_SIGNALS[run.job.stop_signal])
         self._loop.after(grace, lambda: run.kill() if run.pidfd != -1 else None)
 
     def end_all(self) -> None:

@@ -19,6 +19,7 @@ from supervisor.layout import MOUNT_ROOT, PlaceKind, PlaceRef, Role
 _RUN_ID = re.compile(r"[0-7][0-9abcdefghjkmnpqrstvwxyz]{25}\Z")
 _PURPOSES = frozenset({"unpack", "install", "render", "serve", "customize", "tidy"})
 _OWN_ROLES = frozenset({Role.SCRATCH, Role.HOME, Role.SOCKET})  # given to every run anyway
+_STOP_SIGNALS = frozenset({"TERM", "INT"})
 _MAX_GRACE = 3600.0
 _MAX_ARGUMENTS = 4096
 
@@ -85,6 +86,7 @@ class Job:
     gid: int = 0
     limits: Limits = field(default_factory=Limits)
     grace: float = 5.0
+    stop_signal: str = "TERM"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +189,11 @@ def job(value: Any, rules: Rules) -> Job:
     if _text(value["purpose"], "purpose") not in _PURPOSES:
         raise Refused(f"unknown purpose {value['purpose']!r:.80}")
     plan = _object(value["plan"], "plan")
-    _exactly(plan, "argv env workdir mounts ready prefix".split(), "the fields of a plan")
+    plan = {"stop_signal": "TERM", **plan}  # a core from before this field may ask
+    fields = "argv env workdir mounts ready prefix stop_signal".split()
+    _exactly(plan, fields, "the fields of a plan")
+    if _text(plan["stop_signal"], "stop_signal") not in _STOP_SIGNALS:
+        raise Refused(f"no process is asked to end by {plan['stop_signal']!r:.80}")
     run = run_id(value["run"])
     return Job(
         run=run,
@@ -201,6 +207,7 @@ def job(value: Any, rules: Rules) -> Job:
         gid=gid if rules.rootless else uid,
         limits=_limits(value["limits"]),
         grace=seconds(value["grace"]),
+        stop_signal=plan["stop_signal"],
     )
 
 

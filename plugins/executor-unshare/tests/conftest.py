@@ -222,12 +222,14 @@ def _job(
     run: RunId | None = None,
     purpose: Purpose = Purpose.SERVE,
     grace: float = 5.0,
+    stop_signal: str = "TERM",
 ) -> Job:
     plan = Plan(
         argv=argv,
         env={"PATH": "/usr/bin:/bin", **(env or {})},
         workdir=workdir,
         mounts=tuple(mounts),
+        stop_signal=stop_signal,
     )
     uid = UID_FIRST + content if uid is None else uid
     return Job(

@@ -90,6 +90,19 @@ async def test_a_process_starts_serves_and_ends(
     assert [] == node.leftovers()
 
 
+async def test_a_stop_sends_the_signal_of_the_plan(
+    node: Node, executor: UnshareExecutor, shell_job: Jobs
+) -> None:
+    script = "trap 'exit 7' INT; echo ready; while :; do sleep 600 & wait; done"
+    receipt = await executor.start(shell_job(script, stop_signal="INT"))
+    async for chunk in executor.output(receipt):
+        assert b"ready\n" == chunk.data
+        break
+    await executor.stop(receipt, 5.0)
+    assert Exit(code=7, cause=Cause.STOPPED) == await until_exit(executor, receipt)
+    assert [] == node.leftovers()
+
+
 @pytest.mark.parametrize(
     ("script", "expected"),
     [

@@ -69,6 +69,13 @@ def test_a_mount_within_another_is_refused(message: dict[str, Any], at: str, fir
     assert "overlap" in str(refusal(message))
 
 
+def test_a_plan_without_a_stop_signal_means_term(message: dict[str, Any]) -> None:
+    message["job"]["plan"]["stop_signal"] = "INT"
+    assert "INT" == verbs.job(message["job"], RULES).stop_signal
+    del message["job"]["plan"]["stop_signal"]
+    assert "TERM" == verbs.job(message["job"], RULES).stop_signal
+
+
 @pytest.mark.parametrize("content", [5, 6])
 def test_the_uids_of_core_and_gateway_are_refused_inside_the_range(
     message: dict[str, Any], content: int
@@ -111,6 +118,8 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         _set("plan.env", {"A=B": "c"}),
         _set("plan.env", {"A": 1}),
         _set("plan.env", {"": "c"}),
+        _set("plan.stop_signal", "KILL"),
+        _set("plan.stop_signal", ["INT"]),
         _set("plan.workdir", "tmp"),
         _set("plan.workdir", "//tmp"),
         _set("places", {}),
@@ -232,6 +241,7 @@ SAMPLE: dict[str, Any] = {
         "mounts": [{"role": "source", "access": "write", "at": f"{MOUNT_ROOT}/app", "name": ""}],
         "ready": None,
         "prefix": "strip",
+        "stop_signal": "TERM",
     },
     "places": {"source/": DEPLOYMENT},
     "uid": 100_001,

@@ -36,12 +36,20 @@ local({
   unlink(socket)
   attr(socket, "mask") <- strtoi("117", 8L)
 
+  # INT asks us to end. Shiny then runs the callbacks of onStop, but none of a session.
+  end_sessions <- function() {
+    sessions <- tryCatch(getNamespace("shiny")$appsByToken$values(), error = function(e) NULL)
+    for (session in sessions) try(session$wsClosed())
+  }
+
   calls <- NULL
   tryCatch(
     withCallingHandlers(
       shiny::runApp(getwd(), port = socket, launch.browser = FALSE),
-      error = function(e) calls <<- sys.calls()
+      error = function(e) calls <<- sys.calls(),
+      interrupt = function(e) end_sessions()
     ),
+    interrupt = function(e) quit(save = "no", status = 0),
     error = function(e) {
       # The outer frames are ours and Shiny's, which marks where the app's own begin; the last two
       # are the handler's.

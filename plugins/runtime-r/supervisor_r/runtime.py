@@ -65,6 +65,7 @@ class RRuntime(Runtime):
             # it listens only once the app has loaded, and a page of it may want a visitor
             ready=Ready(connect_only=True),
             prefix="strip",
+            stop_signal="INT",  # at TERM, R ends without a word to the app
         )
 
 

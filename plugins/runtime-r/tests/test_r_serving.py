@@ -127,6 +127,43 @@ async def test_bookmarks_lie_in_the_state_of_the_content(apps: Path, tmp_path: P
         assert 200 == page.status
 
 
+WRITES = """
+library(shiny)
+says <- function(text) function() cat(text, "\\n", file = "said", append = TRUE)
+onStop(says("app"))
+shinyApp(fluidPage(textOutput("value")), function(input, output, session) {
+  session$onSessionEnded(says("session"))
+  output$value <- renderText(input$n)
+  observe(if (input$n == 0) while (TRUE) NULL)
+})
+"""
+
+
+@pytest.mark.parametrize("computes", [False, True])
+async def test_the_signal_of_its_plan_ends_it_with_its_callbacks(
+    apps: Path, tmp_path: Path, computes: bool
+) -> None:
+    (tmp_path / "app.R").write_text(WRITES)
+    async with serve(tmp_path) as app:
+        await app.listening()
+        async with app.visitor.session(["value"], {"n": 1}) as session:
+            await session.value("value")
+            if computes:
+                await session.update(n=0)
+                await trio.sleep(0.2)
+            app.process.send_signal(signal.SIGINT)
+            assert 0 == await ended(app, 4.0)
+        assert ["session", "app"] == (app.root / "app/said").read_text().split()
+        assert "Error" not in app.log
+
+
+async def test_the_signal_of_its_plan_ends_it_while_it_starts(apps: Path) -> None:
+    async with serve(apps / "tests/content/r-slow-start") as app:
+        await trio.sleep(0.3)
+        app.process.send_signal(signal.SIGINT)
+        await ended(app, 4.0)
+
+
 async def test_sigterm_ends_it_at_once_with_a_session_open(apps: Path) -> None:
     async with serve(apps / "examples/shiny-r-hello") as app:
         await app.listening()
