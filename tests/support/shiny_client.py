@@ -71,17 +71,25 @@ class Visitor:
         self.headers = dict(headers or {})
         self.cookies: SimpleCookie = SimpleCookie()
 
-    async def get(self, path: str = "", *, accept: str = "text/html") -> Answer:
-        """Get a page below the content's address, on a connection of its own."""
+    async def get(
+        self, path: str = "", *, accept: str = "text/html", headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Get a page on a connection of its own; a path with a `/` before it is the server's.
+
+        Raises OSError or trio.BrokenResourceError where the connection fails, h11's
+        RemoteProtocolError where it ends before the answer does.
+        """
         parts = urlsplit(self.url)
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
-        headers = {
+        fields = {
             "Host": parts.netloc,
             "Accept": accept,
             "Connection": "close",
+            **(headers or {}),
             **self._own_headers(),
         }
-        request = h11.Request(method="GET", target=parts.path + path, headers=list(headers.items()))
+        target = path if path.startswith("/") else parts.path + path
+        request = h11.Request(method="GET", target=target, headers=list(fields.items()))
         async with await self.connect() as stream:
             await stream.send_all(
                 (connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b"")
@@ -135,7 +143,7 @@ class Visitor:
                 data = first_inputs(self.url, outputs, inputs)
                 await session.send({"method": "init", "data": data})
                 yield session
-                await session._close()
+                await session.close()
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             if len(group.exceptions) > 1:
@@ -199,6 +207,14 @@ class Session:
         """Send one message as it is."""
         self._protocol.send_text(json.dumps(message).encode())
         await self._flush()
+
+    async def close(self) -> None:
+        """End the session in order; return when the other side has answered, or soon."""
+        with trio.move_on_after(CLOSE_SECONDS):
+            if self._protocol.state is State.OPEN:
+                self._protocol.send_close(1000)
+                await self._flush()
+            await self._closed.wait()
 
     async def closed(self) -> int:
         """Wait until the session has ended, and give the close code (1006: connection lost)."""
@@ -264,13 +280,6 @@ class Session:
             self.close_reason = "" if received is None else received.reason
             self._closed.set()
             self._news.set()
-
-    async def _close(self) -> None:
-        with trio.move_on_after(CLOSE_SECONDS):
-            if self._protocol.state is State.OPEN:
-                self._protocol.send_close(1000)
-                await self._flush()
-            await self._closed.wait()
 
     async def _flush(self) -> None:
         async with self._sending:
