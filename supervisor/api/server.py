@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import Counter
+from functools import partial
 
 import h11
 import trio
@@ -28,9 +29,13 @@ async def serve_api(
     settings: ApiSettings,
     *,
     log: Log,
+    leave: trio.Event | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer on a listening Unix socket until cancelled. Takes the socket (or descriptor) over."""
+    """Answer on a listening Unix socket until cancelled. Takes the socket (or descriptor) over.
+
+    Once `leave` is set it accepts no more, answers the requests under way and returns.
+    """
     if isinstance(listener, int):
         listener = socket.socket(fileno=listener)
     app = build_app(service, settings, log)
@@ -45,31 +50,33 @@ async def serve_api(
             return
         open_connections[of_visitors] += 1
         try:
-            await serve_connection(stream, app, log)
+            await serve_connection(stream, app, log, leave)
         finally:
             open_connections[of_visitors] -= 1
 
     listener.setblocking(False)
     accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-    await trio.serve_listeners(serve, [accepting], task_status=_started(task_status))
+    async with trio.open_nursery() as connections, trio.open_nursery() as accept:
+        await accept.start(
+            partial(trio.serve_listeners, serve, [accepting], handler_nursery=connections)
+        )
+        task_status.started()
+        await (leave or trio.Event()).wait()
+        accept.cancel_scope.cancel()
 
 
-class _started:  # serve_listeners reports its listeners; our callers need only the moment
-    def __init__(self, task_status: trio.TaskStatus[None]) -> None:
-        self._task_status = task_status
-
-    def started(self, value: object = None) -> None:
-        self._task_status.started()
-
-
-async def serve_connection(stream: trio.SocketStream, app: Application, log: Log) -> None:
-    """Serve one connection, request after request, until either side closes it."""
+async def serve_connection(
+    stream: trio.SocketStream, app: Application, log: Log, leave: trio.Event | None = None
+) -> None:
+    """Serve one connection, request after request, until either side closes it, or `leave`."""
     async with stream:
         try:
             extensions: dict[str, object] = {"supervisor.identity": _peer(stream)}
             wire = Wire(stream)
             while await _serve_request(wire, app, extensions, log):
                 wire.http.start_next_cycle()
+                if leave is not None and not await _asks_again(wire, leave):
+                    return
             await _linger(wire)
         except Disconnected:
             return
@@ -108,6 +115,26 @@ async def _serve_request(
                 return False
             await answer(exchange.scope, exchange.receive, exchange.send)
     return wire.finish()
+
+
+async def _asks_again(wire: Wire, leave: trio.Event) -> bool:
+    """Wait for another request; False where none has come when we leave, or in time."""
+    asks = bool(wire.http.trailing_data[0])
+    if asks:
+        return True
+
+    async def look(scope: trio.CancelScope) -> None:
+        nonlocal asks
+        await trio.lowlevel.wait_readable(wire.stream.socket)
+        asks = True
+        scope.cancel()
+
+    with trio.move_on_after(IDLE_TIMEOUT):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look, nursery.cancel_scope)
+            await leave.wait()
+            nursery.cancel_scope.cancel()
+    return asks
 
 
 async def _refuse(wire: Wire, status: int, reason: str) -> None:

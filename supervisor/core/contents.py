@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -71,6 +71,7 @@ class Contents(Service):
     scaling: Scaling
     uid_of: Callable[[ContentId], int]
     findings_of: Callable[[], Sequence[Finding]]
+    reload_server: Callable[[], Awaitable[None]] | None = None
     changed: Callable[[Worker], None] = lambda worker: None
     registry: Registry = attrs.field(factory=Registry)
     publisher: Publisher = attrs.field(init=False)
@@ -340,7 +341,9 @@ class Contents(Service):
         raise NotImplementedError
 
     async def reload(self) -> None:
-        raise NotImplementedError
+        if self.reload_server is None:
+            raise SupervisorError("unavailable", "this core runs without a parent")
+        await self.reload_server()
 
     async def kill(self, ref: str) -> None:
         worker = self.registry.living(ref)

@@ -12,24 +12,37 @@ import attrs
 import trio
 
 from supervisor import packets
+from supervisor.errors import SupervisorError
 from supervisor.log import Log
 
 BEAT_EACH = 1.0
+
+
+class _Asked:
+    """A reload that somebody waits for."""
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.refusal: SupervisorError | None = None
 
 
 @attrs.define(eq=False)
 class Control:
     """Speak with the parent; without one (sock None) the core just runs until cancelled.
 
-    stop is set, with `seconds`, when the parent wants an orderly end; gone when the parent is dead.
+    stop is set, with `seconds`, when the parent wants an orderly end; leave when another core will
+    take over, so that all runs stay; ending with either; gone when the parent is dead.
     """
 
     sock: socket.socket | None
     log: Log
     previous: Callable[[str, str], None] = lambda exit_, trace: None
     stop: trio.Event = attrs.field(factory=trio.Event)
+    leave: trio.Event = attrs.field(factory=trio.Event)
+    ending: trio.Event = attrs.field(factory=trio.Event)
     gone: trio.Event = attrs.field(factory=trio.Event)
     seconds: float = 8.0
+    _asked: _Asked | None = attrs.field(init=False, default=None)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Beat, and take orders, until the parent is gone."""
@@ -58,6 +71,25 @@ class Control:
                 self.gone.set()
                 return
 
+    async def reload(self) -> None:
+        """Ask the parent to replace all parts in place; returns once it has begun.
+
+        Raises SupervisorError("not-reloaded") where the new code or the settings do not hold, and
+        "unavailable" where there is no parent or a reload is under way. Cancelled, it goes on.
+        """
+        if self.sock is None:
+            raise SupervisorError("unavailable", "this core runs without a parent")
+        if self._asked is not None:
+            raise SupervisorError("unavailable", "a reload is under way", recoverable=True)
+        asked = self._asked = _Asked()
+        try:
+            await self.say({"type": "reload"})
+            await asked.answered.wait()
+        finally:
+            self._asked = None
+        if asked.refusal is not None:
+            raise asked.refusal
+
     async def _beat(self) -> None:
         while True:
             await self.say({"type": "beat"})
@@ -79,11 +111,26 @@ class Control:
             message, fds = packet
             for fd in fds:
                 os.close(fd)
-            if message["type"] == "stop":
+            self._take(message)
+
+    def _take(self, message: packets.Message) -> None:
+        match message["type"]:
+            case "stop":
                 self.seconds = float(message.get("seconds", self.seconds))
                 self.stop.set()
-            elif message["type"] == "previous":
+                self.ending.set()
+            case "leave":
+                self.leave.set()
+                self.ending.set()
+            case "previous":
                 self.previous(str(message.get("exit", "")), str(message.get("trace", "")))
+            case "reloading" if self._asked is not None:
+                self._asked.answered.set()
+            case "reloaded" if self._asked is not None:
+                if not message.get("ok"):
+                    reason, hint = str(message.get("reason", "")), str(message.get("hint", ""))
+                    self._asked.refusal = SupervisorError("not-reloaded", reason, hint=hint)
+                self._asked.answered.set()
 
 
 def dump_stacks_on_signal(trace: int | None) -> None:

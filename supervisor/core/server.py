@@ -35,6 +35,7 @@ from supervisor.plugins import Plugins
 from supervisor.settings import Settings
 
 JOURNAL_SHARE = 1.0  # seconds of the shutdown that are the journal's
+LAST_ANSWERS = 5.0  # seconds for requests that are under way when another core takes over
 RETRY_FIRST, RETRY_MOST = 0.2, 5.0
 
 
@@ -141,6 +142,7 @@ class Server:
             scaling=self._scaling(),
             uid_of=self._uid_of,
             findings_of=lambda: self._findings(makers),
+            reload_server=self.control.reload,
         )
         routes = Routes(
             listener=self.sockets.link,
@@ -158,15 +160,30 @@ class Server:
             await self._load(contents, journal, makers)
             async with trio.open_nursery() as front:
                 await front.start(routes.serve)
-                await front.start(self.serve_api, self.sockets.core, contents)
+                answered = trio.Event()
+                await front.start(self._answer, contents, answered)
                 await self.control.say({"type": "ready"})
                 self.log.info("core-ready", contents=len(contents.registry.by_guid))
                 makers.wanted.set()  # it costs more than all before: what runs came first
-                await self.control.stop.wait()
+                await self.control.ending.wait()
                 self.log.info("core-stopping", seconds=self.control.seconds)
+                if self.control.leave.is_set():
+                    with trio.move_on_after(LAST_ANSWERS):
+                        await answered.wait()
                 front.cancel_scope.cancel()
-            await self._close(contents)
+            if not self.control.leave.is_set():  # else all runs stay, for the next core
+                await self._close(contents)
             nursery.cancel_scope.cancel()
+
+    async def _answer(
+        self,
+        contents: Contents,
+        answered: trio.Event,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        await self.serve_api(self.sockets.core, contents, task_status=task_status)
+        answered.set()
 
     async def _load(self, contents: Contents, journal: Journal, makers: Makers) -> None:
         """Adopt what runs, then put every content under its keeper, then go on with its tasks."""
