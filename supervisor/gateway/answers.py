@@ -2,72 +2,48 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import json
-import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 
 from supervisor.errors import CODES
-
-_PAGES = Path(__file__).parent / "pages"
-_SLOT = re.compile(r"\{\{([a-z]+)\}\}")
-_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+from supervisor.templates import PAGES, Template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One answer of ours. body: as it goes out; headers: whole lines without line ends."""
+    """One answer of ours. body: as it goes out; headers: whole lines without line ends.
+
+    fresh: seconds for which a browser may use it again without asking.
+    """
 
     status: int
     body: bytes = b""
     kind: str = "text/plain; charset=utf-8"
     headers: tuple[bytes, ...] = field(default=())
+    fresh: int = 0
 
 
-class Template:
-    """One page: `{{name}}` stands for a value, which is always escaped."""
-
-    def __init__(self, name: str) -> None:
-        base = (_PAGES / "base.html").read_text("utf-8")
-        body = (_PAGES / f"{name}.html").read_text("utf-8")
-        self._text = base.replace("{{{body}}}", body)
-        # The script runs by its hash: nothing that slips into the page could run beside it.
-        hashes = [
-            f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-            for script in _SCRIPT.findall(self._text)
-        ]
-        scripts = " ".join(hashes) or "'none'"
-        self.policy = (
-            "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; "
-            f"base-uri 'none'; form-action 'none'; script-src {scripts}"
-        ).encode("ascii")
-
-    def render(self, values: dict[str, str]) -> bytes:
-        """Fill in the values; one that is missing is empty."""
-        text = _SLOT.sub(lambda slot: html.escape(values.get(slot[1], "")), self._text)
-        return text.encode("utf-8", "replace")
+_templates = {name: Template(name) for name in PAGES if name not in ("base", "index")}
 
 
-_TEMPLATES = {
-    name: Template(name)
-    for name in ("starting", "failed", "missing", "stopped", "unavailable", "bad-gateway")
-}
+def brand(files: Mapping[str, str]) -> None:
+    """Use an administrator's own templates, file name → text; called before the first answer."""
+    _templates.update({name: Template(name, files) for name in _templates})
 
 
 def page(name: str, status: int, values: dict[str, str], retry: int | None = None) -> Answer:
     """Make a page of ours; retry: seconds after which the browser or a proxy may ask again."""
-    template = _TEMPLATES[name]
-    headers = [b"Content-Security-Policy: " + template.policy, b"Referrer-Policy: same-origin"]
+    template = _templates[name]
+    policy = template.policy.encode("ascii")
+    headers = [b"Content-Security-Policy: " + policy, b"Referrer-Policy: same-origin"]
     if retry is not None:
         headers.append(b"Retry-After: %d" % retry)
     return Answer(
         status=status,
-        body=template.render(values),
+        body=template.render(values).encode("utf-8", "replace"),
         kind="text/html; charset=utf-8",
         headers=tuple(headers),
     )
@@ -89,9 +65,9 @@ def note(
     return Answer(status=status, body=f"{text} [{code}]\n".encode(), headers=headers)
 
 
-def redirect(location: bytes) -> Answer:
-    """Send the client elsewhere, with the same method and body."""
-    return Answer(status=307, headers=(b"Location: " + location,))
+def redirect(location: bytes, status: int = 307) -> Answer:
+    """Send the client elsewhere: 307 with the same method and body, 303 with GET."""
+    return Answer(status=status, headers=(b"Location: " + location,))
 
 
 def ping() -> Answer:
@@ -113,7 +89,8 @@ def head(answer: Answer, *, close: bool, minor: int) -> bytes:
     if answer.status != 204:
         lines.append(f"Content-Type: {answer.kind}".encode("ascii"))
         lines.append(b"Content-Length: %d" % len(answer.body))
-    lines += [b"Cache-Control: no-store", b"X-Content-Type-Options: nosniff"]
+    fresh = b"max-age=%d" % answer.fresh if answer.fresh else b"no-store"
+    lines += [b"Cache-Control: " + fresh, b"X-Content-Type-Options: nosniff"]
     if close:
         lines.append(b"Connection: close")
     elif minor == 0:

@@ -11,7 +11,8 @@ from supervisor.gateway.head import Request
 _GUID = rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 CONTENT = re.compile(rb"/content/(" + _GUID + rb")(/.*)")
 _LOOSE_CONTENT = re.compile(rb"/content/(" + _GUID + rb")([/?].*)?", re.IGNORECASE)
-_WAIT = re.compile(rb"/__supervisor__/wait/(" + _GUID + rb")", re.IGNORECASE)
+_OURS = re.compile(rb"/__supervisor__/(wait|retry)/(" + _GUID + rb")", re.IGNORECASE)
+_NOTICE = re.compile(rb"/__supervisor__/notice/([0-9a-z]{1,64})")
 
 
 class Kind(Enum):
@@ -20,13 +21,19 @@ class Kind(Enum):
     CONTENT = "content"  # a worker of the content
     REDIRECT = "redirect"  # we: the content's address in its one spelling
     WAIT = "wait"  # we: once a worker is ready
+    RETRY = "retry"  # we: a person asks that a failed content be tried again
+    NOTICE = "notice"  # we: whether a run is about to end
+    NOTICE_SCRIPT = "notice-script"  # we: what shows that in a page
     PING = "ping"  # we
     NOTHING = "nothing"  # we: no content can be there
     CORE = "core"
 
 
 def route(target: bytes) -> tuple[Kind, bytes, bytes]:
-    """Give the kind, the content's guid (or nothing) and the target as the answerer sees it."""
+    """Give the kind, the content's guid (or nothing) and the target as the answerer sees it.
+
+    For a notice the run stands in the guid's place.
+    """
     match = CONTENT.fullmatch(target)
     if match is not None:
         return Kind.CONTENT, match[1], match[2]
@@ -37,9 +44,15 @@ def route(target: bytes) -> tuple[Kind, bytes, bytes]:
         slash = b"" if rest[:1] == b"/" else b"/"
         return Kind.REDIRECT, guid, b"/content/" + guid + slash + rest
     path = target.partition(b"?")[0]
-    match = _WAIT.fullmatch(path)
+    match = _OURS.fullmatch(path)
     if match is not None:
-        return Kind.WAIT, match[1].lower(), path
+        kind = Kind.WAIT if match[1].lower() == b"wait" else Kind.RETRY
+        return kind, match[2].lower(), path
+    match = _NOTICE.fullmatch(path)
+    if match is not None:
+        return Kind.NOTICE, match[1], path
+    if path == b"/__supervisor__/notice.js":
+        return Kind.NOTICE_SCRIPT, b"", path
     if path == b"/__ping__":
         return Kind.PING, b"", path
     if path.startswith(b"/content/"):
@@ -85,7 +98,7 @@ class Site:
         )
 
     def same_origin(self, request: Request) -> bool:
-        """Say whether a WebSocket comes from a page of ours. Who sends no Origin is no browser."""
+        """Say whether a request comes from a page of ours. Who sends no Origin is no browser."""
         origin = request.fields.get(b"origin")
         if origin is None:
             return True

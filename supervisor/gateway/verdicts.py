@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from supervisor.gateway import answers
@@ -32,41 +33,68 @@ def _retry(message: Message, default: int | None) -> int | None:
     return max(1, round(retry)) if isinstance(retry, (int, float)) else default
 
 
-def page(message: Message, base: bytes, guid: bytes) -> Answer:
-    """Show an answer to a person."""
-    title = str(message.get("title") or "the content")
-    reason = str(message.get("reason") or "")
-    code = str(message.get("code") or "unavailable")
+def _text(message: Message, key: str, otherwise: str = "") -> str:
+    return str(message.get(key) or otherwise)
+
+
+def _place(message: Message) -> int:
+    """Give the place in line: 1 is next."""
+    position = message.get("position")
+    return max(1, position) if isinstance(position, int) else 1
+
+
+def page(message: Message, base: bytes, guid: bytes, pin: bytes = b"") -> Answer:
+    """Show an answer to a person. pin: holds this visitor's place while the page waits."""
+    home, content = base.decode(), guid.decode()
+    ours = f"{home}/__supervisor__"
+    title = _text(message, "title", "the content")
+    reason = _text(message, "reason")
+    code = _text(message, "code", "unavailable")
+    values = {"title": title, "reason": reason, "code": code, "home": f"{home}/"}
     match message.get("as"):
-        case "starting":
-            wait = f"{base.decode()}/__supervisor__/wait/{guid.decode()}"
-            return answers.page("starting", 503, {"title": title, "wait": wait}, retry=3)
+        case "starting" | "queued" as state:
+            before = _place(message) - 1
+            if state == "queued":
+                state += " next" if not before else " one" if before == 1 else " many"
+            values["wait"] = f"{ours}/wait/{content}" + (f"?pin={pin.decode()}" if pin else "")
+            values |= {"state": state, "before": str(before)}
+            return answers.page("waiting", 503, values, retry=3)
+        case "full":
+            return answers.page("full", 503, values, retry=_retry(message, 5))
         case "failed":
             lines = message.get("lines")
             text = "\n".join(map(str, lines)) if isinstance(lines, list) else str(lines or "")
-            values = {"title": title, "reason": reason, "code": code, "lines": text}
-            return answers.page("failed", 503, values, retry=_retry(message, None))
+            retry = _retry(message, None)
+            values["state"] = ("later " if retry else "") + ("lines" if text else "")
+            values |= {"lines": text, "retry": f"{ours}/retry/{content}", "seconds": str(retry)}
+            return answers.page("failed", 503, values, retry=retry)
         case "missing":
-            return answers.page("missing", 404, {})
+            return answers.page("missing", 404, values)
         case "stopped":
-            return answers.page("stopped", 503, {"title": title})
+            return answers.page("stopped", 503, values)
         case "bad-gateway":
-            return answers.page("bad-gateway", 502, {"reason": reason, "code": code}, retry=5)
+            return answers.page("bad-gateway", 502, values, retry=5)
         case _:
-            reason = reason or "The server cannot answer this request now."
-            values = {"reason": reason, "code": code}
+            values["reason"] = reason or "The server cannot answer this request now."
             return answers.page("unavailable", 503, values, retry=_retry(message, 5))
 
 
 def note(message: Message, as_json: bool) -> Answer:
     """Say the same to a program."""
-    title = str(message.get("title") or "the content")
-    reason = str(message.get("reason") or "")
-    code = str(message.get("code") or "unavailable")
+    title = _text(message, "title", "the content")
+    reason = _text(message, "reason")
+    code = _text(message, "code", "unavailable")
     match message.get("as"):
         case "starting":
             text = f"{title} is starting"
             return answers.note(503, "unavailable", text, as_json=as_json, retry=3)
+        case "queued":
+            text = f"{title} is full; this is number {_place(message)} in line"
+            return answers.note(503, "full", text, as_json=as_json, retry=3)
+        case "full":
+            text = f"every place of {title} is taken"
+            retry = _retry(message, 5)
+            return answers.note(503, "full", text, as_json=as_json, retry=retry)
         case "failed":
             text = f"{title} could not be started: {reason}"
             retry = _retry(message, None)
@@ -85,10 +113,23 @@ def note(message: Message, as_json: bool) -> Answer:
 
 
 def wait(message: Message, ready: bool) -> Answer:
-    """Tell a starting page: 204 ready, 409 failed or stopped, 404, or 503 to ask again."""
+    """Tell a waiting page how it stands.
+
+    204: ready; 200: JSON with its state and place; 409: load it again to see why there is nothing
+    to wait for; 404; 503: ask again in a moment.
+    """
     if ready:
         return Answer(status=204)
+    verdict = message.get("as")
+    if verdict == "starting":
+        return _news({"state": "starting"})
+    if verdict == "queued":
+        return _news({"state": "queued", "position": _place(message)})
     answer = note(message, True)
-    if message.get("as") in ("failed", "stopped"):
+    if verdict in ("failed", "stopped", "full"):
         return Answer(status=409, body=answer.body, kind=answer.kind)
     return answer
+
+
+def _news(news: Message) -> Answer:
+    return Answer(status=200, body=json.dumps(news).encode("ascii"), kind="application/json")

@@ -30,6 +30,13 @@ def parse(*lines: str, method: str = "GET") -> Request:
         (b"/%63ontent/" + GUID + b"/", (Kind.CORE, b"", b"/%63ontent/" + GUID + b"/")),
         (b"/__supervisor__/wait/" + GUID, (Kind.WAIT, GUID, b"/__supervisor__/wait/" + GUID)),
         (b"/__supervisor__/waiting", (Kind.CORE, b"", b"/__supervisor__/waiting")),
+        (b"/__supervisor__/retry/" + GUID, (Kind.RETRY, GUID, b"/__supervisor__/retry/" + GUID)),
+        (b"/__supervisor__/notice/01ab", (Kind.NOTICE, b"01ab", b"/__supervisor__/notice/01ab")),
+        (b"/__supervisor__/notice/A%2f", (Kind.CORE, b"", b"/__supervisor__/notice/A%2f")),
+        (
+            b"/__supervisor__/notice.js?run=1",
+            (Kind.NOTICE_SCRIPT, b"", b"/__supervisor__/notice.js"),
+        ),
         (b"/__ping__?x", (Kind.PING, b"", b"/__ping__")),
         (b"/content/nope/?x", (Kind.NOTHING, b"", b"/content/nope/")),
         (b"/", (Kind.CORE, b"", b"/")),
