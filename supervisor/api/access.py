@@ -12,6 +12,7 @@ import attrs
 from supervisor.api.peer import Peer
 from supervisor.model.content import MOST_BUNDLE
 from supervisor.settings import Settings
+from supervisor.settings.sections import Scheduler
 
 SOCKET_NAME = "core.sock"
 TOKEN_NAME = "admin.token"  # beside core.sock, mode 0600
@@ -20,6 +21,8 @@ TOKEN_NAME = "admin.token"  # beside core.sock, mode 0600
 @attrs.frozen(kw_only=True)
 class ApiSettings:
     """What the API must know. admin_gid None: no group has that right. max_bundle in bytes.
+
+    scheduler: defaults and limits of a content's scaling.
 
     token: where gateway and core have one uid (no root), a uid cannot tell an administrator from a
     visitor whom the gateway forwards. There the administrator also shows this secret.
@@ -30,6 +33,7 @@ class ApiSettings:
     admin_gid: int | None = None
     token: str | None = attrs.field(default=None, repr=False)
     max_bundle: int = MOST_BUNDLE
+    scheduler: Scheduler = Scheduler()
 
 
 def api_settings(settings: Settings) -> ApiSettings:
@@ -43,6 +47,7 @@ def api_settings(settings: Settings) -> ApiSettings:
         gateway_uid=settings.gateway_uid,
         admin_gid=settings.admin_gid,
         token=write_token(Path(settings.run_dir)) if shared else None,
+        scheduler=settings.scheduler,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from supervisor.errors import SupervisorError
+from supervisor.errors import CODES, SupervisorError
 from supervisor.log import Log
 from supervisor.wire import encode
 
@@ -21,14 +21,21 @@ def answer(value: object, status: int = 200, headers: Mapping[str, str] | None =
     return response
 
 
-def error_answer(error: SupervisorError) -> Response:
-    """Make the response to a request that failed for a reason that the caller may read."""
+def error_answer(error: SupervisorError, *, numbered: bool = False) -> Response:
+    """Make the response to a request that failed for a reason that the caller may read.
+
+    numbered: for clients of the publishing API, `code` is the number where there is one.
+    """
     headers = {}
     if error.http_status == 401:
         headers["www-authenticate"] = "Key"
     if error.recoverable and error.http_status == 503:
         headers["retry-after"] = "5"
-    return answer({**error.as_json(), "payload": None}, error.http_status, headers)
+    body = {**error.as_json(), "name": error.code, "payload": None}
+    number = CODES[error.code].number
+    if numbered and number is not None:
+        body["code"] = number
+    return answer(body, error.http_status, headers)
 
 
 def internal_error(error: BaseException, log: Log, scope: Mapping[str, Any]) -> Response:

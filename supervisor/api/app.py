@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import trio
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -11,7 +12,17 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from supervisor.api import bundles, content, doctor, logs, runs, server_settings, tasks
+from supervisor.api import (
+    adjust,
+    bundles,
+    content,
+    doctor,
+    logs,
+    overview,
+    runs,
+    server_settings,
+    tasks,
+)
 from supervisor.api.access import ApiSettings, is_administrator
 from supervisor.api.answers import error_answer, internal_error
 from supervisor.api.exchange import Disconnected
@@ -29,6 +40,8 @@ API_ROUTES = [
     *bundles.ROUTES,
     *tasks.ROUTES,
     *runs.ROUTES,
+    *overview.ROUTES,
+    *adjust.ROUTES,
     *logs.ROUTES,
     *doctor.ROUTES,
 ]
@@ -54,6 +67,7 @@ def build_app(service: Service, settings: ApiSettings, log: Log) -> Starlette:
     app.router.redirect_slashes = False
     app.state.service = service
     app.state.settings = settings
+    app.state.adjusting = trio.Lock()
     return app
 
 
@@ -89,7 +103,8 @@ class Gate:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, SupervisorError)
-    return error_answer(error)
+    ours = request.scope["path"].startswith("/__api__/v1/supervisor/")
+    return error_answer(error, numbered=not ours)
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""/v1/content: list, create, read, retitle, remove."""
+"""/v1/content: list, create, read, change, remove."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from supervisor.api.adjust import PUBLIC, adjust, read_change
 from supervisor.api.answers import answer
 from supervisor.api.requests import read_json, service_of, text_field
 from supervisor.api.shapes import content_shape
-from supervisor.errors import SupervisorError
 
 
 async def index(request: Request) -> Response:
@@ -33,15 +33,9 @@ async def read(request: Request) -> Response:
 
 
 async def update(request: Request) -> Response:
-    """Change the title: {"title"}. Other fields are refused, so that nobody believes in them."""
-    body = await read_json(request)
-    service, ref = service_of(request), request.path_params["ref"]
-    unknown = sorted(set(body) - {"title"})
-    if unknown:
-        raise SupervisorError("bad-request", f"The field '{unknown[0]}' cannot be changed here.")
-    if "title" in body and (await service.content(ref)).content.title != body["title"]:
-        await service.retitle(ref, text_field(body, "title"))
-    return answer(content_shape(await service.content(ref)))
+    """Change title and scaling. Other fields are refused, so that nobody believes in them."""
+    change = read_change(await read_json(request), PUBLIC)
+    return answer(content_shape(await adjust(request, request.path_params["ref"], change)))
 
 
 async def remove(request: Request) -> Response:

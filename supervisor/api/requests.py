@@ -78,6 +78,14 @@ def text_field(body: dict[str, Any], name: str, default: str | None = None) -> s
     return value
 
 
+def flag_field(body: dict[str, Any], name: str) -> bool:
+    """Tell whether a field of the body is true. Raises bad-request where it is something else."""
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise SupervisorError("bad-request", f"The field '{name}' must be true or false.")
+    return value
+
+
 def number_parameter(
     request: Request, name: str, default: float, most: float = float("inf")
 ) -> float:

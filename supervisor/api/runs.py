@@ -1,4 +1,4 @@
-"""/v1/supervisor/runs and what can be done to runs and contents: stop, restart, kill."""
+"""/v1/supervisor/runs, and what can be done to runs, contents and the server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from supervisor.api.answers import answer
-from supervisor.api.requests import flag_parameter, service_of
+from supervisor.api.requests import flag_field, flag_parameter, read_json, service_of
 from supervisor.api.shapes import run_shape
 
 
@@ -31,8 +31,15 @@ async def stop(request: Request) -> Response:
 
 
 async def restart(request: Request) -> Response:
-    """Start a content anew."""
-    await service_of(request).restart(request.path_params["ref"])
+    """Start a content anew; {"rolling": true}: without ending a session before its time."""
+    rolling = flag_field(await read_json(request), "rolling")
+    await service_of(request).restart(request.path_params["ref"], rolling=rolling)
+    return answer({})
+
+
+async def reload(request: Request) -> Response:
+    """Replace all parts of the server by what is installed now, in place."""
+    await service_of(request).reload()
     return answer({})
 
 
@@ -42,4 +49,5 @@ ROUTES = [
     Route("/v1/supervisor/runs/{ref}/stop", stop, methods=["POST"]),
     Route("/v1/supervisor/content/{ref}/stop", stop, methods=["POST"]),
     Route("/v1/supervisor/content/{ref}/restart", restart, methods=["POST"]),
+    Route("/v1/supervisor/reload", reload, methods=["POST"]),
 ]

@@ -1,4 +1,4 @@
-"""/server_settings: what clients must know before they sign in. Open to everybody."""
+"""/server_settings: what clients must know before they sign in (open to all), and /scheduler."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from starlette.routing import Route
 
 from supervisor.api.answers import answer
 from supervisor.api.requests import settings_of
+from supervisor.api.shapes import whole_seconds
 
 # Clients switch features on by this number: later ones expect drafts, which we do not have.
 COMPATIBLE_VERSION = "2025.05.0"
+
+# Clients expect them; 0 says "none".
+_NO_LIMITS = dict.fromkeys(
+    "cpu_request max_cpu_request cpu_limit max_cpu_limit memory_request max_memory_request "
+    "memory_limit max_memory_limit amd_gpu_limit max_amd_gpu_limit nvidia_gpu_limit "
+    "max_nvidia_gpu_limit".split(),
+    0,
+)
 
 
 async def read(request: Request) -> Response:
@@ -28,4 +37,33 @@ async def read(request: Request) -> Response:
     )
 
 
-ROUTES = [Route("/server_settings", read, methods=["GET"])]
+async def scheduler(request: Request) -> Response:
+    """Give defaults and limits of a content's scaling: the same for every kind of content."""
+    given = settings_of(request).scheduler
+    return answer(
+        {
+            "min_processes": given.least,
+            "max_processes": given.most,
+            "max_conns_per_process": given.sessions_each,
+            "load_factor": given.load_factor,
+            "init_timeout": whole_seconds(given.init),
+            "idle_timeout": whole_seconds(given.idle),
+            "connection_timeout": whole_seconds(given.connection),
+            "read_timeout": whole_seconds(given.read),
+            "min_processes_limit": given.least_limit,
+            "max_processes_limit": given.most_limit,
+            **_NO_LIMITS,
+            "supervisor": {
+                "reconnect_timeout": given.reconnect,
+                "drain_timeout": given.drain,
+                "drain_notice": given.notice,
+            },
+        }
+    )
+
+
+ROUTES = [
+    Route("/server_settings", read, methods=["GET"]),
+    Route("/server_settings/scheduler", scheduler, methods=["GET"]),
+    Route("/server_settings/scheduler/{mode}", scheduler, methods=["GET"]),
+]

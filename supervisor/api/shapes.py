@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
-from supervisor.core.service import ContentView, RunView
+from supervisor import bounds
+from supervisor.core.service import ContentView, RunView, SessionView
 from supervisor.model import Bundle, Task
 from supervisor.wire import to_json
 
@@ -25,9 +27,17 @@ def timestamp(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def whole_seconds(seconds: float | None) -> int | None:
+    """Give a time limit as clients read it; a part of a second counts as one: 0 would be never."""
+    return None if seconds is None else math.ceil(seconds)
+
+
 def content_shape(view: ContentView) -> dict[str, Any]:
-    """Give a content item; what is ours alone lies under "supervisor"."""
-    content, scaling = view.content, view.scaling
+    """Give a content item; what is ours alone lies under "supervisor".
+
+    What the content has not set of its scaling is null there; what counts is under "supervisor".
+    """
+    content, own = view.content, view.content.scaling
     return {
         **_UNSET,
         "guid": content.guid,
@@ -36,14 +46,14 @@ def content_shape(view: ContentView) -> dict[str, Any]:
         "title": content.title or content.name,
         "description": "",
         "access_type": "all",
-        "connection_timeout": int(scaling.connection),
-        "read_timeout": int(scaling.read),
-        "init_timeout": int(scaling.init),
-        "idle_timeout": int(scaling.idle),
-        "max_processes": scaling.most,
-        "min_processes": scaling.least,
-        "max_conns_per_process": scaling.sessions_each,
-        "load_factor": scaling.load_factor,
+        "connection_timeout": whole_seconds(own.connection),
+        "read_timeout": whole_seconds(own.read),
+        "init_timeout": whole_seconds(own.init),
+        "idle_timeout": whole_seconds(own.idle),
+        "max_processes": own.most,
+        "min_processes": own.least,
+        "max_conns_per_process": own.sessions_each,
+        "load_factor": own.load_factor,
         "created_time": timestamp(content.created),
         "last_deployed_time": timestamp(content.created),
         "bundle_id": None if view.bundle is None else str(view.bundle),
@@ -60,8 +70,33 @@ def content_shape(view: ContentView) -> dict[str, Any]:
             "reason": view.reason,
             "processes": view.processes,
             "sessions": view.sessions,
+            "waiting": view.waiting,
+            "scaling": {name: getattr(view.scaling, f) for f, name in bounds.NAMES.items()},
         },
     }
+
+
+def load_shape(view: ContentView) -> dict[str, Any]:
+    """Give what the live screens show of a content."""
+    return {
+        "guid": view.content.guid,
+        "name": view.content.name,
+        "title": view.content.title or view.content.name,
+        "state": view.state,
+        "reason": view.reason,
+        "processes": view.processes,
+        "max_processes": view.scaling.most,
+        "max_conns_per_process": view.scaling.sessions_each,
+        "sessions": view.sessions,
+        "waiting": view.waiting,
+    }
+
+
+def session_shape(view: SessionView) -> dict[str, Any]:
+    """Give a seat or a place in line. Times in seconds ago."""
+    shape: dict[str, Any] = to_json(view)
+    name, guid = shape.pop("content_name"), shape.pop("content_guid")
+    return {"content": {"guid": guid, "name": name}, **shape}
 
 
 def bundle_shape(bundle: Bundle, guid: str) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def _authorization(path: Path) -> dict[str, str]:
 def _refusal(response: httpx2.Response) -> SupervisorError:
     try:
         body = response.json()
-        code, message = body["code"], str(body["error"])
+        code, message = body.get("name", body["code"]), str(body["error"])
     except (ValueError, KeyError, TypeError):
         return SupervisorError("internal", f"The server answered {response.status_code}.")
     if code not in CODES:

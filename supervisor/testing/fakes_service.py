@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 import trio
 
+from supervisor import bounds
 from supervisor.core.service import (
     ContentView,
     LogLine,
@@ -208,16 +209,21 @@ class FakeService(Service):
             self._keep(attrs.evolve(await self.content(ref), state="stopped"))
 
     async def scale(self, ref: str, overrides: Overrides) -> None:
-        """Replace the overrides."""
+        """Replace the overrides, within the bounds of the default settings."""
         view = await self.content(ref)
+        bounds.check(overrides.over(Scaling()), least_limit=10, most_limit=20)
         content = attrs.evolve(view.content, scaling=overrides)
         scaling = overrides.over(Scaling())
         self.views[content.guid] = attrs.evolve(view, content=content, scaling=scaling)
         self.calls.append(("scale", ref))
 
     async def assign(self, ref: str, executor: str | None) -> None:
-        """Note it."""
-        await self.content(ref)
+        """Set it; there are the executors "fake" and "other"."""
+        view = await self.content(ref)
+        if executor not in (None, "fake", "other"):
+            raise SupervisorError("no-executor", f"There is no executor '{executor}'.")
+        content = attrs.evolve(view.content, executor=executor)
+        self._keep(attrs.evolve(view, content=content))
         self.calls.append(("assign", ref))
 
     async def sessions(self, ref: str | None = None) -> Sequence[SessionView]:

@@ -181,7 +181,8 @@ async def test_what_is_not_there_is_json_with_code_and_error(served: Served) -> 
         wrong = await client.delete("/v1/supervisor/doctor")
     assert (404, "not-found") == (missing.status_code, missing.json()["code"])
     assert (405, "bad-request") == (wrong.status_code, wrong.json()["code"])
-    assert {"code", "error", "hint", "plugin", "recoverable", "payload"} == set(missing.json())
+    fields = {"code", "name", "error", "hint", "plugin", "recoverable", "payload"}
+    assert fields == set(missing.json())
 
 
 async def test_errors_of_the_core_keep_code_status_and_hint(served: Served) -> None:
