@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from supervisor.gateway import answers, verdicts
+from supervisor.gateway import answers, notice, verdicts
 from supervisor.gateway.answers import Answer
 from supervisor.gateway.body import LAST_CHUNK, BadChunk, Chunks, chunk
 from supervisor.gateway.fields import CHUNKED, BadHead
@@ -28,8 +28,8 @@ class Answering:
     __slots__ = (
         "about", "about_for", "address", "answer_chunks", "answer_left", "answering", "chunks",
         "client", "consuming", "cookie", "deadline", "framed", "gateway", "guid", "held", "keep",
-        "kind", "left", "partial", "reading", "request", "reused", "slot", "target", "tries",
-        "upstream", "upstream_keep", "visitor", "worker",
+        "kind", "left", "partial", "reading", "request", "reused", "slot", "tail", "target",
+        "tries", "upstream", "upstream_keep", "visitor", "worker",
     )  # fmt: skip
     client: Stream
 
@@ -48,6 +48,7 @@ class Answering:
         self.answer_left = 0  # of a counted answer
         self.answer_chunks: Chunks | None = None
         self.framed = False  # we write chunks to the client
+        self.tail = b""  # what we add to the answer's body
         self.keep = True  # the client's connection stays
         self.upstream_keep = False
         self.reused = False  # the upstream has been idle since it was opened
@@ -128,9 +129,11 @@ class Answering:
         length = response.length
         self.upstream_keep = response.keep_alive
         self.framed = False
+        self.tail = notice.tail(self.worker, request, response, self.gateway.site.base)
         bodyless = request.method == b"HEAD" or response.status in (204, 304)
         if length >= 0:
-            tail = b"" if response.status == 204 else b"\r\nContent-Length: %d" % length
+            whole = length + len(self.tail) if length else 0
+            tail = b"" if response.status == 204 else b"\r\nContent-Length: %d" % whole
         elif bodyless:
             tail = b""
         elif request.minor == 1:
@@ -188,6 +191,8 @@ class Answering:
         self.answer_left = left
         fits = self.client.send(data)
         if not left:
+            if self.tail:
+                self.client.send(self.tail)
             self._finish()
         elif not fits:
             self._pause_upstream()
@@ -214,6 +219,8 @@ class Answering:
             self._end_stream()
 
     def _end_stream(self) -> None:
+        if self.tail:
+            self.client.send_all(chunk(self.tail) if self.framed else (self.tail,))
         if self.framed:
             self.client.send(LAST_CHUNK)
         self._finish()

@@ -70,6 +70,13 @@ def redirect(location: bytes, status: int = 307) -> Answer:
     return Answer(status=status, headers=(b"Location: " + location,))
 
 
+def wrong_method(allowed: str) -> Answer:
+    """Refuse a method; allowed: those that would do."""
+    text = f"this address takes {allowed} only [bad-request]\n"
+    allow = b"Allow: " + allowed.encode("ascii")
+    return Answer(status=405, body=text.encode("ascii"), headers=(allow,))
+
+
 def ping() -> Answer:
     """Say that the gateway is there."""
     return Answer(status=200, body=b"{}", kind="application/json")

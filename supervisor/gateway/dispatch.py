@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from supervisor.gateway import answers, verdicts
+from supervisor.gateway import answers, notice, verdicts
 from supervisor.gateway.answering import ASKING, AWAITING, DONE, OPENING, Answering
 from supervisor.gateway.fields import BadHead
 from supervisor.gateway.head import Request
@@ -16,6 +16,8 @@ from supervisor.gateway.sessions import Worker, new_visitor
 from supervisor.gateway.stream import Stream
 
 CORE_SECONDS = 5  # for the core to come back before a request to it is given up
+_READING = "GET, HEAD"
+_METHODS = {Kind.RETRY: "POST", Kind.NOTICE: _READING, Kind.NOTICE_SCRIPT: _READING}
 
 
 class Dispatch(Answering):
@@ -56,11 +58,28 @@ class Dispatch(Answering):
             self.answer(answers.ping())
         elif kind is Kind.NOTHING:
             self.answer(self._verdict({"as": "missing"}))
+        elif kind in _METHODS:
+            self._to_ourselves(request)
         elif kind is Kind.REDIRECT:
             self.answer(answers.redirect(site.base + self.target))
         else:
             self.visitor = new_visitor()
             self._ask("request", None)
+
+    def _to_ourselves(self, request: Request) -> None:
+        gateway = self.gateway
+        if request.method.decode("ascii") not in _METHODS[self.kind].split(", "):
+            self.answer(answers.wrong_method(_METHODS[self.kind]))
+        elif self.kind is Kind.NOTICE_SCRIPT:
+            self.answer(notice.script())
+        elif self.kind is Kind.NOTICE:
+            worker = gateway.sessions.workers.get(self.guid.decode("ascii"))
+            self.answer(notice.news(worker, gateway.loop.now))
+        elif not gateway.site.same_origin_form(request):
+            self.answer(answers.note(403, "not-allowed", "a page of another site asks"))
+        else:
+            gateway.retry(self.guid)
+            self.answer(answers.redirect(gateway.site.prefix(self.guid) + b"/", 303))
 
     def _to_content(self, request: Request) -> None:
         gateway = self.gateway

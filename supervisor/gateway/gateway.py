@@ -93,6 +93,10 @@ class Gateway:
         """Tell the core that a worker cannot be connected to."""
         self.link.unreachable(worker, reason)
 
+    def retry(self, guid: bytes) -> None:
+        """Tell the core that a visitor asks for another try of a content that failed."""
+        self.link.retry(guid)
+
     def changed(self, worker: Worker) -> None:
         """Note that a worker's counts have changed."""
         changed = self.sessions.changed

@@ -81,6 +81,11 @@ class Link:
         if self.up:
             self._send({"type": "unreachable", "run": worker.run, "reason": reason})
 
+    def retry(self, guid: bytes) -> None:
+        """Tell the core that a visitor asks for another try of a content that failed."""
+        if self.up:
+            self._send({"type": "retry", "content": guid.decode("ascii")})
+
     def report(self) -> None:
         """Report what has changed, soon: at most ten times a second."""
         if not self._reporting:
@@ -222,6 +227,9 @@ class Link:
             fds.pop(0),
         )
         worker.draining = message.get("state") == "draining"
+        worker.notice = message.get("notice") is True
+        ends = message.get("ends")
+        worker.ends = None if ends is None else self._loop.now + float(ends)
         self._sessions.put(worker)
         self._named.add(run)
         self._expected -= 1

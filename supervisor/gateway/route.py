@@ -109,6 +109,13 @@ class Site:
             and self.is_ours(host, request.host)
         )
 
+    def same_origin_form(self, request: Request) -> bool:
+        """Say whether a form of a page of ours was sent, or no browser asks."""
+        site = request.fields.get(b"sec-fetch-site")
+        if site is not None:  # surer than the names: a proxy may have changed Host
+            return site.lower() in (b"same-origin", b"none")
+        return self.same_origin(request)
+
 
 def _without_default_port(host: bytes) -> bytes:
     return re.sub(rb":(?:80|443)?\Z", b"", host.lower())

@@ -96,11 +96,13 @@ def new_visitor() -> str:
 class Worker:
     """One live run as the core described it, and what goes on in it through this gateway.
 
-    directory: O_PATH descriptor of the socket's directory, owned by this object.
+    directory: O_PATH descriptor of the socket's directory, owned by this object; ends: the loop's
+    time at which its sessions are ended, or None; notice: whether its pages announce that.
     """
 
     __slots__ = (
-        "directory", "draining", "guid", "name", "requests", "run", "sockets", "total", "uid",
+        "directory", "draining", "ends", "guid", "name", "notice", "requests", "run", "sockets",
+        "total", "uid",
     )  # fmt: skip
 
     def __init__(self, run: str, guid: bytes, name: str, uid: int, directory: int) -> None:
@@ -110,6 +112,8 @@ class Worker:
         self.uid = uid
         self.directory = directory
         self.draining = False
+        self.ends: float | None = None
+        self.notice = False
         self.sockets = 0
         self.requests = 0
         self.total = 0
@@ -137,6 +141,7 @@ class Sessions:
         known.close()
         known.guid, known.name, known.uid = worker.guid, worker.name, worker.uid
         known.directory, known.draining = worker.directory, worker.draining
+        known.ends, known.notice = worker.ends, worker.notice
 
     def remove(self, run: str) -> None:
         """Forget a worker that is gone; one that is unknown is fine."""

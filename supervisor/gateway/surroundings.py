@@ -52,6 +52,9 @@ class Surroundings(Protocol):
     def unreachable(self, worker: Worker, reason: str) -> None:
         """Tell the core that a worker cannot be connected to."""
 
+    def retry(self, guid: bytes) -> None:
+        """Tell the core that a visitor asks for another try of a content that failed."""
+
     def changed(self, worker: Worker) -> None:
         """Note that a worker's counts have changed."""
 

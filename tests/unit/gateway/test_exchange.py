@@ -65,6 +65,7 @@ class Recorder:
         self.asked: list[tuple[str, str, str | None]] = []
         self.opened: list[Worker | None] = []
         self.failed: list[str] = []
+        self.retried: list[bytes] = []
         self.refuses = ""
         self.over = False
         self.tunnels: list[Any] = []
@@ -92,6 +93,9 @@ class Recorder:
 
     def unreachable(self, worker: Worker, reason: str) -> None:
         self.failed.append(worker.run)
+
+    def retry(self, guid: bytes) -> None:
+        self.retried.append(guid)
 
     def changed(self, worker: Worker) -> None:
         self.sessions.changed.add(worker)
@@ -338,3 +342,100 @@ def test_an_idle_client_holds_no_connection_to_the_core(scene: Scene) -> None:
 def test_connect_and_trace_are_not_served(scene: Scene) -> None:
     scene.says(b"TRACE / HTTP/1.1\r\nHost: h\r\n\r\n")
     assert scene.client.sent.startswith(b"HTTP/1.1 405 ")
+
+
+PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
+TAIL = b'<script src="/__supervisor__/notice.js?run=01run" async></script>'
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 1000])
+def test_the_notice_stands_after_a_counted_page(scene: Scene, pieces: int) -> None:
+    scene.gateway.worker.notice = True
+    scene.says(scene.get(b"Accept: text/html"))
+    answer = PAGE + b"Content-Length: 6\r\n\r\n<p>hi\n"
+    size = -(-len(answer) // pieces)
+    for start in range(0, len(answer), size):
+        scene.answers(answer[start : start + size])
+    whole = PAGE + b"Content-Length: %d\r\n\r\n<p>hi\n" % (6 + len(TAIL)) + TAIL
+    assert whole == scene.client.take()
+    scene.says(scene.get())  # the next answer of this connection is left alone
+    scene.answers(OK)
+    assert OK == scene.client.take()
+
+
+def test_the_notice_is_one_more_chunk(scene: Scene) -> None:
+    scene.gateway.worker.notice = True
+    scene.says(scene.get(b"Accept: text/html"))
+    scene.answers(PAGE + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
+    chunks = b"2\r\nhi\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(TAIL), TAIL)
+    assert scene.client.sent.endswith(b"\r\n\r\n" + chunks)
+
+
+def test_the_notice_ends_a_page_that_ends_with_its_connection(scene: Scene) -> None:
+    scene.gateway.worker.notice = True
+    scene.says(scene.get(b"Accept: text/html").replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+    scene.answers(PAGE + b"\r\nhi")
+    scene.exchange.ended(scene.gateway.upstream)  # type: ignore[arg-type]
+    assert scene.client.sent.endswith(b"\r\n\r\nhi" + TAIL)
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 0", b"Content-Length: 6"])
+def test_a_head_or_an_empty_page_is_as_the_content_says(scene: Scene, length: bytes) -> None:
+    scene.gateway.worker.notice = True
+    scene.says(scene.get(b"Accept: text/html", method=b"HEAD" if b"6" in length else b"GET"))
+    scene.answers(PAGE + length + b"\r\n\r\n")
+    assert PAGE + length + b"\r\n\r\n" == scene.client.sent
+
+
+def ours(path: bytes, *lines: bytes, method: bytes = b"GET") -> bytes:
+    first = b"%b /__supervisor__/%b HTTP/1.1" % (method, path)
+    return b"\r\n".join([first, b"Host: h", *lines, b"", b""])
+
+
+@pytest.mark.parametrize(
+    "lines", [(), (b"Origin: http://h",), (b"Origin: http://proxy", b"Sec-Fetch-Site: same-origin")]
+)
+def test_a_person_asks_for_another_try(scene: Scene, lines: tuple[bytes, ...]) -> None:
+    scene.says(ours(b"retry/" + GUID, *lines, method=b"POST"))
+    assert [GUID] == scene.gateway.retried
+    assert scene.client.sent.startswith(b"HTTP/1.1 303 ")
+    assert b"\r\nLocation: /content/%b/\r\n" % GUID in scene.client.sent
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"Origin: http://elsewhere", b"Origin: null", b"Sec-Fetch-Site: cross-site"],
+)
+def test_a_page_of_another_site_asks_in_vain(scene: Scene, line: bytes) -> None:
+    scene.says(ours(b"retry/" + GUID, line, method=b"POST"))
+    assert scene.client.sent.startswith(b"HTTP/1.1 403 ")
+    assert [] == scene.gateway.retried
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "allowed"),
+    [
+        (b"retry/" + GUID, b"GET", b"POST"),
+        (b"notice/01run", b"POST", b"GET, HEAD"),
+        (b"notice.js", b"DELETE", b"GET, HEAD"),
+    ],
+)
+def test_addresses_of_ours_take_their_methods_only(
+    scene: Scene, path: bytes, method: bytes, allowed: bytes
+) -> None:
+    scene.says(ours(path, method=method))
+    assert scene.client.sent.startswith(b"HTTP/1.1 405 ")
+    assert b"\r\nAllow: %b\r\n" % allowed in scene.client.sent
+    assert [] == scene.gateway.retried
+
+
+def test_what_notices_ask_never_reaches_content(scene: Scene) -> None:
+    worker = scene.gateway.worker
+    worker.draining, worker.ends = True, 60.0
+    scene.says(ours(b"notice/01run"))
+    assert scene.client.take().endswith(b'{"draining": true, "ends": 60}')
+    scene.says(ours(b"notice.js?run=01run"))
+    assert b"\r\nCache-Control: max-age=" in scene.client.take()
+    scene.says(ours(b"notice/02gone"))
+    assert scene.client.take().endswith(b'{"gone": true}')
+    assert ([], 0) == (scene.gateway.opened, worker.total)
