@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import attrs
+
 from supervisor import layout, rights
 from supervisor.layout import PlaceKind, PlaceRef, Role
 from supervisor.model import (
@@ -73,14 +75,7 @@ def make_job(
         run=run.id,
         content=content.id,
         purpose=run.purpose,
-        plan=Plan(
-            argv=plan.argv,
-            env=env,
-            workdir=plan.workdir,
-            mounts=plan.mounts,
-            ready=plan.ready,
-            prefix=plan.prefix,
-        ),
+        plan=attrs.evolve(plan, env=env),
         places=places,
         uid=content.uid,
         gid=content.uid,

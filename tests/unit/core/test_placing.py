@@ -57,6 +57,11 @@ def test_what_serves_is_told_where_to_listen_whatever_was_set() -> None:
     assert layout.LISTEN_AT == job.plan.env["SUPERVISOR_LISTEN"]
 
 
+def test_the_job_asks_its_process_to_end_as_the_plan_says() -> None:
+    asked = Plan(argv=("/x",), workdir="/", stop_signal="INT")
+    assert "INT" == job_of(asked).plan.stop_signal
+
+
 def test_every_role_has_its_place_and_the_identity_is_the_contents() -> None:
     job = job_of(
         plan(
