@@ -158,27 +158,73 @@ async def test_without_shiny_the_last_line_says_so(apps: Apps) -> None:
         )
 
 
+BOOKMARKS = """
+from pathlib import Path
+from shiny import App, reactive, render, ui
+def page(request): return ui.page_fluid(ui.output_text("value"))
+def server(input, output, session):
+    url = reactive.value()
+    session.bookmark.on_bookmarked(url.set)
+    @reactive.effect
+    @reactive.event(input.n)
+    async def _(): await session.bookmark()
+    @render.text
+    def value(): return url()
+app = App(page, server, bookmark_store="server")
+"""
+
+
+async def bookmarked(app: Served) -> str:
+    """Give the id of a new bookmark."""
+    async with app.visitor.session(["value"], {"n": 1}) as session:
+        state = ""
+        while not state:  # an empty value may come first
+            state = (await session.value("value") or "").partition("_state_id_=")[2]
+    return state
+
+
 async def test_bookmarks_lie_in_the_state_of_the_content(apps: Apps, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(BOOKMARKS)
+    async with apps.serve(tmp_path) as app:
+        await app.listening()
+        state = await bookmarked(app)
+        assert [state] == [path.name for path in (app.root / "state/shiny_bookmarks").iterdir()]
+
+
+async def test_where_an_app_itself_keeps_its_bookmarks_is_honoured(
+    apps: Apps, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    own = "app.set_bookmark_save_dir_fn(lambda id: Path('mine'))\n"
+    (tmp_path / "app.py").write_text(BOOKMARKS + own)
+    async with apps.serve(tmp_path) as app:
+        await app.listening()
+        await bookmarked(app)
+        assert ["input.json"] == [path.name for path in (app.root / "app/mine").iterdir()]
+        assert [] == list((app.root / "state").iterdir())
+
+
+async def test_the_signal_of_its_plan_ends_it_with_its_callbacks(
+    apps: Apps, tmp_path: Path
+) -> None:
     (tmp_path / "app.py").write_text(
-        "from shiny import App, reactive, render, ui\n"
-        "def page(request): return ui.page_fluid(ui.output_text('value'))\n"
+        "from shiny import App, render, ui\n"
+        "def say(text):\n"
+        "    with open('said', 'a') as file: print(text, file=file)\n"
         "def server(input, output, session):\n"
-        "    url = reactive.value()\n"
-        "    session.bookmark.on_bookmarked(url.set)\n"
-        "    @reactive.effect\n"
-        "    @reactive.event(input.n)\n"
-        "    async def _(): await session.bookmark()\n"
+        "    session.on_ended(lambda: say('session'))\n"
         "    @render.text\n"
-        "    def value(): return url()\n"
-        "app = App(page, server, bookmark_store='server')\n"
+        "    def value(): return 'here'\n"
+        "app = App(ui.page_fluid(ui.output_text('value')), server)\n"
+        "app.on_shutdown(lambda: say('app'))\n"
     )
     async with apps.serve(tmp_path) as app:
         await app.listening()
-        async with app.visitor.session(["value"], {"n": 1}) as session:
-            state = ""
-            while not state:  # an empty value may come first
-                state = (await session.value("value") or "").partition("_state_id_=")[2]
-        assert [state] == [path.name for path in (app.root / "state/shiny_bookmarks").iterdir()]
+        async with app.visitor.session(["value"]) as session:
+            await session.value("value")
+            app.process.send_signal(signal.SIGTERM)
+            assert -signal.SIGTERM == await ended(app, 4.0)
+        assert ["session", "app"] == (app.root / "app/said").read_text().split()
 
 
 async def test_sigterm_ends_it_soon_with_sessions_open(apps: Apps) -> None:

@@ -139,6 +139,29 @@ shinyApp(fluidPage(textOutput("value")), function(input, output, session) {
 """
 
 
+async def test_where_an_app_itself_keeps_its_bookmarks_is_honoured(
+    apps: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "app.R").write_text(
+        "library(shiny)\n"
+        "shinyOptions(save.interface = function(id, callback) {\n"
+        "  dir.create('mine')\n"
+        "  callback('mine')\n"
+        "})\n"
+        "shinyApp(function(request) fluidPage(textOutput('value')),"
+        " enableBookmarking = 'server', function(input, output, session) {\n"
+        "  onBookmarked(function(url) output$value <- renderText(url))\n"
+        "  observeEvent(input$n, session$doBookmark())\n"
+        "})\n"
+    )
+    async with serve(tmp_path) as app:
+        await app.listening()
+        async with app.visitor.session(["value"], {"n": 1}) as session:
+            assert "_state_id_=" in await session.value("value")
+        assert ["input.rds"] == [path.name for path in (app.root / "app/mine").iterdir()]
+        assert [] == list((app.root / "state").iterdir())
+
+
 @pytest.mark.parametrize("computes", [False, True])
 async def test_the_signal_of_its_plan_ends_it_with_its_callbacks(
     apps: Path, tmp_path: Path, computes: bool
