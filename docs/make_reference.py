@@ -20,6 +20,7 @@ from supervisor import hookspecs
 from supervisor.cli import root
 from supervisor.errors import CODES
 from supervisor.lifecycle import ONE_SHOT, SERVING
+from supervisor.templates import PAGES
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -70,6 +71,17 @@ def commands() -> str:
     return "\n\n".join(parts)
 
 
+def pages() -> str:
+    """Give each page of visitors with the slots that its template may have."""
+    rows = []
+    for name, page in PAGES.items():
+        slots = [f"`{{{{{slot}}}}}`" for slot in sorted(page.slots)]
+        slots += [f"`{{{{{{{slot}}}}}}}`" for slot in sorted(page.raw)]
+        needed = " ".join(f"`{slot}`" for slot in sorted(page.needed))
+        rows.append(f"| `{name}.html` | {page.what} | {' '.join(slots)} | {needed} |")
+    return "\n".join(["| file | when | slots | must have |", "|---|---|---|---|", *rows])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "serving": lambda: run_diagram(SERVING),
     "one-shot": lambda: run_diagram(ONE_SHOT),
@@ -77,6 +89,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "errors": errors,
     "hooks": hooks,
     "commands": commands,
+    "pages": pages,
 }
 
 

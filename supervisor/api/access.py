@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -22,7 +23,7 @@ TOKEN_NAME = "admin.token"  # beside core.sock, mode 0600
 class ApiSettings:
     """What the API must know. admin_gid None: no group has that right. max_bundle in bytes.
 
-    scheduler: defaults and limits of a content's scaling.
+    scheduler: defaults and limits of a content's scaling. templates: an administrator's own pages.
 
     token: where gateway and core have one uid (no root), a uid cannot tell an administrator from a
     visitor whom the gateway forwards. There the administrator also shows this secret.
@@ -34,6 +35,7 @@ class ApiSettings:
     token: str | None = attrs.field(default=None, repr=False)
     max_bundle: int = MOST_BUNDLE
     scheduler: Scheduler = Scheduler()
+    templates: Mapping[str, str] = attrs.field(factory=dict)
 
 
 def api_settings(settings: Settings) -> ApiSettings:
@@ -48,6 +50,7 @@ def api_settings(settings: Settings) -> ApiSettings:
         admin_gid=settings.admin_gid,
         token=write_token(Path(settings.run_dir)) if shared else None,
         scheduler=settings.scheduler,
+        templates=settings.templates,
     )
 
 

@@ -30,7 +30,7 @@ from supervisor.api.requests import service_of
 from supervisor.core.service import Service
 from supervisor.errors import SupervisorError
 from supervisor.log import Log
-from supervisor.pages.index import SECURITY_HEADERS, index_page
+from supervisor.pages.index import Index
 
 OPEN_PATHS = frozenset({"/", "/__api__/server_settings"})
 
@@ -67,14 +67,16 @@ def build_app(service: Service, settings: ApiSettings, log: Log) -> Starlette:
     app.router.redirect_slashes = False
     app.state.service = service
     app.state.settings = settings
+    app.state.index = Index(settings.templates)
     app.state.adjusting = trio.Lock()
     return app
 
 
 async def index(request: Request) -> Response:
     """The page of all contents."""
-    page = index_page(await service_of(request).contents())
-    return HTMLResponse(page, headers=SECURITY_HEADERS)
+    page: Index = request.app.state.index
+    views = await service_of(request).contents()
+    return HTMLResponse(page.render(views), headers=page.headers)
 
 
 class Gate:

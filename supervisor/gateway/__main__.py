@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 from supervisor import packets
+from supervisor.gateway import answers
 from supervisor.gateway.gateway import Gateway
 from supervisor.gateway.loop import IN, Loop
 from supervisor.log import Log
@@ -81,6 +82,7 @@ def main(arguments: list[str]) -> int:
             level=str(settings.get("log_level", "info")).lower(),
         )
         run_dir = str(settings["run_dir"])
+        answers.brand(dict(settings.get("templates") or {}))
     except (ValueError, KeyError, OSError) as error:
         log.error("gateway-arguments", reason=str(error))
         return 64

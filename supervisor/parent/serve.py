@@ -16,6 +16,7 @@ from supervisor.parent import directories, identity, lock, ports, sockets, trust
 from supervisor.parent.child import Program, environment
 from supervisor.parent.identity import Identities, Identity
 from supervisor.parent.notify import Notifier
+from supervisor.parent.templates import read_templates
 from supervisor.parent.tree import Tree
 from supervisor.parent.watch import TimeLimits
 from supervisor.settings import Configuration, Settings, data_dir, refuse_open_door, run_dir
@@ -158,6 +159,7 @@ def _settings(
         install_uid=who.install.uid,
         install_gid=who.install.gid,
         admin_gid=who.admin_gid,
+        templates=read_templates(configuration.pages.templates, owner=who.helper.uid),
     )
 
 

@@ -20,6 +20,7 @@ from supervisor.settings.sections import (
     Database,
     Logging,
     Mount,
+    Pages,
     Privileged,
     Scheduler,
     Server,
@@ -43,6 +44,7 @@ class Configuration:
     privileged: Privileged = dataclasses.field(default_factory=Privileged)
     applications: Applications = dataclasses.field(default_factory=Applications)
     scheduler: Scheduler = dataclasses.field(default_factory=Scheduler)
+    pages: Pages = dataclasses.field(default_factory=Pages)
     database: Database = dataclasses.field(default_factory=Database)
     logging: Logging = dataclasses.field(default_factory=Logging)
     mounts: Mapping[str, Mount] = dataclasses.field(default_factory=dict)
@@ -84,6 +86,7 @@ class Settings(Configuration):
     mount_paths: tuple[str, ...]
     server_address: str
     executables: tuple[str, ...]
+    templates: Mapping[str, str] = dataclasses.field(default_factory=dict)  # file name → text
 
     @classmethod
     def of(cls, configuration: Configuration, **resolved: Any) -> Settings:
@@ -170,6 +173,7 @@ def configure(entries: Iterable[Entry], *, file: str | None = None) -> Configura
         privileged=section(Privileged),
         applications=section(Applications),
         scheduler=section(Scheduler),
+        pages=section(Pages),
         database=section(Database),
         logging=section(Logging),
         mounts={name: build(Mount, lines) for name, lines in mounts.items()},

@@ -115,6 +115,14 @@ class Scheduler:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Pages:
+    """How pages of ours look; templates: a folder whose files replace ours of the same name."""
+
+    section: ClassVar[str] = "Pages"
+    templates: str | None = _key("Templates", values.path, None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Database:
     """Which store keeps the records; "" is the only one installed. dir: None is DataDir/db."""
 
@@ -141,7 +149,8 @@ class Mount:
 
 
 SECTIONS = (
-    Server, HTTP, Authentication, Privileged, Applications, Scheduler, Database, Logging, Mount,
+    Server, HTTP, Authentication, Privileged, Applications, Scheduler, Pages, Database,
+    Logging, Mount,
 )  # fmt: skip
 
 

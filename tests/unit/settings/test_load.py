@@ -64,6 +64,7 @@ def resolved(configuration: Configuration) -> Settings:
         install_uid=5,
         install_gid=6,
         admin_gid=None,
+        templates={"full.html": "<title>Voll</title>"},
     )
 
 
@@ -265,7 +266,7 @@ def test_the_json_is_that_of_the_contract() -> None:
     assert {
         "data_dir", "run_dir", "rootless", "tier", "core_uid", "core_gid", "gateway_uid",
         "gateway_gid", "install_uid", "install_gid", "admin_gid", "uid_first", "uid_last",
-        "log_form", "log_level", "mounts", "server_address", "executables",
+        "log_form", "log_level", "mounts", "server_address", "executables", "templates",
     } == set(message["settings"])  # fmt: skip
 
 
