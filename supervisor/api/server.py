@@ -61,7 +61,7 @@ async def serve_api(
             partial(trio.serve_listeners, serve, [accepting], handler_nursery=connections)
         )
         task_status.started()
-        await (leave or trio.Event()).wait()
+        await (trio.Event() if leave is None else leave).wait()
         accept.cancel_scope.cancel()
 
 
