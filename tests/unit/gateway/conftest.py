@@ -181,6 +181,7 @@ class Core:
         self.wait = 5.0
         self.serve: Serve = echo
         self.workers: dict[str, tuple[str, Worker, str, int]] = {}
+        self.facts: dict[str, Message] = {}  # run → more of what its `worker` message says
         self._changed = threading.Condition()
         self._sock: socket.socket | None = None
         self._listener: socket.socket | None = None
@@ -251,7 +252,7 @@ class Core:
         fd = os.open(worker.directory, os.O_PATH | os.O_DIRECTORY)
         message = {
             "type": "worker", "run": run, "content": guid, "state": state,
-            "name": "app.sock", "uid": uid,
+            "name": "app.sock", "uid": uid, **self.facts.get(run, {}),
         }  # fmt: skip
         self.send(message, (fd,))
         os.close(fd)
