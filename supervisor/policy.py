@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import attrs
@@ -14,52 +15,88 @@ FIRST_DELAY = 1.0
 LONGEST_DELAY = 60.0
 JITTER = 0.25
 
+FOREVER = float("inf")
+
 
 @attrs.frozen(kw_only=True)
 class Load:
-    """What a choice knows of one worker. idle: seconds since it last had a session or a request."""
+    """What a choice knows of one worker.
+
+    taken: seats that nobody else may have; held: those of sessions, open or kept for lost clients;
+    idle: seconds since it last had a session or a request; busy: it computes and answers nobody.
+    """
 
     run: RunId
     ready: bool
-    sessions: int = 0
+    taken: int = 0
+    held: int = 0
     requests: int = 0
     idle: float = 0.0
+    busy: bool = False
 
 
-def choose(loads: Sequence[Load]) -> RunId | None:
-    """Give the ready worker with the fewest sessions (then requests, then the oldest), or None."""
-    ready = [load for load in loads if load.ready]
-    if not ready:
+def choose(scaling: Scaling, loads: Sequence[Load], *, coming: bool = False) -> RunId | None:
+    """Give the ready worker with room that has the fewest seats taken, or None.
+
+    Then the fewest requests, then the oldest. One that computes is chosen only where no other has
+    room and none is `coming`: is being started, or may be.
+    """
+    room = [load for load in loads if load.ready and load.taken < scaling.sessions_each]
+    free = [load for load in room if not load.busy]
+    if not free and (coming or not room):
         return None
-    return min(ready, key=lambda load: (load.sessions, load.requests, load.run)).run
+    return min(free or room, key=lambda load: (load.taken, load.requests, load.run)).run
 
 
-def missing(scaling: Scaling, loads: Sequence[Load], *, demand: bool) -> int:
+def missing(
+    scaling: Scaling, loads: Sequence[Load], *, demand: bool = False, waiting: int = 0
+) -> int:
     """Give how many workers to start now. loads: those that start or serve, none that drains.
 
-    One for a visitor who waits, the least number always, one more where the load factor says so.
+    The least number always; one for a visitor who asks; enough for all who wait in line; one more
+    where the load factor says so and none is on its way.
     """
     live = len(loads)
     wanted = max(scaling.least, 1 if demand else 0)
-    ready = [load for load in loads if load.ready]
-    if ready and len(ready) == live:
-        sessions = sum(load.sessions for load in ready)
-        if sessions and sessions >= scaling.load_factor * scaling.sessions_each * live:
+    short = waiting - sum(seats(scaling, load) for load in loads)
+    if short > 0:
+        wanted = max(wanted, live + math.ceil(short / scaling.sessions_each))
+    if live and all(load.ready for load in loads):
+        held = sum(load.held for load in loads)  # not reservations: those may be a crawler's
+        if held and held >= scaling.load_factor * scaling.sessions_each * live:
             wanted = max(wanted, live + 1)
     return max(0, min(wanted, scaling.most) - live)
 
 
+def seats(scaling: Scaling, load: Load) -> int:
+    """Give how many visitors in line a worker can take, now or once it is ready."""
+    return 0 if load.busy else max(0, scaling.sessions_each - load.taken)
+
+
 def surplus(scaling: Scaling, loads: Sequence[Load]) -> Sequence[RunId]:
     """Give the workers that have been idle for too long, never below the least number."""
+    idle = sorted(_idle(scaling, loads), key=lambda load: -load.idle)
+    over = [load for load in idle if load.idle >= scaling.idle]
+    return [load.run for load in over[: max(0, len(loads) - scaling.least)]]
+
+
+def excess(scaling: Scaling, loads: Sequence[Load]) -> Sequence[RunId]:
+    """Give the workers over the greatest number, which drain: those with the fewest sessions."""
+    order = sorted(loads, key=lambda load: (load.ready, load.held, load.requests, -load.idle))
+    return [load.run for load in order[: max(0, len(loads) - scaling.most)]]
+
+
+def idle_in(scaling: Scaling, loads: Sequence[Load]) -> float:
+    """Give the seconds until `surplus` may name a worker; infinity where it will not."""
+    if len(loads) <= scaling.least:
+        return FOREVER
+    return min((scaling.idle - load.idle for load in _idle(scaling, loads)), default=FOREVER)
+
+
+def _idle(scaling: Scaling, loads: Sequence[Load]) -> list[Load]:
     if scaling.idle <= 0:
-        return ()
-    idle = [
-        load
-        for load in loads
-        if load.ready and not load.sessions and not load.requests and load.idle >= scaling.idle
-    ]
-    idle.sort(key=lambda load: -load.idle)
-    return [load.run for load in idle[: max(0, len(loads) - scaling.least)]]
+        return []
+    return [load for load in loads if load.ready and not load.taken and not load.requests]
 
 
 def delay(failures: int, dice: float) -> float:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import attrs
 import trio
 
-from supervisor import layout
+from supervisor import bounds
 from supervisor.core.copying import Copying
 from supervisor.core.journal import Journal
 from supervisor.core.keeper import Keeper
 from supervisor.core.makers import Makers
 from supervisor.core.output import read_tail
-from supervisor.core.placing import deployment_place
 from supervisor.core.publish import Publisher, store_bundle
 from supervisor.core.registry import SHORTEST, Registry
+from supervisor.core.removal import remove_files
 from supervisor.core.service import (
     ContentView,
     LogLine,
@@ -31,8 +28,9 @@ from supervisor.core.service import (
     Service,
     SessionView,
 )
+from supervisor.core.starts import Starts
 from supervisor.core.tasks import Tasks
-from supervisor.core.views import content_view, run_view
+from supervisor.core.views import SessionUsage, content_view, no_usage, run_view, session_views
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Change, Finding
@@ -72,7 +70,11 @@ class Contents(Service):
     uid_of: Callable[[ContentId], int]
     findings_of: Callable[[], Sequence[Finding]]
     reload_server: Callable[[], Awaitable[None]] | None = None
+    least_limit: int = 10
+    most_limit: int = 20
+    starts: Starts = attrs.field(factory=lambda: Starts(most=4))
     changed: Callable[[Worker], None] = lambda worker: None
+    usage: Callable[[], Awaitable[SessionUsage]] = no_usage
     registry: Registry = attrs.field(factory=Registry)
     publisher: Publisher = attrs.field(init=False)
     nursery: trio.Nursery | None = None
@@ -107,6 +109,7 @@ class Contents(Service):
             changed=self.changed,
             deserted=self._deserted,
             log=self.log,
+            starts=self.starts,
             workers=list(workers),
             known={found.id: found for found in known if isinstance(found, Deployment)},
         )
@@ -150,8 +153,7 @@ class Contents(Service):
     # -- what people see ----------------------------------------------------------------------
 
     async def contents(self) -> Sequence[ContentView]:
-        keepers = sorted(self.registry.by_guid.values(), key=lambda keeper: keeper.content.name)
-        return [content_view(keeper, self.url(keeper.content)) for keeper in keepers]
+        return [content_view(keeper, self.url(keeper.content)) for keeper in self._by_name()]
 
     async def content(self, ref: str) -> ContentView:
         keeper = self.registry.keeper(ref)
@@ -329,16 +331,37 @@ class Contents(Service):
 
     async def restart(self, ref: str, *, rolling: bool = False) -> None:
         keeper = self.registry.keeper(ref)
-        keeper.restart(await self._change(keeper, stopped=False))
+        if rolling and not keeper.content.stopped:
+            await self._change(keeper, rolled=time.time())
+            keeper.roll()
+        else:
+            keeper.restart(await self._change(keeper, stopped=False))
 
     async def scale(self, ref: str, overrides: Overrides) -> None:
-        raise NotImplementedError
+        keeper = self.registry.keeper(ref)
+        bounds.check(
+            overrides.over(self.scaling),
+            least_limit=self.least_limit,
+            most_limit=self.most_limit,
+        )
+        await self._change(keeper, scaling=overrides)
+        keeper.rescale()
 
     async def assign(self, ref: str, executor: str | None) -> None:
-        raise NotImplementedError
+        keeper = self.registry.keeper(ref)
+        if executor is not None:
+            self.makers.executor_named(executor)
+        if executor != keeper.content.executor:
+            await self._change(keeper, executor=executor, rolled=time.time())
+            keeper.roll()
 
     async def sessions(self, ref: str | None = None) -> Sequence[SessionView]:
-        raise NotImplementedError
+        keepers = [self.registry.keeper(ref)] if ref is not None else self._by_name()
+        usage = await self.usage()
+        return [view for keeper in keepers for view in session_views(keeper, usage)]
+
+    def _by_name(self) -> Sequence[Keeper]:
+        return sorted(self.registry.by_guid.values(), key=lambda keeper: keeper.content.name)
 
     async def reload(self) -> None:
         if self.reload_server is None:
@@ -354,23 +377,8 @@ class Contents(Service):
         content = await self._change(keeper, removed=time.time(), stopped=True)
         del self.registry.by_guid[content.guid]
         await keeper.close("removed", 5.0)
-        places = [PlaceRef(kind=PlaceKind.STATE, ids=(content.id,))]
-        for deployment in await self.journal.find("deployment", {"content": content.id}):
-            places.append(deployment_place(content, deployment))
         executor = self.makers.executor(content, Purpose.UNPACK)
-        for place in places:
-            await executor.remove(place)
-        await self._remove_bundles(content)
-        logs = os.path.join(self.data_dir, *layout.log_components(content.id, "")[:2])
-        await trio.to_thread.run_sync(partial(shutil.rmtree, logs, ignore_errors=True))
-
-    async def _remove_bundles(self, content: Content) -> None:
-        for bundle in await self.journal.find("bundle", {"content": content.id}):
-            others = await self.journal.find("bundle", {"digest": bundle.digest})
-            if not any(self.registry.numbered(other.content) for other in others):
-                path = os.path.join(self.data_dir, "bundles", f"{bundle.digest}.tar.gz")
-                with suppress(OSError):
-                    os.unlink(path)
+        await remove_files(content, executor, self.journal, self.registry, self.data_dir)
 
     async def _change(self, keeper: Keeper, **fields: Any) -> Content:
         async with keeper.changing:

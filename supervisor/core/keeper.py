@@ -1,61 +1,48 @@
-"""One app: keeps the wanted number of workers, admits, backs off, drains, gives up."""
+"""One app: keeps the wanted number of workers, backs off, replaces, drains, gives up."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 import trio
 
 from supervisor import policy
-from supervisor.core.verdict import Answer, Failure, Verdict
+from supervisor.core.admission import Admission
+from supervisor.core.crew import BEFORE_READY, DEMAND, Crew
+from supervisor.core.starts import Starts
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
 from supervisor.lifecycle import State
 from supervisor.log import Log
-from supervisor.model import Content, Deployment, DeploymentId, Job, Scaling
+from supervisor.model import Content, Deployment, DeploymentId, Job, RunId
+from supervisor.policy import FOREVER, Load
 
-DEMAND = 30.0  # seconds for which one visit wants the app running
 SETTLE = 1.0  # seconds for which nobody uses a draining worker before it is ended
 RETURN = 15.0  # the same after a start of the core: the gateways have to come back first
-DRAIN_LIMIT = 3600.0  # seconds for which sessions on an old deployment may go on
-
-_BEFORE_READY = (State.QUEUED, State.STARTING, State.PROBING)
+SOONEST = 0.05  # seconds between two looks at what is due: time is not exact
 
 
-@attrs.define(eq=False)
-class Keeper:
-    """Supervises one content. All decisions about it are made in its one task.
+@attrs.define(eq=False, kw_only=True)
+class Keeper(Crew):
+    """Supervises one content. All decisions about its workers are made in its one task.
 
     make gives a new worker with its job; deserted is told of a deployment nothing runs any more.
     Whoever changes the record of the content holds `changing`. known: the deployments of `workers`.
     """
 
-    content: Content
-    deployment: Deployment | None
-    defaults: Scaling
     make: Callable[[Content, Deployment, int], Awaitable[tuple[Worker, Job]]]
     changed: Callable[[Worker], None]
     deserted: Callable[[Deployment], Awaitable[None]]
     log: Log
-    workers: list[Worker] = attrs.field(factory=list)
+    starts: Starts
     known: dict[DeploymentId, Deployment] = attrs.field(factory=dict)
     changing: trio.Lock = attrs.field(factory=trio.Lock)
-    failures: int = 0
-    failure: Failure | None = None
-    _demand_until: float = float("-inf")
-    _launching: int = 0
-    _wake: trio.Event = attrs.field(factory=trio.Event)
-    _news: trio.Event = attrs.field(factory=trio.Event)
-    _closing: bool = False
+    admission: Admission = attrs.field(init=False)
     _nursery: trio.Nursery | None = None
-    _dice: random.Random = attrs.field(factory=random.Random)
 
-    @property
-    def scaling(self) -> Scaling:
-        """The scaling that counts for its content."""
-        return self.content.scaling.over(self.defaults)
+    def __attrs_post_init__(self) -> None:
+        self.admission = Admission(crew=self)
 
     # -- its task -----------------------------------------------------------------------------
 
@@ -66,91 +53,106 @@ class Keeper:
             for worker in list(self.workers):
                 nursery.start_soon(self._slot, worker, None)
                 self._go_on(worker)
+            nursery.start_soon(self.admission.serve)
             task_status.started()
             while not self._closed():
                 self._wake = trio.Event()
-                self._tend()
-                with trio.move_on_after(self._pause()):
+                with trio.move_on_after(max(SOONEST, self._tend())):
                     await self._wake.wait()
+            nursery.cancel_scope.cancel()
 
     def _go_on(self, worker: Worker) -> None:
         """Go on with ending an adopted worker that no new visitor will come to."""
         if worker.state is State.DRAINING:
-            self._end_deserted(worker, "no new sessions", limit=DRAIN_LIMIT, settle=RETURN)
-        elif not self._counts(worker):
-            self._retire(worker, "its deployment is not active", limit=DRAIN_LIMIT, settle=RETURN)
+            worker.ends_at = self._drain_end()
+            self._end_deserted(worker, "no new sessions", settle=RETURN)
+        elif self.deployment is None or worker.deployment != self.deployment.id:
+            self._retire(worker, "its deployment is not active", settle=RETURN)
 
     def _closed(self) -> bool:
-        return self._closing and not self.workers and not self._launching
+        return self.closing and not self.workers and not self.launching
 
-    def _tend(self) -> None:
-        now = trio.current_time()
-        if self._closing or self.deployment is None or self.content.stopped:
-            return
+    def _tend(self) -> float:
+        """Start and retire what is due; give the seconds until something may be due again."""
+        if self.closing or self.deployment is None or self.content.stopped:
+            return FOREVER
         if any(worker.tracked.ended for worker in self.workers):
-            return  # first learn from how it ended
-        live = [worker for worker in self.workers if self._counts(worker)]
-        loads = [worker.load() for worker in live]
-        if now >= self._retry_at():
-            demand = now < self._demand_until
-            for _ in range(policy.missing(self.scaling, loads, demand=demand) - self._launching):
-                self._launch(self.deployment)
+            return FOREVER  # first learn from how it ended; that wakes us
+        now = trio.current_time()
+        counted = [worker for worker in self.workers if self.counts(worker)]
+        loads = [self.load(worker) for worker in counted]
+        if now >= self.failures.retry_at:
+            self._start_missing(self.deployment, loads)
+        over = set(policy.excess(self.scaling, loads))
         surplus = set(policy.surplus(self.scaling, loads))
-        for worker in live:
-            if worker.id in surplus:
-                self._retire(worker, "idle", limit=None)
+        for worker in counted:
+            if worker.id in over:
+                self._retire(worker, "more processes than MaxProcesses", bounded=False)
+            elif worker.id in surplus:
+                self._retire(worker, "idle", bounded=False)
+        due = policy.idle_in(self.scaling, loads)
+        if now < self.failures.retry_at < FOREVER and self.is_wanted():
+            due = min(due, self.failures.retry_at - now)
+        return due
 
-    def _pause(self) -> float:
-        if self.workers:
-            return 1.0  # idle workers are looked for once a second
-        if self.scaling.least and self.failure is not None:
-            return max(0.1, min(60.0, self._retry_at() - trio.current_time()))
-        return 60.0
-
-    def _counts(self, worker: Worker) -> bool:
-        """Whether a worker serves, or will serve, new visitors of the active deployment."""
-        return (
-            self.deployment is not None
-            and worker.deployment == self.deployment.id
-            and worker.state in (*_BEFORE_READY, State.READY)
-        )
-
-    def _retry_at(self) -> float:
-        if self.failure is None:
-            return float("-inf")
-        return float("inf") if self.failure.retry_at is None else self.failure.retry_at
+    def _start_missing(self, deployment: Deployment, loads: Sequence[Load]) -> None:
+        # A process that is being made, and has no worker yet, is one of those that start.
+        made = [Load(run=RunId(f"{n}"), ready=False) for n in range(self.launching)]
+        demand, waiting = self.is_asked_for(), self.line.waiting()
+        for _ in range(
+            policy.missing(self.scaling, [*loads, *made], demand=demand, waiting=waiting)
+        ):
+            self._launch(deployment, asked=bool(demand or waiting))
 
     # -- starting -----------------------------------------------------------------------------
 
-    def _launch(self, deployment: Deployment) -> None:
+    def _launch(self, deployment: Deployment, *, asked: bool) -> None:
         assert self._nursery is not None
-        self._launching += 1
-        self._nursery.start_soon(self._start, deployment)
+        self.launching += 1
+        self._nursery.start_soon(self._start, deployment, asked)
 
-    async def _start(self, deployment: Deployment) -> None:
+    async def _start(self, deployment: Deployment, asked: bool) -> None:
         try:
-            worker, job = await self.make(self.content, deployment, self.failures + 1)
+            await self.starts.enter(asked=asked)
+            made = await self._made(deployment)
+        finally:
+            self.launching -= 1
+        if made is None:
+            self.starts.leave(asked=asked)
+            self.tell()
+            self.wake()
+            return
+        worker, job = made
+        self._add(worker, deployment)
+        assert self._nursery is not None
+        self._nursery.start_soon(self._leave_starts, worker, asked)
+        await self._slot(worker, job)
+
+    async def _made(self, deployment: Deployment) -> tuple[Worker, Job] | None:
+        """Give a new worker; None where it could not be made, or is not wanted any more."""
+        content = self.content
+        try:
+            made = await self.make(content, deployment, self.failures.count + 1)
         except SupervisorError as error:
             lines = tuple(error.hint.splitlines())
             self._failed(error.code, error.message, lines, passing=error.recoverable)
-            return
+            return None
         except Exception as error:
             self.log.error("start-broke", exc=error, content=self.content.id)
             self._failed("internal", f"a defect of the server: {error!r}", ())
-            return
-        finally:
-            self._launching -= 1
-        if self._closing or self.content.stopped or deployment != self.deployment:
-            self._tell()  # not wanted any more; nothing of it is recorded yet
-            self.wake()
-            return
-        self._add(worker, deployment)
-        await self._slot(worker, job)
+            return None
+        unwanted = self.closing or self.content.stopped or deployment != self.deployment
+        outdated = made[0].tracked.run.created < self.content.rolled
+        return None if unwanted or outdated else made  # nothing of it is recorded yet
+
+    async def _leave_starts(self, worker: Worker, asked: bool) -> None:
+        await worker.settled.wait()
+        self.starts.leave(asked=asked)
 
     def _add(self, worker: Worker, deployment: Deployment) -> None:
         self.workers.append(worker)
         self.known[deployment.id] = deployment
-        self._tell()
+        self.tell()
 
     async def _slot(self, worker: Worker, job: Job | None) -> None:
         """One worker's place: whatever goes wrong in it stays in it."""
@@ -160,8 +162,9 @@ class Keeper:
             self.log.error("worker-broke", exc=error, run=worker.id, content=self.content.id)
         finally:
             self.workers.remove(worker)
+            self.seats.forget(worker.id)
         self._judge(worker)
-        self._tell()
+        self.tell()
         self.wake()
         deployment = self.known.get(worker.deployment)
         if deployment is not None and not self._in_use(deployment):
@@ -183,7 +186,7 @@ class Keeper:
         served = worker.ready_at is not None
         if worker.ready_at is not None:
             if trio.current_time() - worker.ready_at >= policy.SHORT_LIFE:
-                self.failures = 0  # it served for a while: the next visit starts it anew at once
+                self.failures.count = 0  # it served for a while: the next visit starts it at once
                 return
             if worker.state is State.LOST:
                 return  # the end of its helper or its node is no fault of the content
@@ -191,7 +194,7 @@ class Keeper:
             worker.trouble,
             worker.tracked.run.reason,
             tuple(worker.output.last_lines()),
-            at_once=served and self.failures == 0,
+            at_once=served and self.failures.count == 0,
             passing=worker.state is State.LOST or (error is not None and error.recoverable),
         )
 
@@ -204,67 +207,15 @@ class Keeper:
         at_once: bool = False,
         passing: bool = False,
     ) -> None:
-        """Note a failed start. passing: it will mend by itself, so never give up because of it."""
-        if not (passing and policy.gives_up(self.failures + 1)):
-            self.failures += 1
-        now = trio.current_time()
-        wait = 0.0 if at_once else policy.delay(self.failures, self._dice.random())
-        given_up = policy.gives_up(self.failures)
-        self.failure = Failure(
-            code="gave-up" if given_up else code,
-            reason=reason,
-            lines=lines,
-            retry_at=None if given_up else now + wait,
-        )
-        self._demand_until = float("-inf")  # the next visit asks anew
+        self.failures.note(code, reason, lines, at_once=at_once, passing=passing)
+        self.demand_until = float("-inf")  # the next visit asks anew
         self.log.warning(
-            "content-failed", content=self.content.id, failures=self.failures, reason=reason
+            "content-failed", content=self.content.id, failures=self.failures.count, reason=reason
         )
-        self._tell()
+        self.tell()
         self.wake()
 
     # -- what others ask ----------------------------------------------------------------------
-
-    def now(self) -> Answer:
-        """Say how it stands, without asking for anything."""
-        if self.content.stopped:
-            return Answer(verdict=Verdict.STOPPED)
-        if self.deployment is None:
-            return Answer(verdict=Verdict.EMPTY)
-        chosen = policy.choose(
-            [w.load() for w in self.workers if w.deployment == self.deployment.id]
-        )
-        if chosen is not None:
-            worker = next(worker for worker in self.workers if worker.id == chosen)
-            return Answer(verdict=Verdict.WORKER, worker=worker)
-        if not self.starting and trio.current_time() < self._retry_at():
-            return Answer(verdict=Verdict.FAILED, failure=self.failure)
-        return Answer(verdict=Verdict.STARTING, failure=self.failure)
-
-    def visit(self) -> Answer:
-        """Say how it stands, and want it running for a while if it is not."""
-        answer = self.now()
-        if answer.verdict is Verdict.STARTING:
-            self._demand_until = trio.current_time() + DEMAND
-            self.wake()
-        return answer
-
-    async def admit(self) -> Answer:
-        """Visit, and wait until a worker is ready or there is none to wait for."""
-        answer = self.visit()
-        while answer.verdict is Verdict.STARTING:
-            news = self._news
-            await news.wait()
-            answer = self.now()
-            if answer.verdict is Verdict.STARTING and not self.starting:
-                # what we waited for is gone without a verdict: ask again
-                answer = self.visit()
-        return answer
-
-    @property
-    def starting(self) -> bool:
-        """Whether a process for new visitors is on its way."""
-        return bool(self._launching) or any(self._counts(worker) for worker in self.workers)
 
     async def try_out(self, candidate: Content, deployment: Deployment) -> Worker:
         """Start a worker of a deployment that is not active yet; give it once it is ready.
@@ -274,20 +225,23 @@ class Keeper:
         Raises SupervisorError with the reason and the last lines where it never gets ready.
         """
         assert self._nursery is not None
-        worker, job = await self.make(candidate, deployment, 1)
-        if self._closing:
-            raise SupervisorError("unavailable", "the content or the server is being stopped")
-        self._add(worker, deployment)
-        self._nursery.start_soon(self._slot, worker, job)
-        while not worker.ready.is_set():
-            if worker.gone.is_set():
-                if worker.error is not None:
-                    raise worker.error
-                lines = worker.output.last_lines()
-                reason = f"the app did not start: {worker.tracked.run.reason}"
-                raise SupervisorError(worker.trouble, reason, hint="\n".join(lines))
-            await self._news.wait()
-        return worker
+        await self.starts.enter(asked=True)
+        try:
+            worker, job = await self.make(candidate, deployment, 1)
+            if self.closing:
+                raise SupervisorError("unavailable", "the content or the server is being stopped")
+            self._add(worker, deployment)
+            self._nursery.start_soon(self._slot, worker, job)
+            await worker.settled.wait()
+        finally:
+            self.starts.leave(asked=True)
+        if worker.ready.is_set():
+            return worker
+        if worker.error is not None:
+            raise worker.error
+        reason = f"the app did not start: {worker.tracked.run.reason}"
+        lines = worker.output.last_lines()
+        raise SupervisorError(worker.trouble, reason, hint="\n".join(lines))
 
     def activate(self, content: Content, deployment: Deployment) -> None:
         """Serve another deployment from now on; workers of the old one drain."""
@@ -296,86 +250,113 @@ class Keeper:
         self.forget_failures()
         for worker in list(self.workers):
             if worker.deployment != deployment.id:
-                self._retire(worker, "a newer deployment is active", limit=DRAIN_LIMIT)
+                self._retire(worker, "a newer deployment is active")
         if old is not None and not self._in_use(old):
             self._nursery.start_soon(self.deserted, old)
         self.wake()
 
+    def roll(self) -> None:
+        """Replace the workers older than content.rolled: they serve until a new one is ready."""
+        self.forget_failures()
+        for worker in list(self.workers):
+            if worker.state in BEFORE_READY and not self.counts(worker):
+                worker.stop("replaced before it was ready")
+        self.tell()
+        self.wake()
+
+    def rescale(self) -> None:
+        """Take the content's new scaling; no worker is ended that has a session."""
+        for worker in self.workers:
+            self.changed(worker)  # gateways know some of its limits
+        self.tell()
+        self.wake()
+
     def restart(self, content: Content) -> None:
-        """Replace all workers and forget every failure."""
+        """Replace all workers at once and forget every failure."""
         self.content = content
         self.forget_failures()
         for worker in list(self.workers):
             worker.stop("restarted")
         if self.scaling.least == 0:
-            self._demand_until = trio.current_time() + DEMAND
+            self.demand_until = trio.current_time() + DEMAND
         self.wake()
+
+    def retry(self) -> None:
+        """Try once more because a visitor asked for it on the failed page."""
+        if self.failures.try_again():
+            self.want()
+            self.tell()
+            self.wake()
 
     def stop(self, content: Content, reason: str) -> None:
         """Stop all workers; visits start none while content.stopped."""
         self.content = content
         for worker in list(self.workers):
             worker.stop(reason)
-        self._tell()
+        self.tell()
 
     async def close(self, reason: str, grace: float) -> None:
         """Stop all workers for good; return when they are gone."""
-        self._closing = True
+        self.closing = True
         for worker in list(self.workers):
             worker.stop(reason, grace=grace)
-        self._tell()
+        self.tell()
         self.wake()
-        while self.workers or self._launching:
+        while self.workers or self.launching:
             await self._news.wait()
 
     def forget_failures(self) -> None:
         """Start counting failed starts anew."""
-        self.failures, self.failure = 0, None
-        self._tell()
+        self.failures.forget()
+        self.tell()
+
+    # -- draining -----------------------------------------------------------------------------
 
     def _retire(
-        self, worker: Worker, reason: str, *, limit: float | None, settle: float = SETTLE
+        self, worker: Worker, reason: str, *, bounded: bool = True, settle: float = SETTLE
     ) -> None:
         if worker.state is State.READY:
-            worker.drain(reason)
-            self._end_deserted(worker, reason, limit=limit, settle=settle)
-        elif worker.state in _BEFORE_READY:
+            worker.drain(reason, ends_at=self._drain_end() if bounded else None)
+            self._end_deserted(worker, reason, settle=settle)
+        elif worker.state in BEFORE_READY:
             worker.stop(reason)
 
-    def _end_deserted(
-        self, worker: Worker, reason: str, *, limit: float | None, settle: float
-    ) -> None:
-        assert self._nursery is not None
-        self._nursery.start_soon(self._drained, worker, reason, limit, settle)
+    def _drain_end(self) -> float | None:
+        limit = self.scaling.drain
+        return trio.current_time() + limit if limit > 0 else None
 
-    async def _drained(
-        self, worker: Worker, reason: str, limit: float | None, settle: float
-    ) -> None:
-        """End a draining worker when nobody has used it for a moment, or at the limit."""
-        with trio.move_on_after(limit if limit is not None else float("inf")):
+    def _end_deserted(self, worker: Worker, reason: str, *, settle: float) -> None:
+        assert self._nursery is not None
+        self._nursery.start_soon(self._drained, worker, reason, settle)
+
+    async def _drained(self, worker: Worker, reason: str, settle: float) -> None:
+        """End a draining worker when nobody has used it for a moment, or at its limit."""
+        with trio.move_on_at(FOREVER if worker.ends_at is None else worker.ends_at):
             await trio.sleep(settle)
-            while worker.used:
+            while self._is_used(worker):
                 await worker.deserted()
+                while self.seats.held(worker.id):
+                    await self._news.wait()
                 await trio.sleep(SETTLE)  # a page that is loaded anew, a gateway that comes back
         worker.stop(reason)
 
-    async def news(self) -> None:
-        """Return when anything about its workers has changed."""
-        await self._news.wait()
+    def _is_used(self, worker: Worker) -> bool:
+        return worker.used or bool(self.seats.held(worker.id))
 
-    def wake(self) -> None:
-        """Look again now."""
-        self._wake.set()
+    # -- news ---------------------------------------------------------------------------------
 
-    def _tell(self) -> None:
-        news, self._news = self._news, trio.Event()
-        news.set()
+    def tell(self) -> None:
+        """Tell everybody who waits for news, those in line too."""
+        super().tell()
+        self.admission.wake()
 
     def notice(self, worker: Worker) -> None:
         """Be told that one of its workers moved."""
-        if worker.state is State.READY and worker.ready.is_set() and self._counts(worker):
-            self.failure = None
-            self._demand_until = float("-inf")  # what was wanted is there
-        self._tell()
+        if worker.state is State.READY and worker.ready.is_set() and self.counts(worker):
+            self.failures.last = None
+            self.demand_until = float("-inf")  # what was wanted is there
+            for old in list(filter(self.is_old, self.workers)):
+                self._retire(old, "replaced by a new process")
+        self.tell()
         self.wake()
         self.changed(worker)

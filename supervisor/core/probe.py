@@ -50,6 +50,11 @@ async def listens(endpoint: Endpoint) -> SupervisorError | None:
     return None
 
 
+async def answers(endpoint: Endpoint, ready: Ready) -> None:
+    """Return when the process has answered, whatever it says, or does not listen any more."""
+    await _try(endpoint, ready, lambda trouble: None)
+
+
 async def _try(endpoint: Endpoint, ready: Ready, tell: Callable[[str], None]) -> str | None:
     """Give what is in the way, or None."""
     try:

@@ -4,55 +4,30 @@ from __future__ import annotations
 
 import os
 import socket
-from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import attrs
 import trio
 
-from supervisor import packets, unixsocket
+from supervisor import packets
+from supervisor.core.gateways import MOST_WAITING, Gateway
 from supervisor.core.keeper import Keeper
+from supervisor.core.seats import CLOSED
 from supervisor.core.verdict import Answer, Verdict
 from supervisor.core.worker import Worker
 from supervisor.lifecycle import State
 from supervisor.log import Log
 from supervisor.model import Guid, RunId, UnixEndpoint
 
-SEND_LIMIT = 10.0  # seconds for which a gateway may take nothing before it is given up
 ACCEPT_AGAIN = 0.2
-MOST_WAITING = 10_000  # messages that a gateway may be behind, and visitors that wait for a start
 MOST_GATEWAYS = 8  # at once; old ones may still serve their visitors to the end
 MOST_COUNTED = 10_000  # runs that a gateway may say are busy
+USAGE_LIMIT = 2.0  # seconds for a gateway to say how its seats are used
 LINES, LINE, TEXT = 20, 200, 500  # of a failure's answer: a packet has 64 KiB, a character up to 12
 
+_TIME_LIMITS = {"connection": "ConnectionTimeout", "read": "ReadTimeout"}
 _STATES = {State.READY: "live", State.DRAINING: "draining"}
-
-
-@attrs.define(eq=False)
-class Gateway:
-    """One connected gateway process."""
-
-    sock: socket.socket
-    queue: deque[tuple[packets.Message, str | None]] = attrs.field(factory=deque)
-    filled: trio.Event = attrs.field(factory=trio.Event)
-    counts: dict[str, tuple[int, int]] = attrs.field(factory=dict)
-    totals: dict[str, int] = attrs.field(factory=dict)
-    waiting: int = 0
-
-    def send(self, message: packets.Message, *, directory: str | None = None) -> None:
-        """Queue a message; its directory is opened when it is sent."""
-        if len(self.queue) < MOST_WAITING:
-            self.queue.append((message, directory))
-            self.filled.set()
-        else:
-            self.hang_up()
-
-    def hang_up(self) -> None:
-        """End the link; its receiving task sees the end."""
-        with suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
 
 
 @attrs.define(eq=False)
@@ -100,10 +75,10 @@ class Routes:
             sock.close()
             return
         self._links += 1
-        gateway = Gateway(sock=sock)
+        gateway = Gateway(sock=sock, log=self.log)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send, gateway)
+                nursery.start_soon(gateway.send_all)
                 await self._receive(gateway, nursery)
                 nursery.cancel_scope.cancel()
         except Exception as error:
@@ -112,6 +87,8 @@ class Routes:
             self._links -= 1
             self.gateways.discard(gateway)
             sock.close()
+            for name in list(gateway.seats):
+                self._leave(gateway, name, clean=False)
             self._recount(set(gateway.counts))
             self.log.info("gateway-left", pid=pid)
 
@@ -142,6 +119,16 @@ class Routes:
                 nursery.start_soon(self._resolve, gateway, message)
             case "activity":
                 self._count(gateway, message)
+                self._seat(gateway, message)
+            case "told":
+                gateway.told(message)
+            case "silent":
+                nursery.start_soon(self._judge_silence, gateway, message)
+            case "retry":
+                keeper = self.keepers.get(Guid(str(message.get("content"))))
+                if keeper is not None:
+                    self.log.info("retry-asked", content=keeper.content.id)
+                    keeper.retry()
             case "unreachable":
                 worker = self.workers.get(RunId(str(message.get("run"))))
                 if worker is not None:
@@ -156,6 +143,7 @@ class Routes:
             self.log.error("gateway-version", theirs=version, ours=packets.VERSION)
             gateway.hang_up()
             return
+        gateway.name = str(message.get("gateway"))
         self.log.info("gateway-joined", pid=message.get("pid"))
         gateway.send(
             {
@@ -202,38 +190,89 @@ class Routes:
             if worker is not None:
                 counts = [gateway.counts.get(run, (0, 0)) for gateway in self.gateways]
                 worker.active(sum(c[0] for c in counts), sum(c[1] for c in counts))
+                keeper = self.keepers.get(worker.guid)
+                if keeper is not None and not worker.used:
+                    keeper.wake()  # from now on it is idle
+
+    def _seat(self, gateway: Gateway, message: packets.Message) -> None:
+        """Take which seats are open and which were left."""
+        if message.get("all"):
+            gateway.picture = set()
+        for name, run, visitor, age in message.get("seats", ()):
+            keeper = self._keeper_of(RunId(str(run)))
+            if keeper is None:
+                continue  # its run has ended, and so will the session
+            since = trio.current_time() - float(age)
+            keeper.seats.take(str(name), RunId(str(run)), str(visitor), gateway.name, since)
+            gateway.seats[str(name)] = keeper
+            if gateway.picture is not None:
+                gateway.picture.add(str(name))
+        for name, clean in message.get("left", ()):
+            self._leave(gateway, str(name), clean=bool(clean))
+        if gateway.picture is not None and not message.get("more"):
+            for name in gateway.seats.keys() - gateway.picture:
+                self._leave(gateway, name, clean=False)
+            gateway.picture = None
+
+    def _leave(self, gateway: Gateway, name: str, *, clean: bool) -> None:
+        keeper = gateway.seats.pop(name, None)
+        if keeper is not None:
+            keep = keeper.scaling.reconnect
+            keeper.admission.left(name, min(CLOSED, keep) if clean else keep)
+
+    def _keeper_of(self, run: RunId) -> Keeper | None:
+        worker = self.workers.get(run)
+        return None if worker is None else self.keepers.get(worker.guid)
+
+    async def _judge_silence(self, gateway: Gateway, message: packets.Message) -> None:
+        """End a session that was silent for too long, unless its process computes."""
+        name, which = str(message.get("seat")), str(message.get("which"))
+        keeper = gateway.seats.get(name)
+        if keeper is None or not await keeper.admission.is_over(name, which):
+            return
+        seconds = round(float(message.get("seconds", 0)))
+        reason = f"nothing was heard for {seconds} s ({_TIME_LIMITS.get(which, which)})"
+        self.log.info("session-ended", content=keeper.content.id, seat=name, reason=reason)
+        gateway.send({"type": "end", "seat": name, "reason": reason})
 
     # -- what it is told ----------------------------------------------------------------------
 
     async def _resolve(self, gateway: Gateway, message: packets.Message) -> None:
+        number = message.get("id")
         keeper = self.keepers.get(Guid(str(message.get("content"))))
         if keeper is None:
-            gateway.send({"type": "answer", "id": message.get("id"), "as": "missing"})
+            gateway.send({"type": "answer", "id": number, "as": "missing"})
             return
-        pinned = self.workers.get(RunId(str(message.get("run"))))
-        if pinned is not None and self._keeps(keeper, pinned, message.get("want")):
-            answer = Answer(verdict=Verdict.WORKER, worker=pinned)
-        elif message.get("want") == "page":
-            answer = keeper.visit()
-        elif gateway.waiting >= MOST_WAITING:
+        if gateway.waiting >= MOST_WAITING:
             said = {"as": "unavailable", "reason": "too many visitors wait", "retry": 5}
-            gateway.send({"type": "answer", "id": message.get("id"), **said})
+            gateway.send({"type": "answer", "id": number, **said})
             return
-        else:
-            gateway.waiting += 1
-            try:
-                answer = await keeper.admit()
-            finally:
-                gateway.waiting -= 1
+        gateway.waiting += 1
+        try:
+            answer = await self._ask(gateway, keeper, message)
+        finally:
+            gateway.waiting -= 1
         if answer.worker is not None:
             self._tell_one(gateway, answer.worker)
-        gateway.send({"type": "answer", "id": message.get("id"), **_describe(keeper, answer)})
+        gateway.send({"type": "answer", "id": number, **_describe(keeper, answer)})
 
-    def _keeps(self, keeper: Keeper, worker: Worker, want: object) -> bool:
-        """Whether a visitor of this worker goes back to it; for a new page not if it drains."""
-        if worker.guid != keeper.content.guid:
-            return False
-        return worker.load().ready or (worker.state is State.DRAINING and want != "page")
+    async def _ask(self, gateway: Gateway, keeper: Keeper, message: packets.Message) -> Answer:
+        visitor, run = str(message.get("visitor")), message.get("run")
+        pinned = None if run is None else RunId(str(run))
+        match message.get("want"):
+            case "page":
+                return await keeper.admission.page(visitor, pinned)
+            case "wait":
+                return await keeper.admission.wait(visitor)
+            case "socket" if message.get("seat") is not None:
+                seat = str(message["seat"])
+                gateway.seats[seat] = keeper
+                answer = await keeper.admission.socket(seat, visitor, pinned, gateway.name)
+                if answer.worker is None:
+                    gateway.seats.pop(seat, None)
+                return answer
+            case _:
+                return await keeper.admission.request(pinned)
 
     def tell(self, worker: Worker) -> None:
         """Tell every gateway how a worker stands now."""
@@ -256,53 +295,41 @@ class Routes:
                 "state": _STATES[worker.state],
                 "name": worker.endpoint.name,
                 "uid": worker.endpoint.uid,
+                **self._limits(worker),
             },
             directory=worker.endpoint.directory,
         )
 
-    async def _send(self, gateway: Gateway) -> None:
-        while True:
-            while gateway.queue:
-                await self._send_one(gateway, *gateway.queue.popleft())
-            gateway.filled = trio.Event()
-            await gateway.filled.wait()
+    def _limits(self, worker: Worker) -> dict[str, Any]:
+        """Give what a gateway must know of a worker's time limits."""
+        keeper = self.keepers.get(worker.guid)
+        scaling = keeper.scaling if keeper is not None else worker.scaling
+        ends = None if worker.ends_at is None else max(0.0, worker.ends_at - trio.current_time())
+        return {
+            "connection": scaling.connection,
+            "read": scaling.read,
+            "ends": ends,
+            "notice": scaling.notice,
+        }
 
-    async def _send_one(
-        self, gateway: Gateway, message: packets.Message, directory: str | None
-    ) -> None:
-        fds: tuple[int, ...] = ()
-        try:
-            if directory is not None:
-                fds = (unixsocket.open_directory(directory),)
-        except OSError as error:  # it has gone meanwhile
-            self.log.warning("run-directory-gone", run=message["run"], error=str(error))
-            return
-        try:
-            with trio.move_on_after(SEND_LIMIT):
-                await _send_packet(gateway.sock, message, fds)
-                return
-            self.log.error("gateway-does-not-read", waiting=len(gateway.queue))
-            gateway.hang_up()
-        except ValueError as error:
-            self.log.error("answer-not-sent", exc=error, type=message["type"])
-        except OSError:
-            gateway.hang_up()
-        finally:
-            for fd in fds:
-                os.close(fd)
+    async def usage(self) -> dict[str, list[float]]:
+        """Ask every gateway how its open seats are used; one that does not answer in time counts
+        for nothing. Gives seat → seconds of silence of client and of worker, bytes in and out.
+        """
+        figures: dict[str, list[float]] = {}
+
+        async def ask(gateway: Gateway) -> None:
+            with trio.move_on_after(USAGE_LIMIT):
+                figures.update(await gateway.ask_usage())
+
+        async with trio.open_nursery() as nursery:
+            for gateway in self.gateways:
+                nursery.start_soon(ask, gateway)
+        return figures
 
 
 def _reachable(worker: Worker) -> bool:
     return worker.state in _STATES and isinstance(worker.endpoint, UnixEndpoint)
-
-
-async def _send_packet(sock: socket.socket, message: packets.Message, fds: tuple[int, ...]) -> None:
-    while True:
-        try:
-            packets.send(sock, message, fds)
-            return
-        except BlockingIOError:
-            await trio.lowlevel.wait_writable(sock)
 
 
 def _describe(keeper: Keeper, answer: Answer) -> dict[str, Any]:
@@ -313,6 +340,10 @@ def _describe(keeper: Keeper, answer: Answer) -> dict[str, Any]:
             return {"as": "worker", "run": answer.worker.id}
         case Verdict.STARTING:
             return {"as": "starting", "title": title}
+        case Verdict.QUEUED:
+            return {"as": "queued", "title": title, "position": answer.position}
+        case Verdict.FULL:
+            return {"as": "full", "title": title}
         case Verdict.STOPPED:
             return {"as": "stopped", "title": title}
         case Verdict.EMPTY:

@@ -25,6 +25,7 @@ from supervisor.core.makers import Makers
 from supervisor.core.observers import Observers
 from supervisor.core.routes import Routes
 from supervisor.core.service import Service
+from supervisor.core.starts import Starts
 from supervisor.core.tasks import LiveTask, Tasks
 from supervisor.errors import SupervisorError
 from supervisor.hookspecs import Context
@@ -140,6 +141,9 @@ class Server:
             data_dir=self.settings.data_dir,
             address=self._address(),
             scaling=self._scaling(),
+            least_limit=self.settings.scheduler.least_limit,
+            most_limit=self.settings.scheduler.most_limit,
+            starts=Starts(most=self.settings.scheduler.starts_at_once or 2 * _cores()),
             uid_of=self._uid_of,
             findings_of=lambda: self._findings(makers),
             reload_server=self.control.reload,
@@ -155,6 +159,7 @@ class Server:
             log=self.log,
         )
         contents.changed = routes.tell
+        contents.usage = routes.usage
         async with trio.open_nursery() as nursery:
             contents.nursery = nursery
             await self._load(contents, journal, makers)
@@ -325,6 +330,10 @@ class Server:
                     Finding(name=f"plugin {view.name}", ok=False, text=view.problem, fix=fix)
                 )
         return found
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 async def _publish_in_order(

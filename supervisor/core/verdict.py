@@ -14,6 +14,8 @@ class Verdict(StrEnum):
 
     WORKER = "worker"
     STARTING = "starting"
+    QUEUED = "queued"
+    FULL = "full"
     FAILED = "failed"
     STOPPED = "stopped"
     EMPTY = "empty"
@@ -34,8 +36,9 @@ class Failure:
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """A verdict with the worker or the failure that belongs to it."""
+    """A verdict with what belongs to it. position: in line, 1 is next."""
 
     verdict: Verdict
     worker: Worker | None = None
     failure: Failure | None = None
+    position: int | None = None

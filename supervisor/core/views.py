@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import trio
 
 from supervisor.core.keeper import Keeper
-from supervisor.core.service import ContentView, RunView
+from supervisor.core.service import ContentView, RunView, SessionView
 from supervisor.core.verdict import Verdict
 from supervisor.core.worker import Worker
 from supervisor.model import Content, Run, Usage
@@ -16,6 +19,16 @@ _STATES = {
     Verdict.STOPPED: "stopped",
     Verdict.EMPTY: "empty",
 }
+_VISITOR = 6  # characters of a visitor's random name: enough to tell them apart
+_UNKNOWN = (None, None, None, None)
+
+SessionUsage = Mapping[str, Sequence[float | None]]
+"""Seat → seconds since data of the client and of the worker, bytes in, bytes out."""
+
+
+async def no_usage() -> SessionUsage:
+    """Know nothing: no gateway is there to ask."""
+    return {}
 
 
 def content_view(keeper: Keeper, url: str) -> ContentView:
@@ -30,8 +43,38 @@ def content_view(keeper: Keeper, url: str) -> ContentView:
         url=url,
         bundle=keeper.deployment.bundle if keeper.deployment else None,
         processes=len(keeper.workers),
-        sessions=sum(worker.sockets for worker in keeper.workers),
+        sessions=keeper.seats.total(),
+        waiting=keeper.line.waiting(),
     )
+
+
+def session_views(keeper: Keeper, usage: SessionUsage) -> Iterator[SessionView]:
+    """Give the seats of a content, then its line, as `supervisor sessions` shows them."""
+    now = trio.current_time()
+    content = keeper.content
+    for seat in sorted(keeper.seats, key=lambda seat: seat.since):
+        quiet_client, quiet_worker, received, sent = usage.get(seat.name, _UNKNOWN)
+        yield SessionView(
+            content_name=content.name,
+            content_guid=content.guid,
+            state=seat.hold.value,
+            visitor=seat.visitor[:_VISITOR],
+            run=seat.run,
+            age=now - seat.since,
+            quiet_client=quiet_client,
+            quiet_worker=quiet_worker,
+            bytes_in=None if received is None else int(received),
+            bytes_out=None if sent is None else int(sent),
+        )
+    for place in keeper.line:
+        yield SessionView(
+            content_name=content.name,
+            content_guid=content.guid,
+            state="waiting",
+            visitor=place.visitor[:_VISITOR],
+            age=now - place.joined,
+            position=keeper.line.position(place),
+        )
 
 
 def run_view(

@@ -11,7 +11,7 @@ import trio
 from supervisor.core import calls
 from supervisor.core.calls import AGAIN, CALL_LIMIT, RECORD_LIMIT, START_LIMIT
 from supervisor.core.output import Output
-from supervisor.core.probe import listens, until_ready
+from supervisor.core.probe import answers, listens, until_ready
 from supervisor.core.tracked import Tracked, describe, outcome
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Executor
@@ -35,6 +35,8 @@ from supervisor.policy import Load
 LAST_OUTPUT = 2.0  # seconds to read what a process wrote before it ended
 LOOK_LIMIT = 5.0  # seconds to look for what a failed start has left
 LOOKS, BETWEEN = 3, 0.5  # how often, and seconds apart, a worker is looked at that was doubted
+PULSE = 0.2  # seconds in which a worker answers that does not compute
+FRESH = 0.5  # seconds for which its last answer counts
 
 
 @attrs.define(eq=False)
@@ -59,8 +61,14 @@ class Worker:
     error: SupervisorError | None = None
     ready: trio.Event = attrs.field(factory=trio.Event)
     gone: trio.Event = attrs.field(factory=trio.Event)
+    settled: trio.Event = attrs.field(factory=trio.Event)  # ready or gone
     exit: Exit | None = None
     too_slow: bool = False
+    ends_at: float | None = None
+    busy: bool = False
+    _answered_at: float = float("-inf")
+    _asking: trio.Event | None = None
+    _nursery: trio.Nursery | None = None
     _doubted: trio.Event = attrs.field(factory=trio.Event)
     _order: trio.Event = attrs.field(factory=trio.Event)
     _hurry: trio.Event = attrs.field(factory=trio.Event)
@@ -85,9 +93,9 @@ class Worker:
         return Load(
             run=self.id,
             ready=self.state is State.READY and self.exit is None and not self._doubted.is_set(),
-            sessions=self.sockets,
             requests=self.requests,
             idle=trio.current_time() - self.active_at,
+            busy=self.busy,
         )
 
     def stop(self, reason: str, *, grace: float | None = None) -> None:
@@ -115,9 +123,38 @@ class Worker:
         if self.state is State.READY:
             self._doubted.set()
 
-    def drain(self, reason: str) -> None:
-        """Give it no new sessions; it ends by stop()."""
+    @property
+    def pulse_known(self) -> bool:
+        """Whether it has answered just now, or is known to compute."""
+        return self.busy or trio.current_time() - self._answered_at < FRESH
+
+    async def pulse(self) -> None:
+        """Find out within PULSE whether it computes; the question stays open until it answers."""
+        if self._nursery is None or self.state is not State.READY:
+            return
+        asking = self._asking
+        if asking is None:
+            asking = self._asking = trio.Event()
+            self._nursery.start_soon(self._ask, asking)
+        with trio.move_on_after(PULSE) as limit:
+            await asking.wait()
+        if limit.cancelled_caught and not self.busy:
+            self.busy = True
+            self.changed(self)
+
+    async def _ask(self, answered: trio.Event) -> None:
+        if self.endpoint is not None:
+            await answers(self.endpoint, self.ready_rule)
+        self._asking, self._answered_at = None, trio.current_time()
+        answered.set()
+        if self.busy:
+            self.busy = False
+            self.changed(self)
+
+    def drain(self, reason: str, *, ends_at: float | None = None) -> None:
+        """Give it no new sessions; it ends by stop(), at trio's time `ends_at` at the latest."""
         if self.state is State.READY:
+            self.ends_at = ends_at
             self.tracked.move(Event.DRAIN, reason)
             self.changed(self)
 
@@ -147,6 +184,7 @@ class Worker:
         """
         try:
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 nursery.start_soon(self.output.keep)
                 await self._process(job, nursery)
                 self.output.close()
@@ -155,6 +193,7 @@ class Worker:
             await self._broke(error)
         finally:
             self.gone.set()
+            self.settled.set()
             self._free.set()
             self.changed(self)
 
@@ -235,6 +274,7 @@ class Worker:
     def _serves(self) -> None:
         self.active_at = self.ready_at = trio.current_time()
         self.ready.set()
+        self.settled.set()
 
     async def _limit_start(self) -> None:
         limit = self.scaling.init or float("inf")

@@ -88,8 +88,9 @@ class Content:
     """One thing that a publisher made: an app, an API, a document, a site or static files.
 
     uid is allotted once from the configured range and never given to another content; 0 stands for
-    a server that runs without root, where content has the caller's uid. version counts changes and
-    is what compare-and-set compares.
+    a server that runs without root, where content has the caller's uid. Runs made before `rolled`
+    (wall-clock seconds) are to be replaced. version counts changes and is what compare-and-set
+    compares.
     """
 
     id: ContentId
@@ -105,6 +106,7 @@ class Content:
     environment: Mapping[str, str] = attrs.field(factory=dict)
     active_deployment: DeploymentId | None = None
     stopped: bool = False
+    rolled: float = 0.0
     created: float = 0.0
     removed: float | None = None
     version: int = 1

@@ -14,7 +14,9 @@ import trio
 
 from supervisor.core.keeper import Keeper
 from supervisor.core.output import Output
+from supervisor.core.starts import Starts
 from supervisor.core.tracked import Tracked
+from supervisor.core.verdict import Answer
 from supervisor.core.worker import Worker
 from supervisor.interfaces import Executor
 from supervisor.log import Log
@@ -87,6 +89,12 @@ def a_job(run: Run) -> Job:
     return Job(run=run.id, content=run.content, purpose=run.purpose, plan=plan)
 
 
+def visit(keeper: Keeper) -> Answer:
+    """Want a content running as a visitor does; give how it stands."""
+    keeper.want()
+    return keeper.now()
+
+
 async def at_once(call: Callable[..., Any], *args: Any) -> Any:
     """Call it here, where a thread would be used."""
     return call(*args)
@@ -105,6 +113,7 @@ class House:
     moves: list[tuple[str, str]] = attrs.field(factory=list)
     deserted: list[DeploymentId] = attrs.field(factory=list)
     refuse: Exception | None = None
+    clock: Callable[[], float] = trio.current_time  # of records; Makers takes the wall clock
     making: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
     _keepers: list[Keeper] = attrs.field(factory=list)
 
@@ -152,7 +161,9 @@ class House:
         await self.making()
         if self.refuse is not None:
             raise self.refuse
-        run = a_run(content=content.id, deployment=deployment.id, attempt=attempt)
+        run = a_run(
+            content=content.id, deployment=deployment.id, attempt=attempt, created=self.clock()
+        )
         return self.worker(run, scaling=content.scaling.over(Scaling())), a_job(run)
 
     async def _deserted(self, deployment: Deployment) -> None:
@@ -166,6 +177,7 @@ class House:
             content=content or a_content(),
             deployment=deployment or a_deployment(),
             defaults=Scaling(),
+            starts=Starts(most=4),
             make=self.make,
             changed=lambda worker: None,
             deserted=self._deserted,

@@ -15,7 +15,9 @@ LOADS = st.lists(
         Load,
         run=st.text("abc", min_size=1).map(RunId),
         ready=st.booleans(),
-        sessions=st.integers(0, 30),
+        held=st.integers(0, 30),
+        taken=st.integers(0, 30),
+        busy=st.booleans(),
         requests=st.integers(0, 5),
         idle=st.floats(0, 1000),
     ),
@@ -24,8 +26,12 @@ LOADS = st.lists(
 )
 
 
-def load(run: str, *, ready: bool = True, sessions: int = 0, requests: int = 0) -> Load:
-    return Load(run=RunId(run), ready=ready, sessions=sessions, requests=requests)
+def load(
+    run: str, *, ready: bool = True, sessions: int = 0, requests: int = 0, busy: bool = False
+) -> Load:
+    return Load(
+        run=RunId(run), ready=ready, taken=sessions, held=sessions, requests=requests, busy=busy
+    )
 
 
 def idle(run: str, seconds: float) -> Load:
@@ -34,17 +40,17 @@ def idle(run: str, seconds: float) -> Load:
 
 def test_the_ready_worker_with_the_fewest_sessions_is_chosen() -> None:
     loads = [load("a", sessions=2), load("b", sessions=1), load("c", ready=False)]
-    assert "b" == policy.choose(loads)
+    assert "b" == policy.choose(Scaling(), loads)
 
 
 def test_requests_then_age_decide_between_equals() -> None:
-    assert "b" == policy.choose([load("a", requests=2), load("b", requests=1)])
-    assert "a" == policy.choose([load("b"), load("a")])
+    assert "b" == policy.choose(Scaling(), [load("a", requests=2), load("b", requests=1)])
+    assert "a" == policy.choose(Scaling(), [load("b"), load("a")])
 
 
 def test_nothing_is_chosen_where_nothing_is_ready() -> None:
-    assert policy.choose([load("a", ready=False)]) is None
-    assert policy.choose([]) is None
+    assert policy.choose(Scaling(), [load("a", ready=False)]) is None
+    assert policy.choose(Scaling(), []) is None
 
 
 @pytest.mark.parametrize(
@@ -72,6 +78,50 @@ def test_how_many_are_missing(
     assert expected == policy.missing(scaling, loads, demand=demand)
 
 
+def test_one_that_computes_is_chosen_only_where_nobody_else_may_take_the_visitor() -> None:
+    busy, other = load("a", busy=True), load("b", sessions=9)
+    assert "b" == policy.choose(Scaling(), [busy, other])
+    assert policy.choose(Scaling(), [busy], coming=True) is None
+    assert "a" == policy.choose(Scaling(), [busy])
+
+
+def test_nobody_is_sent_where_no_seat_is_free() -> None:
+    assert policy.choose(Scaling(sessions_each=2), [load("a", sessions=2)]) is None
+
+
+@pytest.mark.parametrize(
+    ("loads", "waiting", "expected"),
+    [
+        ([], 1, 1),
+        ([], 5, 3),
+        ([], 500, 3),
+        ([load("a", sessions=2)], 2, 1),
+        ([load("a", sessions=2)], 3, 2),
+        ([load("a", sessions=1)], 1, 0),
+        ([load("a", busy=True)], 1, 1),
+        ([load("a", sessions=2), load("b", ready=False)], 2, 0),
+        ([load("a", sessions=2), load("b", ready=False)], 3, 1),
+    ],
+)
+def test_as_many_are_started_as_the_line_needs(
+    loads: list[Load], waiting: int, expected: int
+) -> None:
+    scaling = Scaling(most=3, sessions_each=2, load_factor=1.0)
+    assert expected == policy.missing(scaling, loads, waiting=waiting)
+
+
+def test_processes_over_the_greatest_number_go_those_with_the_fewest_sessions_first() -> None:
+    loads = [load("a", sessions=3), load("b", sessions=1), load("c", sessions=2)]
+    assert ["b", "c"] == list(policy.excess(Scaling(most=1), loads))
+    assert [] == list(policy.excess(Scaling(most=3), loads))
+
+
+def test_the_next_look_is_when_the_first_one_has_been_idle_for_too_long() -> None:
+    assert 20 == policy.idle_in(Scaling(idle=120), [idle("a", 100), idle("b", 30)])
+    assert float("inf") == policy.idle_in(Scaling(idle=120, least=1), [idle("a", 500)])
+    assert float("inf") == policy.idle_in(Scaling(idle=0), [idle("a", 500)])
+
+
 def test_the_longest_idle_go_first_and_the_least_number_stays() -> None:
     loads = [idle("a", 130), idle("b", 500), load("c", sessions=1), idle("d", 10)]
     assert ["b", "a"] == list(policy.surplus(Scaling(most=4), loads))
@@ -93,7 +143,7 @@ def test_the_bounds_hold_whatever_the_load(
     assert len(loads) + missing <= max(len(loads), scaling.most)
     assert len(loads) + missing >= min(scaling.least, scaling.most)
     assert len(loads) - len(surplus) >= min(least, len(loads))
-    busy = {load.run for load in loads if load.sessions or load.requests or not load.ready}
+    busy = {load.run for load in loads if load.taken or load.requests or not load.ready}
     assert not busy & set(surplus)
 
 

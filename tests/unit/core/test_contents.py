@@ -273,7 +273,7 @@ async def test_stop_keeps_it_stopped_and_restart_starts_it(core: Core) -> None:
     await core.contents.restart("an-app")
     keeper = next(iter(core.contents.registry.by_guid.values()))
     with trio.fail_after(5):
-        assert (await keeper.admit()).worker is not None
+        assert (await keeper.admission.request(None)).worker is not None
 
 
 async def test_a_run_is_found_by_the_beginning_of_its_id(core: Core) -> None:

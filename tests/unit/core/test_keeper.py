@@ -9,14 +9,15 @@ import pytest
 import trio
 
 from supervisor import policy
-from supervisor.core.keeper import DRAIN_LIMIT, Keeper
+from supervisor.core.failures import Failures
+from supervisor.core.keeper import Keeper
 from supervisor.core.verdict import Answer, Verdict
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
 from supervisor.lifecycle import State
-from supervisor.model import Cause, Exit, Overrides
+from supervisor.model import Cause, Exit, Overrides, Scaling
 from supervisor.testing.executors import Behaviour
-from supervisor.testing.house import House, a_content, a_deployment, a_job, a_run, keeping
+from supervisor.testing.house import House, a_content, a_deployment, a_job, a_run, keeping, visit
 
 CRASH = Behaviour(listens=None, lives=1, end=Exit(code=1, cause=Cause.FAILED))
 LOSING_HELPER = Behaviour(listens=None, lives=1, end=Exit(cause=Cause.LOST))
@@ -26,7 +27,7 @@ ONE_KEPT = a_content(scaling=Overrides(least=1))
 
 async def admit_in(keeper: Keeper, seconds: float) -> Answer:
     with trio.fail_after(seconds):
-        return await keeper.admit()
+        return await keeper.admission.request(None)
 
 
 def code_of(keeper: Keeper) -> str:
@@ -51,7 +52,7 @@ async def test_fifty_visitors_at_once_start_one_process_and_all_get_it(house: Ho
     answers: list[Answer] = []
 
     async def visit(keeper: Keeper) -> None:
-        answers.append(await keeper.admit())
+        answers.append(await keeper.admission.request(None))
 
     async with keeping(house.keeper()) as keeper:
         async with trio.open_nursery() as nursery:
@@ -69,7 +70,7 @@ async def test_visits_while_a_worker_is_being_made_start_no_other(house: House) 
     house.making = slowly
     async with keeping(house.keeper(a_content(scaling=Overrides(most=3)))) as keeper:
         for _ in range(4):
-            keeper.visit()
+            visit(keeper)
             await trio.sleep(1)
         await trio.sleep(10)
         assert 1 == house.executor.count("start")
@@ -79,25 +80,25 @@ async def test_a_sleeping_app_is_left_asleep_until_somebody_visits(house: House)
     async with keeping(house.keeper()) as keeper:
         await trio.sleep(1000)
         assert 0 == house.executor.count("start")
-        assert Verdict.STARTING is keeper.visit().verdict
+        assert Verdict.STARTING is visit(keeper).verdict
         await trio.sleep(1)
-        assert Verdict.WORKER is keeper.visit().verdict
+        assert Verdict.WORKER is visit(keeper).verdict
 
 
 async def test_what_a_page_is_told_at_each_stage(house: House) -> None:
     house.executor.behaves = CRASH
     async with keeping(house.keeper()) as keeper:
-        assert Verdict.STARTING is keeper.visit().verdict
+        assert Verdict.STARTING is visit(keeper).verdict
         await until_failed(keeper)
-        failure = keeper.visit().failure
+        failure = visit(keeper).failure
         assert failure is not None
         assert ("start-failed", "ended with status 1") == (failure.code, failure.reason)
         assert ("[supervisor] ended with status 1",) == failure.lines
         keeper.stop(attrs.evolve(keeper.content, stopped=True), "stopped")
-        assert Verdict.STOPPED is keeper.visit().verdict
+        assert Verdict.STOPPED is visit(keeper).verdict
     keeper = house.keeper()
     keeper.deployment = None
-    assert Verdict.EMPTY is keeper.visit().verdict
+    assert Verdict.EMPTY is visit(keeper).verdict
 
 
 async def test_admit_waits_for_readiness(house: House) -> None:
@@ -157,11 +158,11 @@ async def test_it_backs_off_and_gives_up_after_five_failed_starts(house: House) 
             retry_at = keeper.failure.retry_at
             if retry_at is not None:
                 waits.append(retry_at - trio.current_time())
-                assert Verdict.FAILED is keeper.visit().verdict  # too early: nothing is started
+                assert Verdict.FAILED is visit(keeper).verdict  # too early: nothing is started
                 await trio.sleep(waits[-1] + 0.1)
         assert "gave-up" == code_of(keeper)
         await trio.sleep(10_000)
-        assert Verdict.FAILED is keeper.visit().verdict
+        assert Verdict.FAILED is visit(keeper).verdict
         assert policy.GIVE_UP_AFTER == house.executor.count("start")
     for wait, base in zip(waits, (1, 2, 4, 8), strict=True):
         assert base * 0.75 <= wait <= base * 1.25
@@ -169,13 +170,13 @@ async def test_it_backs_off_and_gives_up_after_five_failed_starts(house: House) 
 
 async def test_restart_forgets_failures_and_starts_at_once(house: House) -> None:
     house.executor.behaves = CRASH
-    async with keeping(house.keeper(failures=4)) as keeper:
+    async with keeping(house.keeper(failures=Failures(count=4))) as keeper:
         await admit_in(keeper, 10)
         assert "gave-up" == code_of(keeper)
         house.executor.behaves = Behaviour()
         keeper.restart(keeper.content)
         await trio.sleep(1)
-        assert (Verdict.WORKER, 0) == (keeper.now().verdict, keeper.failures)
+        assert (Verdict.WORKER, 0) == (keeper.now().verdict, keeper.failures.count)
 
 
 async def test_a_failure_that_will_mend_by_itself_is_never_given_up(house: House) -> None:
@@ -217,7 +218,7 @@ async def test_nothing_is_started_before_an_end_was_judged(house: House) -> None
     """A failed worker writes its log before its slot ends; a visit meanwhile must not start one."""
     house.executor.behaves = CRASH
     async with keeping(house.keeper()) as keeper:
-        keeper.visit()
+        visit(keeper)
         await trio.sleep(0.5)
         worker = keeper.workers[0]
         go_on = trio.Event()
@@ -229,7 +230,7 @@ async def test_nothing_is_started_before_an_end_was_judged(house: House) -> None
         worker.output.in_thread = slow_disk
         await trio.sleep(5)
         assert worker.tracked.ended
-        keeper.visit()
+        visit(keeper)
         await trio.sleep(5)
         assert 1 == house.executor.count("start")
         go_on.set()
@@ -260,6 +261,7 @@ async def test_idle_processes_drain_and_end_and_busy_ones_do_not(house: House) -
         await trio.sleep(10_000)
         assert State.READY is state_of(worker)
         worker.active(sockets=0, requests=0)
+        keeper.wake()
         await trio.sleep(keeper.scaling.idle - 2)
         assert State.READY is state_of(worker)
         await trio.sleep(5)
@@ -304,12 +306,14 @@ async def test_another_process_starts_when_the_first_is_loaded(house: House) -> 
         worker = (await admit_in(keeper, 10)).worker
         assert worker is not None
         worker.active(sockets=1, requests=0)
+        keeper.wake()
         await trio.sleep(5)
         assert 1 == len(keeper.workers)
         worker.active(sockets=2, requests=0)
+        keeper.wake()
         await trio.sleep(5)
         assert 2 == len(keeper.workers)
-        second = keeper.visit().worker
+        second = visit(keeper).worker
         assert second is not None
         assert second is not worker
         second.active(sockets=4, requests=0)
@@ -329,10 +333,10 @@ async def test_activation_drains_the_old_deployment_and_tells_when_it_is_deserte
         assert old is not None
         old.active(sockets=1, requests=0)
         new = await keeper.try_out(keeper.content, a_deployment(2))
-        assert old is keeper.visit().worker
+        assert old is visit(keeper).worker
         keeper.activate(keeper.content, a_deployment(2))
         assert State.DRAINING is old.state
-        assert new is keeper.visit().worker
+        assert new is visit(keeper).worker
         await trio.sleep(100)
         assert ([], State.DRAINING) == (house.deserted, old.state)
         old.active(sockets=0, requests=0)
@@ -347,7 +351,7 @@ async def test_sessions_on_an_old_deployment_end_at_the_limit(house: House) -> N
         assert old is not None
         old.active(sockets=1, requests=0)
         keeper.activate(keeper.content, a_deployment(2))
-        await trio.sleep(DRAIN_LIMIT + 10)
+        await trio.sleep(Scaling().drain + 10)
         assert State.EXITED is old.state
 
 
@@ -361,7 +365,7 @@ async def test_an_old_deployment_that_nobody_runs_is_deserted_at_once(house: Hou
 async def test_what_starts_for_an_old_deployment_is_stopped(house: House) -> None:
     house.executor.behaves = Behaviour(listens=None)
     async with keeping(house.keeper()) as keeper:
-        keeper.visit()
+        visit(keeper)
         await trio.sleep(1)
         old = keeper.workers[0]
         keeper.activate(keeper.content, a_deployment(2))
@@ -375,7 +379,7 @@ async def test_a_deployment_that_does_not_start_raises_its_reason_and_lines(hous
         with pytest.raises(SupervisorError, match="ended with status 1") as caught:
             await keeper.try_out(keeper.content, a_deployment(2))
         assert "no package 'x'" in caught.value.hint
-        assert 0 == keeper.failures  # what is served has not failed
+        assert 0 == keeper.failures.count  # what is served has not failed
         await trio.sleep(1)
         assert [2] == house.deserted
 
@@ -391,7 +395,7 @@ async def test_a_stopped_content_starts_nothing_even_if_a_start_was_under_way(
 
     house.making = slowly
     async with keeping(house.keeper()) as keeper:
-        keeper.visit()
+        visit(keeper)
         await trio.sleep(1)
         keeper.stop(attrs.evolve(keeper.content, stopped=True), "stopped")
         await trio.sleep(100)
@@ -419,7 +423,7 @@ async def test_close_waits_for_a_start_that_is_under_way(house: House) -> None:
 
     house.making = slowly
     async with keeping(house.keeper()) as keeper:
-        keeper.visit()
+        visit(keeper)
         await trio.sleep(1)
         await keeper.close("the server stops", 3.0)
         assert 0 == house.executor.count("start")

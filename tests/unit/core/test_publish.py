@@ -33,7 +33,7 @@ from supervisor.model import (
     Task,
 )
 from supervisor.testing.executors import Behaviour
-from supervisor.testing.house import House, a_content, keeping
+from supervisor.testing.house import House, a_content, keeping, visit
 from supervisor.unpack import Unpacked
 
 CRASH = Behaviour(listens=None, lives=1, end=Exit(code=1, cause=Cause.FAILED))
@@ -135,7 +135,7 @@ async def test_a_bundle_is_unpacked_tried_and_active(house: House) -> None:
             press.content.stopped,
         )
         assert press.content == press.keeper.content
-        assert Verdict.WORKER is press.keeper.visit().verdict
+        assert Verdict.WORKER is visit(press.keeper).verdict
         assert "Active: http://s/content/guid-1/" == task.output[-1]
         states = [
             c.record.state.value for c in house.journal.written if isinstance(c.record, Bundle)
@@ -147,14 +147,14 @@ async def test_the_next_bundle_replaces_it_and_retires_the_first(house: House) -
     async with pressing(house) as press:
         first, second = press.upload(1), press.upload(2)
         await press.publish(first)
-        old = press.keeper.visit().worker
+        old = visit(press.keeper).worker
         assert old is not None
         await press.publish(second)
         assert (BundleState.RETIRED, BundleState.ACTIVE) == (
             press.state(first),
             press.state(second),
         )
-        new = press.keeper.visit().worker
+        new = visit(press.keeper).worker
         assert new is not old
         await trio.sleep(10)
         assert State.EXITED is old.state
@@ -176,7 +176,7 @@ async def test_a_bundle_that_cannot_be_unpacked_is_rejected_and_its_directory_re
         assert ("line one", "line two") == task.output[-2:]
         assert BundleState.REJECTED is press.state(bundle)
         assert [place(1)] == press.removed
-        assert Verdict.EMPTY is press.keeper.visit().verdict
+        assert Verdict.EMPTY is visit(press.keeper).verdict
 
 
 async def test_a_bundle_without_an_app_is_rejected(house: House) -> None:
@@ -200,7 +200,7 @@ async def test_an_app_that_does_not_start_leaves_the_old_one_active(house: House
     async with pressing(house) as press:
         first, second = press.upload(1), press.upload(2)
         await press.publish(first)
-        served = press.keeper.visit().worker
+        served = visit(press.keeper).worker
         house.executor.behaves = attrs.evolve(CRASH, output=(("stderr", b"no package 'x'\n"),))
         task = await press.publish(second)
         assert "(Error code: start-failed)" in task.error
@@ -210,7 +210,7 @@ async def test_an_app_that_does_not_start_leaves_the_old_one_active(house: House
             press.state(second),
         )
         assert 1 == press.content.active_deployment
-        assert served is press.keeper.visit().worker
+        assert served is visit(press.keeper).worker
         assert place(1) not in press.removed
         assert place(2) in press.removed
 
@@ -268,7 +268,7 @@ async def test_a_failed_activation_ends_the_process_before_its_directory_goes(
         assert "(Error code: store-unavailable)" in task.error
         assert ["start", "stop", "remove"] == order[:3]
         assert [] == house.executor.living
-        assert Verdict.EMPTY is press.keeper.visit().verdict
+        assert Verdict.EMPTY is visit(press.keeper).verdict
 
 
 async def test_a_removal_meanwhile_ends_the_deployment(house: House) -> None:

@@ -15,6 +15,7 @@ import trio
 
 from supervisor import packets
 from supervisor.core import routes as routes_module
+from supervisor.core.gateways import SEND_LIMIT
 from supervisor.core.keeper import Keeper
 from supervisor.core.routes import Routes
 from supervisor.core.worker import Worker
@@ -91,7 +92,7 @@ class Link:
         return self.gateways[-1]
 
     async def ready(self) -> Worker:
-        worker = (await self.keeper.admit()).worker
+        worker = (await self.keeper.admission.request(None)).worker
         assert worker is not None
         return worker
 
@@ -364,7 +365,7 @@ async def test_a_gateway_that_does_not_read_is_given_up(house: House, short: Pat
         for _ in range(2000):
             serving.send({"type": "gone", "run": "none", "reason": "x"})
         assert 1 == len(link.routes.gateways)
-        await trio.sleep(routes_module.SEND_LIMIT + 1)
+        await trio.sleep(SEND_LIMIT + 1)
         assert set() == link.routes.gateways
         assert opened > len(os.listdir("/proc/self/fd"))
 
