@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from supervisor.errors import CODES, SupervisorError
 from supervisor.log import Log
-from supervisor.parent.serve import serve
+from supervisor.parent.serve import check, resume, serve
 from supervisor.settings import load
 
 
@@ -17,13 +18,25 @@ def main() -> int:
         prog="supervisor serve", description="Run the server in the foreground.", allow_abbrev=False
     )
     parser.add_argument("--config", metavar="FILE", help="the configuration file")
+    parser.add_argument("--check", type=int, metavar="FD", help=argparse.SUPPRESS)
+    parser.add_argument("--resume", type=int, metavar="FD", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    command = [sys.executable, "-I", "-m", "supervisor.parent"]
+    if arguments.config:
+        command += ["--config", os.path.abspath(arguments.config)]
     try:
-        return serve(load(arguments.config))
+        if arguments.check is not None:
+            return check(load(arguments.config), arguments.check)
+        if arguments.resume is not None:
+            return resume(arguments.resume, lambda: load(arguments.config), command=command)
+        return serve(load(arguments.config), command=command)
     except SupervisorError as error:
-        sys.stderr.write(f"supervisor serve: {error}\n")
+        who = "" if arguments.check is not None else "supervisor serve: "
+        sys.stderr.write(f"{who}{error}\n")
         return error.exit_status
     except Exception as error:
+        if arguments.check is not None:
+            raise  # whoever asked reads the traceback
         Log("parent").error("internal", exc=error)
         return CODES["internal"].exit
 

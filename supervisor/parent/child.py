@@ -9,7 +9,7 @@ import platform
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from supervisor import packets
@@ -43,34 +43,30 @@ class Program:
 
 @dataclass(kw_only=True, slots=True)
 class Child:
-    """One living process. control is our end (non-blocking); trace a memfd, or None."""
+    """One living process. control is our end (non-blocking); trace a memfd, or None.
+
+    All of it stays true when the parent executes itself anew.
+    """
 
     name: str
-    process: subprocess.Popen[bytes]
+    pid: int  # it cannot be given to another process before the tree has reaped it
     control: socket.socket
     trace: int | None
-
-    @property
-    def pid(self) -> int:
-        """The process id; it cannot be reused before `reaped` was called."""
-        return self.process.pid
 
     def signal(self, number: int) -> None:
         """Send a signal."""
         os.kill(self.pid, number)
 
-    def tell(self, message: packets.Message) -> bool:
+    def tell(self, message: packets.Message, fds: tuple[int, ...] = ()) -> bool:
         """Send a message; False where the child does not read, or is gone, or it is too large."""
         try:
-            packets.send(self.control, message)
+            packets.send(self.control, message, fds)
         except (OSError, ValueError):
             return False
         return True
 
-    def reaped(self, status: int) -> str:
+    def reaped(self) -> str:
         """Close what belonged to the ended process and give the stacks that it left, "" if none."""
-        # Popen must not wait for this pid again: it may be another child's by then.
-        self.process.returncode = os.waitstatus_to_exitcode(status)
         self.control.close()
         if self.trace is None:
             return ""
@@ -89,33 +85,60 @@ def start(program: Program) -> Child:
     fds = {"control": theirs.fileno(), "settings": settings, **program.fds}
     if trace is not None:
         fds["trace"] = trace
-    identity = program.identity
     try:
-        process = subprocess.Popen(
+        pid = spawn(
             [*program.argv, *(f"--fd={name}={fd}" for name, fd in fds.items())],
-            stdin=subprocess.DEVNULL,
-            pass_fds=tuple(fds.values()),
-            cwd="/",
-            env=dict(program.environ),
-            user=identity.uid if identity else None,
-            group=identity.gid if identity else None,
-            extra_groups=list(identity.groups) if identity else None,
-            start_new_session=True,
-            umask=0o022,
-            preexec_fn=_prepare(None if program.tidies else os.getpid()),
+            fds=tuple(fds.values()),
+            environ=program.environ,
+            identity=program.identity,
+            tidies=program.tidies,
         )
-    except BaseException as error:
+    except BaseException:
         ours.close()
         if trace is not None:
             os.close(trace)
-        if isinstance(error, subprocess.SubprocessError):
-            raise OSError(0, f"cannot start {program.name}: {error}") from error
         raise
     finally:
         theirs.close()
         os.close(settings)
     ours.setblocking(False)
-    return Child(name=program.name, process=process, control=ours, trace=trace)
+    return Child(name=program.name, pid=pid, control=ours, trace=trace)
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    fds: Sequence[int] = (),
+    environ: Mapping[str, str],
+    identity: Identity | None = None,
+    output: int | None = None,
+    tidies: bool = False,
+) -> int:
+    """Start a process that dies with us (unless it tidies) and give its pid, for us to wait for.
+
+    output: a descriptor for what it writes, else ours are its. Raises OSError.
+    """
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=tuple(fds),
+            cwd="/",
+            env=dict(environ),
+            user=identity.uid if identity else None,
+            group=identity.gid if identity else None,
+            extra_groups=list(identity.groups) if identity else None,
+            start_new_session=True,
+            umask=0o022,
+            preexec_fn=_prepare(None if tidies else os.getpid()),
+        )
+    except subprocess.SubprocessError as error:
+        raise OSError(0, f"cannot start {argv[0]}: {error}") from error
+    # Popen must never wait for this pid: the tree does, and it may be another child's by then.
+    process.returncode = 0
+    return process.pid
 
 
 def sealed(name: str, data: bytes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -30,6 +31,11 @@ class Notifier:
     def ready(self) -> None:
         """Say that the server serves."""
         self._send(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=Serving")
+
+    def reloading(self) -> None:
+        """Say that the server replaces itself; `ready` ends it."""
+        now = time.monotonic_ns() // 1000
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=Reloading")
 
     def stopping(self) -> None:
         """Say that an ordered stop has begun."""

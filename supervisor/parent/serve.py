@@ -4,53 +4,51 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from importlib import metadata
-from importlib.util import cache_from_source
+from typing import Any
 
 from supervisor import __version__
+from supervisor.errors import CODES, SupervisorError
 from supervisor.log import Log
-from supervisor.parent import directories, identity, lock, ports, sockets, trust
-from supervisor.parent.child import Program, environment
-from supervisor.parent.identity import Identities, Identity
+from supervisor.parent import directories, handover, lock, ports, sockets
+from supervisor.parent.handover import State
 from supervisor.parent.notify import Notifier
-from supervisor.parent.templates import read_templates
+from supervisor.parent.plan import Plan
+from supervisor.parent.reload import Reload, keep_to_ourselves
 from supervisor.parent.tree import Tree
 from supervisor.parent.watch import TimeLimits
-from supervisor.settings import Configuration, Settings, data_dir, refuse_open_door, run_dir
+from supervisor.settings import Configuration, Settings, configure
+
+Programs = Mapping[str, tuple[str, ...]]
 
 
 def serve(
     configuration: Configuration,
     *,
-    programs: Mapping[str, tuple[str, ...]] | None = None,
+    programs: Programs | None = None,
     environ: Mapping[str, str] | None = None,
+    command: Sequence[str] = (),
     terminal: int = 1,
 ) -> int:
     """Run a server until it is told to stop; give the exit status.
 
-    programs: name (`core`, `gateway`, `helper`) → argv, instead of the real ones. The first lines
-    for a person go to the descriptor `terminal`. Raises SupervisorError where it cannot start:
-    then nothing was started, and everything taken is given back.
+    programs: name (`core`, `gateway`, `helper`) → argv, instead of the real ones. command: what
+    starts this very program, for a reload; without one there is none. The first lines for a person
+    go to the descriptor `terminal`. Raises SupervisorError where it cannot start: then nothing was
+    started, and everything taken is given back.
     """
     environ = os.environ if environ is None else environ
     os.umask(0o022)  # directories above ours must let the children through
-    log = Log("parent", form=configuration.logging.form, level=configuration.logging.level)
-    for warning in configuration.warnings:
-        log.warning("settings", problem=warning)
-    refuse_open_door(configuration)
-    who = identity.resolve(configuration, uid=os.geteuid(), gid=os.getegid())
-    settings = _settings(configuration, who, environ)
-    argvs = dict(programs or _programs(configuration, who, settings.run_dir))
-    if not who.rootless and configuration.file is not None:
-        trust.refuse_writable([configuration.file])
-    held: list[int] = []
-    listening: list[socket.socket] = []
+    log = _log(configuration)
+    plan = Plan.of(configuration, environ=environ, programs=programs)
+    settings, who = plan.settings, plan.who
+    locks: list[int] = []
+    http: dict[str, socket.socket] = {}
+    unix: dict[str, socket.socket] = {}
     try:
         directories.make_run_dir(settings.run_dir, who)
-        held.append(
+        locks.append(
             lock.hold(
                 os.path.join(settings.run_dir, "parent.lock"),
                 code="run-dir-held",
@@ -59,9 +57,8 @@ def serve(
             )
         )
         directories.make_data_dir(settings.data_dir, who)
-        if not who.rootless:
-            _refuse_closed(settings, who)
-        held.append(
+        plan.refuse_closed()
+        locks.append(
             lock.hold(
                 os.path.join(settings.data_dir, f".held-{os.uname().nodename}"),
                 code="data-dir-held",
@@ -69,144 +66,148 @@ def serve(
                 what=f"the data directory {settings.data_dir}",
             )
         )
-        http = ports.listen_all(configuration.http.listen)
-        listening += http
-        unix = {}
+        listening = ports.listen_all(configuration.http.listen)
+        http |= {str(at): one for at, one in zip(configuration.http.listen, listening, strict=True)}
         for want in sockets.unix_sockets(who):
             unix[want.name] = sockets.listen_unix(settings.run_dir, want)
-            listening.append(unix[want.name])
         _introduce(settings, log, terminal, http)
-        return Tree(
-            _children(argvs, settings, who, environ, unix, http),
-            log=log,
-            shutdown_timeout=configuration.server.shutdown_timeout,
-            limits=TimeLimits(
-                start=configuration.server.start_timeout, beat=configuration.server.beat_timeout
-            ),
-            notifier=Notifier.of(environ),
+        return _tree(plan, locks, http, unix, log=log, command=command).run()
+    finally:
+        _give_back(plan, locks, http, unix)
+
+
+def check(configuration: Configuration, fd: int, *, programs: Programs | None = None) -> int:
+    """Tell whether this code, with these settings, could go on with the server of the state `fd`.
+
+    Gives 0, or the status of a program that does not import, which has said why. Raises
+    SupervisorError. Nothing is changed.
+    """
+    state = handover.read(fd)
+    plan = Plan.of(configuration, environ=os.environ, programs=programs, state=state)
+    for address in configuration.http.listen:
+        if str(address) not in state.http:
+            ports.listen_tcp(address).close()
+    return 0 if plan.try_programs() else CODES["internal"].exit
+
+
+def resume(
+    fd: int,
+    load: Callable[[], Configuration],
+    *,
+    programs: Programs | None = None,
+    command: Sequence[str],
+) -> int:
+    """Go on with the server whose parent this process was a moment ago; see `serve`."""
+    state = handover.read(fd)
+    os.close(fd)
+    keep_to_ourselves(state.descriptors)
+    os.umask(0o022)
+    try:
+        plan = Plan.of(load(), environ=os.environ, programs=programs, state=state)
+        log = _log(plan.configuration)
+    except SupervisorError as error:  # they have changed since they were checked
+        old = configure(state.entries, file=state.file)
+        log = _log(old)
+        log.error("settings", problem=str(error), hint="the old ones stay in force")
+        plan = Plan.of(old, environ=os.environ, programs=programs, state=state)
+    for warning in plan.kept(state):
+        log.warning("settings", problem=warning)
+    http = _listen_anew(plan.configuration, state, log)
+    unix = {name: socket.socket(fileno=number) for name, number in state.unix.items()}
+    locks = list(state.locks)
+    log.info("resumed", version=__version__, was=state.code)
+    try:
+        return _tree(
+            plan, locks, http, unix, log=log, command=command, children=state.children
         ).run()
     finally:
-        if len(listening) > len(configuration.http.listen):
-            sockets.remove(settings.run_dir, who)
-        for sock in listening:
-            sock.close()
-        for fd in held:
-            os.close(fd)
+        _give_back(plan, locks, http, unix)
 
 
-def _refuse_closed(settings: Settings, who: Identities) -> None:
-    hint = "Name another directory, or open those above it: chmod a+x."
-    for one in (who.core, who.gateway):
-        trust.refuse_unreachable([settings.run_dir], one, code="run-dir-unusable", hint=hint)
-    trust.refuse_unreachable([settings.data_dir], who.core, code="data-dir-unusable", hint=hint)
+def _log(configuration: Configuration) -> Log:
+    log = Log("parent", form=configuration.logging.form, level=configuration.logging.level)
+    for warning in configuration.warnings:
+        log.warning("settings", problem=warning)
+    return log
 
 
-def _programs(
-    configuration: Configuration, who: Identities, run: str
-) -> dict[str, tuple[str, ...]]:
-    """Give the real programs; as root only from files that root alone can write."""
-    helper = trust.find_helper(configuration.privileged.helper)
-    if not who.rootless:
-        paths = list(trust.program_paths(helper))
-        trust.refuse_writable(paths)
-        for one in (who.core, who.gateway):
-            trust.refuse_unreachable(
-                (sys.executable, __file__),
-                one,
-                code="identity-invalid",
-                hint="Install the server where every user may read, for example in"
-                " /opt/content-supervisor.",
-            )
-    python = (sys.executable, "-I", "-m")
-    argvs: dict[str, tuple[str, ...]] = {
-        "core": (sys.executable, "-I", *_bytecode(run), "-m", "supervisor.core"),
-        "gateway": (*python, "supervisor.gateway"),
-    }
-    if helper is not None:
-        argvs["helper"] = (*python, helper.module)
-    return argvs
+def _listen_anew(configuration: Configuration, state: State, log: Log) -> dict[str, socket.socket]:
+    """Keep the sockets of addresses that stay, open those that are new, close the others."""
+    open_before = {name: socket.socket(fileno=number) for name, number in state.http.items()}
+    found: dict[str, socket.socket] = {}
+    for address in configuration.http.listen:
+        try:
+            name = str(address)
+            kept = open_before.pop(name) if name in open_before else None
+            found[name] = kept or ports.listen_tcp(address)
+        except SupervisorError as error:
+            log.error("not-listening", address=str(address), reason=error.message)
+    for name, sock in open_before.items():
+        log.info("listens-no-more", address=name)
+        sock.close()
+    return found
 
 
-def _bytecode(run: str) -> tuple[str, ...]:
-    """Give the core a place for compiled files of its own, where the installer compiled nothing.
+def _tree(
+    plan: Plan,
+    locks: Sequence[int],
+    http: Mapping[str, socket.socket],
+    unix: Mapping[str, socket.socket],
+    *,
+    log: Log,
+    command: Sequence[str],
+    children: Sequence[Mapping[str, Any]] = (),
+) -> Tree:
+    configuration, settings = plan.configuration, plan.settings
 
-    It could not write beside the sources, and would compile hundreds of files at each start.
-    """
-    try:
-        installed = metadata.files("trio") or []  # as good as any of what the core imports
-    except metadata.PackageNotFoundError:
-        installed = []
-    sources = [str(file.locate()) for file in installed if file.suffix == ".py"]
-    # All of them: some are there as soon as anybody imported some.
-    if all(os.path.exists(cache_from_source(source)) for source in sources):
-        return ()
-    return ("-X", f"pycache_prefix={run}/core/bytecode")
+    def state(living: Sequence[Mapping[str, Any]]) -> State:
+        return State(
+            code=__version__,
+            who=plan.who,
+            data_dir=settings.data_dir,
+            run_dir=settings.run_dir,
+            uid_first=settings.uid_first,
+            file=configuration.file,
+            entries=configuration.entries,
+            locks=locks,
+            http={name: sock.fileno() for name, sock in http.items()},
+            unix={name: sock.fileno() for name, sock in unix.items()},
+            children=living,
+        )
 
-
-def _settings(
-    configuration: Configuration, who: Identities, environ: Mapping[str, str]
-) -> Settings:
-    return Settings.of(
-        configuration,
-        data_dir=data_dir(configuration, environ, uid=who.helper.uid),
-        run_dir=run_dir(configuration, environ, uid=who.helper.uid),
-        rootless=who.rootless,
-        tier="rootless" if who.rootless else "root",
-        core_uid=who.core.uid,
-        core_gid=who.core.gid,
-        gateway_uid=who.gateway.uid,
-        gateway_gid=who.gateway.gid,
-        install_uid=who.install.uid,
-        install_gid=who.install.gid,
-        admin_gid=who.admin_gid,
-        templates=read_templates(configuration.pages.templates, owner=who.helper.uid),
+    return Tree(
+        plan.children(unix, http),
+        log=log,
+        shutdown_timeout=configuration.server.shutdown_timeout,
+        limits=TimeLimits(
+            start=configuration.server.start_timeout,
+            beat=configuration.server.beat_timeout,
+            drain=configuration.server.gateway_drain,
+        ),
+        notifier=Notifier.of(plan.environ),
+        reload=Reload(command=command, environ=plan.environ, state=state) if command else None,
+        children=children,
     )
 
 
-def _children(
-    argvs: Mapping[str, tuple[str, ...]],
-    settings: Settings,
-    who: Identities,
-    environ: Mapping[str, str],
+def _give_back(
+    plan: Plan,
+    locks: Sequence[int],
+    http: Mapping[str, socket.socket],
     unix: Mapping[str, socket.socket],
-    http: Iterable[socket.socket],
-) -> list[Program]:
-    """Give the children in the order of their start: whoever serves the others comes first."""
-
-    def program(
-        name: str, one: Identity, handed: Mapping[str, socket.socket], data: bytes
-    ) -> Program:
-        return Program(
-            name=name,
-            argv=argvs[name],
-            settings=data,
-            identity=None if who.rootless else one,
-            fds={label: sock.fileno() for label, sock in handed.items()},
-            environ=environment(environ, one, rootless=who.rootless),
-            beats=name == "core",
-            tidies=name == "helper",
-        )
-
-    everything = settings.to_json()
-    table = {
-        "helper": (
-            who.helper,
-            {name: unix[name] for name in ("helper", "helper-connect")},
-            everything,
-        ),
-        "core": (who.core, {name: unix[name] for name in ("core", "link")}, everything),
-        "gateway": (
-            who.gateway,
-            {f"http-{number}": sock for number, sock in enumerate(http)},
-            # the one reader of network bytes gets no password of a database
-            settings.to_json(entries=False),
-        ),
-    }
-    return [program(name, *row) for name, row in table.items() if name in argvs]
+) -> None:
+    if unix:
+        sockets.remove(plan.settings.run_dir, plan.who)
+    for sock in (*http.values(), *unix.values()):
+        sock.close()
+    for fd in locks:
+        os.close(fd)
 
 
-def _introduce(settings: Settings, log: Log, terminal: int, http: Iterable[socket.socket]) -> None:
-    addresses = [_url(sock) for sock in http]
+def _introduce(
+    settings: Settings, log: Log, terminal: int, http: Mapping[str, socket.socket]
+) -> None:
+    addresses = [_url(sock) for sock in http.values()]
     tier = "root" if settings.tier == "root" else f"rootless (uid {settings.core_uid})"
     lines = (
         f"content-supervisor {__version__}, tier {tier}",

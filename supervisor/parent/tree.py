@@ -7,13 +7,17 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from supervisor import packets
 from supervisor.log import Log
-from supervisor.parent.child import Program
+from supervisor.parent.child import Child, Program
+from supervisor.parent.children import Children
 from supervisor.parent.notify import Notifier
+from supervisor.parent.reload import Reload
+from supervisor.parent.reloading import Reloading
 from supervisor.parent.watch import TimeLimits, Watch
 
 _SIGNALS = (
@@ -25,7 +29,11 @@ _LATE = 1.0  # seconds: the loop itself was not run
 
 
 class Tree:
-    """The children of one parent. `run` returns when all have ended."""
+    """The children of one parent. `run` returns when all have ended.
+
+    reload: how the parent executes itself anew, None where it cannot. children: what was saved of
+    those that live on through that; then the reload goes on with them.
+    """
 
     def __init__(
         self,
@@ -35,11 +43,21 @@ class Tree:
         shutdown_timeout: float,
         limits: TimeLimits,
         notifier: Notifier | None = None,
+        reload: Reload | None = None,
+        children: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        self._watches = [Watch(program, limits=limits, log=log) for program in programs]
         self._log = log
+        self._children = Children(programs, limits=limits, log=log, saved=children)
         self._shutdown_timeout = shutdown_timeout
         self._notifier = notifier or Notifier(None)
+        self._reloading = Reloading(
+            self._children,
+            reload=reload,
+            limits=limits,
+            log=log,
+            notifier=self._notifier,
+            resumed=bool(children),
+        )
         self._selector = selectors.DefaultSelector()
         self._begun = time.monotonic()
         self._announced = False
@@ -54,11 +72,18 @@ class Tree:
         """
         with _signals() as wakeup:
             self._selector.register(wakeup, selectors.EVENT_READ, self._take_signals)
+            for watch in self._children.living:
+                self._listen_to(watch)
+            self._reap()  # who has ended while the parent executed itself anew
             try:
-                while self._stopping_since is None or self._living():
+                while self._stopping_since is None or self._children.living:
                     self._turn()
+                    if self._reloading.wanted:
+                        self._become_new(wakeup)
                     if self._stopping_since and time.monotonic() > self._stop_deadlines()[-1]:
-                        self._log.error("unkillable", children=[w.name for w in self._living()])
+                        self._log.error(
+                            "unkillable", children=[w.name for w in self._children.living]
+                        )
                         break
             finally:
                 self._kill()
@@ -67,14 +92,16 @@ class Tree:
 
     def _turn(self) -> None:
         asked = time.monotonic()
-        for watch in self._watches:
-            was = watch.child
-            if self._stopping_since is None:
+        before = {watch: watch.child for watch in self._children.all}
+        if self._stopping_since is None:
+            self._reloading.go_on()
+            for watch in self._children.all:
                 watch.tick(asked)
-            if watch.child is not None and watch.child is not was:
-                self._selector.register(watch.child.control, selectors.EVENT_READ, watch)
-        if self._stopping_since is not None:
+        else:
             self._stop_on(asked)
+        for watch in self._children.living:
+            if watch.child is not before.get(watch):
+                self._listen_to(watch)
         timeout = self._until_next(asked)
         events = self._selector.select(timeout)
         now = time.monotonic()
@@ -85,7 +112,7 @@ class Tree:
             if not isinstance(key.data, Watch):
                 key.data(key.fileobj)
         if timeout is not None and now - asked > timeout + _LATE:
-            for watch in self._watches:
+            for watch in self._children.all:
                 watch.forgive(now)
         self._announce(now)
         self._notifier.watchdog(now)
@@ -93,7 +120,8 @@ class Tree:
     def _until_next(self, now: float) -> float | None:
         moments = [self._notifier.next_watchdog()]
         if self._stopping_since is None:
-            moments += [watch.deadline() for watch in self._watches]
+            moments += [watch.deadline() for watch in self._children.all]
+            moments.append(self._reloading.deadline())
         else:
             moments += [moment for moment in self._stop_deadlines() if moment > now]
         known = [moment for moment in moments if moment is not None]
@@ -120,7 +148,10 @@ class Tree:
         message, fds = received
         for fd in fds:
             os.close(fd)
-        watch.message(message, now)
+        if message["type"] == "reload" and watch.name == "core":
+            self._reload_for(child)
+        else:
+            watch.message(message, now)
         return True
 
     def _take_signals(self, wakeup: socket.socket) -> None:
@@ -128,7 +159,7 @@ class Tree:
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._stop(signal.Signals(number).name)
             elif number == signal.SIGHUP:
-                self._log.warning("not-reloaded", hint="settings are read at the start only")
+                self._reload_for(None)
         self._reap()
 
     def _reap(self) -> None:
@@ -140,7 +171,9 @@ class Tree:
                 return
             if pid == 0:
                 return
-            watch = self._watch_of(pid)
+            if self._reloading.ended(pid, status):
+                continue
+            watch = self._children.of(pid)
             if watch is None:
                 self._log.debug("orphan-reaped", orphan=pid)
                 continue
@@ -155,10 +188,27 @@ class Tree:
             self._selector.unregister(watch.child.control)
         refused = watch.refused(status)
         how = watch.ended(status, now, expected=self._stopping_since is not None)
-        if refused and self._stopping_since is None:
+        if watch in self._children.leaving:
+            self._children.leaving.remove(watch)
+        elif refused and self._stopping_since is None:
             self._log.error("child-refused", child=watch.name, how=how)
             self._status = os.WEXITSTATUS(status)
             self._stop(f"{watch.name} refused to start")
+
+    def _reload_for(self, asker: Child | None) -> None:
+        if self._stopping_since is None:
+            self._reloading.ask(asker)
+
+    def _become_new(self, wakeup: socket.socket) -> None:
+        # Signals wait from here until the new code takes them; those that came are taken now.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            with suppress(BlockingIOError):
+                self._take_signals(wakeup)
+            if self._reloading.wanted:
+                self._reloading.become_new()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def _stop(self, reason: str) -> None:
         if self._stopping_since is not None:
@@ -168,7 +218,8 @@ class Tree:
         self._stopping_since = time.monotonic()
         self._log.info("stopping", reason=reason, seconds=self._shutdown_timeout)
         self._notifier.stopping()
-        for watch in self._watches:
+        self._reloading.abandon()
+        for watch in self._children.all:
             watch.start_at = None
             if watch.child is not None and watch.name != "helper":
                 seconds = self._shutdown_timeout * _FIRST_SHARE * 0.95
@@ -187,18 +238,18 @@ class Tree:
             self._kill()
             return
         if now >= first:
-            for watch in self._living():
+            for watch in self._children.living:
                 if watch.name != "helper":
                     self._kill_one(watch)
-        helper = next((watch for watch in self._living() if watch.name == "helper"), None)
-        core_lives = any(watch.name == "core" for watch in self._living())
+        helper = next((watch for watch in self._children.living if watch.name == "helper"), None)
+        core_lives = any(watch.name == "core" for watch in self._children.living)
         if helper is not None and not core_lives and not self._helper_told:
             assert helper.child is not None
             self._helper_told = True
             helper.child.tell({"type": "stop", "seconds": round((last - now) * 0.9, 3)})
 
     def _kill(self) -> None:
-        for watch in self._living():
+        for watch in self._children.living:
             self._kill_one(watch)
 
     def _kill_one(self, watch: Watch) -> None:
@@ -206,19 +257,16 @@ class Tree:
             watch.child.signal(signal.SIGKILL)
 
     def _announce(self, now: float) -> None:
-        if not self._announced and all(watch.ready for watch in self._watches):
+        if self._announced or self._reloading.renews:
+            return
+        if self._children.ready:
             self._announced = True
             self._log.info("ready", seconds=round(now - self._begun, 3))
             self._notifier.ready()
 
-    def _living(self) -> list[Watch]:
-        return [watch for watch in self._watches if watch.child is not None]
-
-    def _watch_of(self, pid: int) -> Watch | None:
-        for watch in self._living():
-            if watch.child is not None and watch.child.pid == pid:
-                return watch
-        return None
+    def _listen_to(self, watch: Watch) -> None:
+        assert watch.child is not None
+        self._selector.register(watch.child.control, selectors.EVENT_READ, watch)
 
 
 @contextmanager
@@ -229,6 +277,7 @@ def _signals() -> Iterator[socket.socket]:
     writing.setblocking(False)
     before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
     wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # those that have waited come now
     try:
         yield reading
     finally:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from supervisor import packets
 from supervisor.log import Log
@@ -18,6 +20,7 @@ FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 LONGEST_AFTER_READY = 1.0  # it can do its work: whoever waits for it should not wait long
 HEALTHY_AFTER = 10.0  # seconds alive after which a death starts the back-off anew
 TRACE_TIME = 0.3  # seconds for writing the stacks
+LEAVE_TIME = 10.0  # seconds beyond what it was given in which a child that leaves must end
 LINGER_TIME = 5.0  # seconds that a child may live on after it has closed its control link
 # Exit statuses (sysexits.h) by which a child refuses to start, for a reason that a person must
 # mend. Not 69 and 70: a service that is away comes back, and a defect may pass.
@@ -26,10 +29,20 @@ REFUSALS = frozenset(range(64, 79)) - {69, 70}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeLimits:
-    """Seconds: from start to ready, and between beats thereafter where a child beats."""
+    """Seconds: from start to ready, and between beats thereafter where a child beats.
+
+    drain: how long a gateway that was replaced may go on with what is open.
+    """
 
     start: float = 60.0
     beat: float = 15.0
+    drain: float = 3600.0
+
+
+_SAVED = (
+    "ready", "ever_ready", "start_at", "readies", "retired", "_leaving", "_delay", "_started",
+    "_heard", "_kill_at", "_killed", "_verdict", "_previous",
+)  # fmt: skip
 
 
 class Watch:
@@ -48,6 +61,10 @@ class Watch:
         self.ready = False
         self.ever_ready = False
         self.start_at: float | None = 0.0
+        self.readies = 0  # how often a living child has said that it is ready
+        self.declined = ""  # why the living child does not renew itself
+        self.retired = False  # whoever follows this child has a watch of its own
+        self._leaving = False
         self._limits = limits
         self._log = log
         self._launch = launch
@@ -68,6 +85,7 @@ class Watch:
         """Start the next generation; where that fails, try again later."""
         self.start_at, self._started, self._heard = None, now, now
         self.ready, self._kill_at, self._killed, self._verdict = False, None, False, ""
+        self._leaving, self.declined = False, ""
         try:
             self.child = self._launch(self.program)
         except OSError as error:
@@ -81,10 +99,16 @@ class Watch:
     def message(self, message: packets.Message, now: float) -> None:
         """Take a message of the living child."""
         kind = message["type"]
-        if kind == "hello" and message.get("v") not in (packets.VERSION, packets.VERSION - 1):
-            self.condemn(f"speaks version {message.get('v')!r} of the link", now)
+        if kind == "hello":
+            if message.get("v") not in (packets.VERSION, packets.VERSION - 1):
+                self.condemn(f"speaks version {message.get('v')!r} of the link", now)
+            elif self.ready:  # it has executed itself anew
+                self.ready, self._started = False, now
+        elif kind == "not-renewed":
+            self.declined = str(message.get("reason") or "it did not say why")
         elif kind == "ready" and not self.ready:
             self.ready = self.ever_ready = True
+            self.readies += 1
             self._heard = now
             self._log.info("child-ready", child=self.name, seconds=round(now - self._started, 3))
         elif kind == "beat" and self.ready:
@@ -92,8 +116,22 @@ class Watch:
 
     def lost(self, now: float) -> None:
         """Take the end of the control link: a child that cannot be told to stop must end soon."""
-        if self._kill_at is None and not self._killed:
-            self._kill_at = now + LINGER_TIME
+        if not self._killed:
+            self._kill_at = min(self._kill_at or now + LINGER_TIME, now + LINGER_TIME)
+
+    def leave(self, seconds: float, now: float) -> None:
+        """Tell the child to end in order within `seconds`, and kill it where it does not.
+
+        May be told again, with less time. Its successor, if any, is started at once after its end.
+        """
+        assert self.child is not None
+        self._leaving = True
+        self._kill_at = now + seconds + LEAVE_TIME
+        self.child.tell({"type": "leave", "seconds": seconds})
+
+    def retire(self) -> None:
+        """Start no successor any more."""
+        self.retired, self.start_at = True, None
 
     def deadline(self) -> float | None:
         """Give the next moment at which `tick` has something to do."""
@@ -129,19 +167,45 @@ class Watch:
     def ended(self, status: int, now: float, *, expected: bool = False) -> str:
         """Take the end of the child, plan its successor, and say how it ended."""
         assert self.child is not None
-        trace = self.child.reaped(status)
+        trace = self.child.reaped()
         how = self._verdict or describe(status)
         fields = {"child": self.name, "child_pid": self.child.pid, "how": how}
         if trace:
             fields["trace"] = trace
-        tell = self._log.info if expected else self._log.warning
+        left = self._leaving and status == 0
+        tell = self._log.info if expected or left else self._log.warning
         tell("child-ended", **fields)
-        if self.program.beats:
+        self._previous = None
+        if self.program.beats and not left:
             self._previous = {"type": "previous", "exit": how, "trace": trace}
         self.child = None
+        if self._leaving:
+            self._delay = 0.0
         self._back_off(now)
         self.ready = False
         return how
+
+    def saved(self) -> dict[str, object]:
+        """Give what `restored` needs, as JSON; the child's descriptors stay open meanwhile."""
+        fields: dict[str, object] = {name: getattr(self, name) for name in _SAVED}
+        if self.child is not None:
+            child = self.child
+            trace = -1 if child.trace is None else child.trace
+            fields["child"] = {"pid": child.pid, "control": child.control.fileno(), "trace": trace}
+        return {"name": self.name, **fields}
+
+    def restored(self, fields: Mapping[str, Any]) -> Watch:
+        """Go on where the watch that was saved stood; gives itself."""
+        for name in _SAVED:
+            setattr(self, name, fields[name])
+        if "child" in fields:
+            pid, control, trace = (fields["child"][name] for name in ("pid", "control", "trace"))
+            sock = socket.socket(fileno=control)
+            sock.setblocking(False)
+            self.child = Child(
+                name=self.name, pid=pid, control=sock, trace=None if trace == -1 else trace
+            )
+        return self
 
     def refused(self, status: int) -> bool:
         """Tell whether the child said by its exit status that a person must mend something."""
@@ -159,6 +223,8 @@ class Watch:
             self.child.signal(signal.SIGUSR2)
 
     def _back_off(self, now: float) -> None:
+        if self.retired:
+            return
         if now - self._started >= HEALTHY_AFTER:
             self._delay = 0.0
         longest = LONGEST_AFTER_READY if self.ready else LONGEST_DELAY

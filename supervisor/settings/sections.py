@@ -41,6 +41,7 @@ class Server:
     shutdown_timeout: float = _key("ShutdownTimeout", values.duration, 8.0)
     beat_timeout: float = _key("BeatTimeout", values.duration, 15.0)
     start_timeout: float = _key("StartTimeout", values.duration, 60.0)
+    gateway_drain: float = _key("GatewayDrainTimeout", values.duration, 3600.0)
     sender_email: str = _key("SenderEmail", values.text, "", later=True)
 
 

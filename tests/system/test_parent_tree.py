@@ -236,15 +236,6 @@ def test_a_parent_that_was_killed_can_be_followed_by_another_at_once() -> None:
         assert one.ask("core").startswith("core ")
 
 
-def test_sighup_ends_nothing_and_says_that_nothing_is_reloaded() -> None:
-    with server() as one:
-        one.start().ready()
-        one.signal(signal.SIGHUP)
-
-        wait_for(lambda: "not-reloaded" in one.log())
-        assert one.ask("core").startswith("core ")
-
-
 def test_a_child_that_refuses_to_start_ends_the_server_with_its_status() -> None:
     with server() as one:
         one.start(do={"core": ["exit:76"]})

@@ -31,7 +31,7 @@ class RecordingChild:
         self.told.append(message)
         return True
 
-    def reaped(self, status: int) -> str:
+    def reaped(self) -> str:
         return self.trace
 
 

@@ -61,9 +61,13 @@ def main() -> None:
         data_dir=settings.data_dir,
         sections=sorted({entry.section for entry in settings.entries}),
     )
+    for fd in fds.values():
+        os.set_inheritable(fd, False)
     for what in arguments.do:
         verb, _, value = what.partition(":")
         if verb == "exit" or (verb == "exit-once" and first_generation()):
+            raise SystemExit(int(value))
+        if verb == "exit-next" and not first_generation():
             raise SystemExit(int(value))
         if verb == "orphans":
             make_orphans(int(value))
@@ -78,6 +82,8 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     control = socket.socket(fileno=fds["control"])
+    # whoever holds a core can let it ask for a reload
+    signal.signal(signal.SIGUSR1, lambda *_: packets.send(control, {"type": "reload"}))
     if "nonsense-once" in arguments.do and first_generation():
         control.send(b"nonsense")
         time.sleep(60)
@@ -87,11 +93,13 @@ def main() -> None:
         note("ready")
     selector = selectors.DefaultSelector()
     selector.register(control, selectors.EVENT_READ)
+    listeners = []
     for name, number in fds.items():
         if name not in ("control", "settings", "trace"):
             listening = socket.socket(fileno=number)
             listening.setblocking(False)
             selector.register(listening, selectors.EVENT_READ, name)
+            listeners.append(listening)
     hangs = "hang" in arguments.do or ("hang-once" in arguments.do and first_generation())
     while True:
         if hangs and "trace" in fds:
@@ -112,12 +120,29 @@ def main() -> None:
                 if "deaf" in arguments.do:
                     time.sleep(60)
                 raise SystemExit(0)
-            message = received[0]
+            message, given = received
             note(message["type"], at=time.monotonic(), message=message)
+            if message["type"] == "renew":
+                if "declines" in arguments.do:
+                    packets.send(control, {"type": "not-renewed", "reason": "it does not want to"})
+                    continue
+                renew(message["argv"], {**fds, "settings": given[0]})
+            if message["type"] == "leave":
+                if arguments.name == "core" or not message["seconds"]:
+                    raise SystemExit(0)
+                for listening in listeners:
+                    selector.unregister(listening)
+                listeners.clear()
             if message["type"] == "stop" and "deaf" not in arguments.do:
                 raise SystemExit(0)
         if "trace" in fds:
             packets.send(control, {"type": "beat"})
+
+
+def renew(argv: list[str], fds: dict[str, int]) -> None:
+    for fd in fds.values():
+        os.set_inheritable(fd, True)
+    os.execv(argv[0], [*argv, *(f"--fd={name}={fd}" for name, fd in fds.items())])
 
 
 def make_orphans(count: int) -> None:

@@ -1,0 +1,226 @@
+"""What a server needs to start, resolved and checked, with nothing taken and nothing started."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import cache_from_source
+from typing import Any
+
+from supervisor.errors import SupervisorError
+from supervisor.parent import identity, trust
+from supervisor.parent.child import Program, environment
+from supervisor.parent.handover import State
+from supervisor.parent.identity import Identities, Identity
+from supervisor.parent.templates import read_templates
+from supervisor.settings import (
+    Configuration,
+    Settings,
+    configure,
+    data_dir,
+    refuse_open_door,
+    run_dir,
+)
+
+# What holds for the life of a server, whatever a reload reads.
+_FIXED: Mapping[str, Callable[[Configuration], Any]] = {
+    "Server.DataDir": lambda it: it.server.data_dir,
+    "Server.RunDir": lambda it: it.server.run_dir,
+    "Privileged.CoreUser": lambda it: it.privileged.core_user,
+    "Privileged.GatewayUser": lambda it: it.privileged.gateway_user,
+    "Privileged.InstallUser": lambda it: it.privileged.install_user,
+    "Privileged.AdminGroup": lambda it: it.privileged.admin_group,
+    "Applications.UidFirst": lambda it: it.applications.uid_first,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A configuration, who its parts are, and their programs: name → argv."""
+
+    configuration: Configuration
+    who: Identities
+    settings: Settings
+    argvs: Mapping[str, tuple[str, ...]]
+    environ: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        configuration: Configuration,
+        *,
+        environ: Mapping[str, str],
+        programs: Mapping[str, tuple[str, ...]] | None = None,
+        state: State | None = None,
+    ) -> Plan:
+        """Resolve all; with the state of a running server, what holds for its life is kept.
+
+        programs: instead of the real ones. Raises SupervisorError where a server must not start.
+        """
+        refuse_open_door(configuration)
+        who = identity.resolve(configuration, uid=os.geteuid(), gid=os.getegid())
+        if state is not None:
+            who = state.who
+        settings = _settings(configuration, who, environ, state)
+        argvs = dict(programs or _programs(configuration, who, settings.run_dir))
+        if state is not None and "helper" in state.names and "helper" not in argvs:
+            raise SupervisorError(
+                "not-reloaded",
+                "the helper that content runs under is no longer installed or configured",
+                hint="Install it again; or restart the server, which ends all content.",
+            )
+        if not who.rootless and configuration.file is not None:
+            trust.refuse_writable([configuration.file])
+        return cls(
+            configuration=configuration, who=who, settings=settings, argvs=argvs, environ=environ
+        )
+
+    def refuse_closed(self) -> None:
+        """Refuse directories that core or gateway cannot enter."""
+        if self.who.rootless:
+            return
+        settings, who = self.settings, self.who
+        hint = "Name another directory, or open those above it: chmod a+x."
+        for one in (who.core, who.gateway):
+            trust.refuse_unreachable([settings.run_dir], one, code="run-dir-unusable", hint=hint)
+        trust.refuse_unreachable([settings.data_dir], who.core, code="data-dir-unusable", hint=hint)
+
+    def kept(self, state: State) -> Iterator[str]:
+        """Yield a warning for each setting that has changed and cannot by a reload."""
+        before = configure(state.entries, file=state.file)
+        for name, value in _FIXED.items():
+            if value(before) != value(self.configuration):
+                yield f"{name} has changed, which a reload cannot bring about; restart the server"
+
+    def children(
+        self, unix: Mapping[str, socket.socket], http: Mapping[str, socket.socket]
+    ) -> list[Program]:
+        """Give the children in the order of their start: whoever serves the others comes first."""
+        settings, who = self.settings, self.who
+
+        def program(
+            name: str, one: Identity, handed: Mapping[str, socket.socket], data: bytes
+        ) -> Program:
+            return Program(
+                name=name,
+                argv=self.argvs[name],
+                settings=data,
+                identity=None if who.rootless else one,
+                fds={label: sock.fileno() for label, sock in handed.items()},
+                environ=environment(self.environ, one, rootless=who.rootless),
+                beats=name == "core",
+                tidies=name == "helper",
+            )
+
+        everything = settings.to_json()
+        table = {
+            "helper": (
+                who.helper,
+                {name: unix[name] for name in ("helper", "helper-connect")},
+                everything,
+            ),
+            "core": (who.core, {name: unix[name] for name in ("core", "link")}, everything),
+            "gateway": (
+                who.gateway,
+                {f"http-{number}": sock for number, sock in enumerate(http.values())},
+                # the one reader of network bytes gets no password of a database
+                settings.to_json(entries=False),
+            ),
+        }
+        return [program(name, *row) for name, row in table.items() if name in self.argvs]
+
+    def try_programs(self) -> bool:
+        """Let each real program import all that it needs, as who it will be; False if one cannot.
+
+        What it says goes to our standard error.
+        """
+        for name, argv in self.argvs.items():
+            if argv[-2] != "-m":
+                continue
+            one = getattr(self.who, name)
+            script = f"import runpy; runpy.run_module({argv[-1]!r}, run_name='check')"
+            done = subprocess.run(
+                [*argv[:-2], "-c", script],
+                stdin=subprocess.DEVNULL,
+                cwd="/",
+                env=environment(self.environ, one, rootless=self.who.rootless),
+                user=None if self.who.rootless else one.uid,
+                group=None if self.who.rootless else one.gid,
+                extra_groups=None if self.who.rootless else list(one.groups),
+                check=False,
+            )
+            if done.returncode:
+                return False
+        return True
+
+
+def _programs(
+    configuration: Configuration, who: Identities, run: str
+) -> dict[str, tuple[str, ...]]:
+    """Give the real programs; as root only from files that root alone can write."""
+    helper = trust.find_helper(configuration.privileged.helper)
+    if not who.rootless:
+        paths = list(trust.program_paths(helper))
+        trust.refuse_writable(paths)
+        for one in (who.core, who.gateway):
+            trust.refuse_unreachable(
+                (sys.executable, __file__),
+                one,
+                code="identity-invalid",
+                hint="Install the server where every user may read, for example in"
+                " /opt/content-supervisor.",
+            )
+    python = (sys.executable, "-I", "-m")
+    argvs: dict[str, tuple[str, ...]] = {
+        "core": (sys.executable, "-I", *_bytecode(run), "-m", "supervisor.core"),
+        "gateway": (*python, "supervisor.gateway"),
+    }
+    if helper is not None:
+        argvs["helper"] = (*python, helper.module)
+    return argvs
+
+
+def _bytecode(run: str) -> tuple[str, ...]:
+    """Give the core a place for compiled files of its own, where the installer compiled nothing.
+
+    It could not write beside the sources, and would compile hundreds of files at each start.
+    """
+    try:
+        installed = metadata.files("trio") or []  # as good as any of what the core imports
+    except metadata.PackageNotFoundError:
+        installed = []
+    sources = [str(file.locate()) for file in installed if file.suffix == ".py"]
+    # All of them: some are there as soon as anybody imported some.
+    if all(os.path.exists(cache_from_source(source)) for source in sources):
+        return ()
+    return ("-X", f"pycache_prefix={run}/core/bytecode")
+
+
+def _settings(
+    configuration: Configuration,
+    who: Identities,
+    environ: Mapping[str, str],
+    state: State | None,
+) -> Settings:
+    settings = Settings.of(
+        configuration,
+        data_dir=state.data_dir if state else data_dir(configuration, environ, uid=who.helper.uid),
+        run_dir=state.run_dir if state else run_dir(configuration, environ, uid=who.helper.uid),
+        rootless=who.rootless,
+        tier="rootless" if who.rootless else "root",
+        core_uid=who.core.uid,
+        core_gid=who.core.gid,
+        gateway_uid=who.gateway.uid,
+        gateway_gid=who.gateway.gid,
+        install_uid=who.install.uid,
+        install_gid=who.install.gid,
+        admin_gid=who.admin_gid,
+        templates=read_templates(configuration.pages.templates, owner=who.helper.uid),
+    )
+    return dataclasses.replace(settings, uid_first=state.uid_first) if state else settings
