@@ -20,7 +20,7 @@ from supervisor.log import Log
 
 
 class Control:
-    """The parent's end of our life: `stop` ends in order, its end ends us at once."""
+    """The parent's end of our life: `stop` and `leave` end in order, its end ends us at once."""
 
     def __init__(self, sock: socket.socket, gateway: Gateway) -> None:
         self._sock = sock
@@ -48,6 +48,8 @@ class Control:
             os.close(fd)
         if message["type"] == "stop":
             self._gateway.stop(float(message.get("seconds", 10)))
+        elif message["type"] == "leave":
+            self._gateway.leave(float(message.get("seconds", 0)))
 
     def crashed(self) -> None:
         """Stay: a message that makes no sense is in the log."""

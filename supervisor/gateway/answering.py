@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from supervisor.gateway import answers, notice, verdicts
@@ -12,7 +13,8 @@ from supervisor.gateway.head import HEAD_LIMIT, UNTIL_END, Request, Response, pa
 from supervisor.gateway.loop import NEVER
 from supervisor.gateway.rewrite import Place, response_lines
 from supervisor.gateway.route import Kind, is_navigation, wants_json
-from supervisor.gateway.sessions import Worker
+from supervisor.gateway.seats import Seat
+from supervisor.gateway.sessions import WAITING, Worker
 from supervisor.gateway.stream import Stream
 from supervisor.gateway.surroundings import Surroundings
 
@@ -28,8 +30,8 @@ class Answering:
     __slots__ = (
         "about", "about_for", "address", "answer_chunks", "answer_left", "answering", "chunks",
         "client", "consuming", "cookie", "deadline", "framed", "gateway", "guid", "held", "keep",
-        "kind", "left", "partial", "reading", "request", "reused", "slot", "tail", "target",
-        "tries", "upstream", "upstream_keep", "visitor", "worker",
+        "kind", "left", "partial", "reading", "request", "reused", "seat", "seat_name", "slot",
+        "tail", "target", "tries", "upstream", "upstream_keep", "visitor", "worker",
     )  # fmt: skip
     client: Stream
 
@@ -59,6 +61,8 @@ class Answering:
         self.target = b""
         self.visitor = ""
         self.cookie = b""  # a new pin for the answer
+        self.seat_name = ""  # of the seat that the core was asked for
+        self.seat: Seat | None = None  # once it was granted
         self.about = b""  # lines about the visitor, and what they hold for
         self.about_for = (b"", b"")
         self.deadline = NEVER
@@ -82,6 +86,12 @@ class Answering:
             self.upstream.close()
             self.upstream = None
         self.partial = b""
+
+    def _stand_up(self) -> None:
+        """Give back a seat that was never used."""
+        assert self.seat is not None
+        seat, self.seat = self.seat, None
+        self.gateway.vacate(seat.name, True)
 
     # What the upstream sends
 
@@ -126,6 +136,8 @@ class Answering:
     def _answer(self, response: Response, rest: bytes) -> None:
         request = self.request
         assert request is not None
+        if self.seat is not None:
+            self._stand_up()
         length = response.length
         self.upstream_keep = response.keep_alive
         self.framed = False
@@ -252,8 +264,9 @@ class Answering:
         self.client.send(self._head(response, request, tail) + rest)
         if self.held:
             upstream.send(self.held)
-        self.upstream = None  # the tunnel's from now on
-        self.gateway.tunnel(self.client, upstream, self.worker)
+        self.upstream = None  # the tunnel's from now on, like the seat
+        seat, self.seat = self.seat, None
+        self.gateway.tunnel(self.client, upstream, self.worker, seat)
         self.close()
 
     # What we say ourselves
@@ -270,15 +283,24 @@ class Answering:
         self.upstream_keep = self.answering < AWAITING
         self.deadline = NEVER
         self.cookie = b""
+        if self.seat is not None:
+            self._stand_up()
         self.client.send(data)
         self._finish()
 
     def _verdict(self, message: dict[str, Any]) -> Answer:
         request = self.request
         assert request is not None
-        if is_navigation(request):
-            return verdicts.page(message, self.gateway.site.base, self.guid)
-        return verdicts.note(message, wants_json(request))
+        if not is_navigation(request):
+            return verdicts.note(message, wants_json(request))
+        gateway = self.gateway
+        if message.get("as") not in ("starting", "queued"):
+            return verdicts.page(message, gateway.site.base, self.guid)
+        # Whoever waits keeps a name, so that a reload does not begin at the end of the line.
+        pin = gateway.pin(self.guid, WAITING, self.visitor)
+        page = verdicts.page(message, gateway.site.base, self.guid, pin)
+        cookie = b"Set-Cookie: " + gateway.pin_cookie(self.guid, WAITING, self.visitor)
+        return replace(page, headers=(*page.headers, cookie))
 
     def _bad_gateway(self, reason: str) -> None:
         run = self.worker.run if self.worker is not None else "core"

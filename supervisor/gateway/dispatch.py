@@ -12,12 +12,16 @@ from supervisor.gateway.head import Request
 from supervisor.gateway.loop import NEVER
 from supervisor.gateway.rewrite import pins, request_head, visitor_lines
 from supervisor.gateway.route import Kind, is_navigation, route
-from supervisor.gateway.sessions import Worker, new_visitor
+from supervisor.gateway.seats import Seat
+from supervisor.gateway.sessions import PIN_SECONDS, WAITING, Pin, Worker, new_visitor
 from supervisor.gateway.stream import Stream
 
 CORE_SECONDS = 5  # for the core to come back before a request to it is given up
 _READING = "GET, HEAD"
 _METHODS = {Kind.RETRY: "POST", Kind.NOTICE: _READING, Kind.NOTICE_SCRIPT: _READING}
+_ROOT = (b"", b"?")  # what follows the first slash in the address of a content itself
+_WAIT_SECONDS = 25  # for an answer to `wait`, which takes up to 20
+_MARGIN = 1  # second by which the core's word that a start took too long comes before ours
 
 
 class Dispatch(Answering):
@@ -26,6 +30,11 @@ class Dispatch(Answering):
     __slots__ = ()
 
     # Filled in by Exchange
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is under way."""
+        raise NotImplementedError
 
     def _body_begins(self) -> None:
         raise NotImplementedError
@@ -63,8 +72,7 @@ class Dispatch(Answering):
         elif kind is Kind.REDIRECT:
             self.answer(answers.redirect(site.base + self.target))
         else:
-            self.visitor = new_visitor()
-            self._ask("request", None)
+            self._wait_in_line(request)
 
     def _to_ourselves(self, request: Request) -> None:
         gateway = self.gateway
@@ -82,45 +90,131 @@ class Dispatch(Answering):
             self.answer(answers.redirect(gateway.site.prefix(self.guid) + b"/", 303))
 
     def _to_content(self, request: Request) -> None:
-        gateway = self.gateway
-        found = pins(request)
-        pin = gateway.pins.first(self.guid, found, gateway.loop.wall) if found else None
+        pin = self._pin(request)
         if pin is None:
+            if pins(request) and not self.gateway.pins.ready:
+                self._await_core()
+                return
             self.visitor = new_visitor()
             self._ask(_want(request), None)
             return
         self.visitor = pin.visitor
-        worker = gateway.sessions.workers.get(pin.run)
-        # A new page belongs on a worker that stays; what an old page asks for does not.
-        if (
-            worker is not None
-            and worker.guid == self.guid
-            and not (worker.draining and is_navigation(request))
-        ):
-            self._go(worker)
+        worker = self.gateway.sessions.workers.get(pin.run)
+        if worker is None or worker.guid != self.guid or self._takes_a_seat(request):
+            self._ask(_want(request), pin.run if pin.run != WAITING else None)
+        else:
+            self._to_pinned(request, worker)
+
+    def _takes_a_seat(self, request: Request) -> bool:
+        """Whether the core must be asked, whatever the pin says.
+
+        It alone grants seats, and may want a new page, which is a new session, elsewhere. While
+        none lives, pins decide.
+        """
+        return (
+            request.websocket or (self.target[1:2] in _ROOT and is_navigation(request))
+        ) and self.gateway.core_is_near
+
+    def _to_pinned(self, request: Request, worker: Worker) -> None:
+        if request.websocket:
+            self._sit(self.seat_name or self.gateway.seats.name(), worker)
+        self._go(worker)
+
+    def _wait_in_line(self, request: Request) -> None:
+        _, _, value = request.target.partition(b"?pin=")
+        if value and not self.gateway.pins.ready:
+            self._await_core()
             return
-        self._ask(_want(request), pin.run)
+        pin = self.gateway.pins.verify(self.guid, value, self.gateway.loop.wall)
+        self.visitor = new_visitor() if pin is None else pin.visitor
+        self._ask("wait", None)
+
+    def _pin(self, request: Request) -> Pin | None:
+        found = pins(request)
+        gateway = self.gateway
+        return gateway.pins.first(self.guid, found, gateway.loop.wall) if found else None
+
+    # The core's word
 
     def _ask(self, want: str, run: str | None) -> None:
+        gateway = self.gateway
+        self._pause_for(max(gateway.wait, _WAIT_SECONDS) if want == "wait" else gateway.wait)
+        self.seat_name = gateway.seats.name() if want == "socket" else ""
+        gateway.ask(self, self.guid, want, self.visitor, run, self.seat_name or None)
+
+    def _await_core(self) -> None:
+        """Keep a request whose pin cannot be judged until the first core has told its key."""
+        self._pause_for(self.gateway.wait)
+        self.gateway.await_core(self)
+
+    def _pause_for(self, seconds: int) -> None:
         self.answering = ASKING
         if self.reading != DONE:
             self.client.pause()
-        self.gateway.loop.within(self, self.gateway.wait)
-        self.gateway.ask(self, self.guid, want, self.visitor, run)
+        self.gateway.loop.within(self, seconds + _MARGIN)
+
+    def core_came(self) -> None:
+        """Judge the pin that could not be judged before."""
+        assert self.request is not None
+        self._dispatch(self.request)
+
+    def core_left(self) -> None:
+        """Follow the pin, where there is a good one, since the core left without an answer."""
+        assert self.request is not None
+        pin = self._pin(self.request)
+        worker = self.gateway.sessions.workers.get(pin.run) if pin is not None else None
+        if worker is not None and worker.guid == self.guid and self.kind is Kind.CONTENT:
+            self.gateway.forget(self)
+            self.deadline = NEVER
+            self._to_pinned(self.request, worker)
 
     def answered(self, message: dict[str, Any]) -> None:
         """Take the core's answer to our question."""
         self.deadline = NEVER
         worker = None
-        if message.get("as") == "worker":
+        granted = message.get("as") == "worker"
+        if granted:
             worker = self.gateway.sessions.workers.get(str(message.get("run")))
         if self.kind is Kind.WAIT:
             self.answer(verdicts.wait(message, worker is not None))
         elif worker is not None and worker.guid == self.guid:
-            self.cookie = self.gateway.pin_cookie(self.guid, worker.run, self.visitor)
+            if self.seat_name:
+                self._sit(self.seat_name, worker)
+            self._renew_pin(worker)
             self._go(worker)
         else:
+            if granted and self.seat_name:
+                self.gateway.vacate(self.seat_name, True)
             self.answer(self._verdict(message))
+
+    def _renew_pin(self, worker: Worker) -> None:
+        """Send a pin with the answer, where the visitor has none of this run or it is old."""
+        assert self.request is not None
+        gateway = self.gateway
+        pin = self._pin(self.request)
+        aged = gateway.loop.wall + PIN_SECONDS / 2
+        if pin is None or pin.run != worker.run or pin.expires < aged:
+            self.cookie = gateway.pin_cookie(self.guid, worker.run, self.visitor)
+
+    # The seat
+
+    def _sit(self, name: str, worker: Worker) -> None:
+        gateway = self.gateway
+        self.seat = Seat(name, worker, self.visitor, gateway.loop.now, self)
+        gateway.seats.take(self.seat)
+
+    def end(self, code: int, reason: str) -> None:
+        """Refuse a WebSocket whose seat the core takes back before it is open."""
+        if self.seat is not None:
+            self.answer(self._verdict({"as": "unavailable", "reason": reason, "retry": None}))
+
+    def listen(self) -> None:
+        """Nothing is silent that is not open yet."""
+
+    def usage(self, now: float) -> tuple[float, float, int, int]:
+        """Give the age of the seat twice, and no bytes."""
+        age = round(now - self.seat.since, 1) if self.seat is not None else 0.0
+        return age, age, 0, 0
 
     # The upstream
 
@@ -172,6 +266,8 @@ class Dispatch(Answering):
         self.gateway.unreachable(worker, reason)
         if code == "unavailable" and self.tries == 0:
             self.tries = 1
+            if self.seat is not None:
+                self._stand_up()
             self._uncount()
             self._ask(_want(request), None)
         else:

@@ -41,8 +41,13 @@ class Exchange(Dispatch):
 
     @property
     def idle(self) -> bool:
-        """Whether no request is under way."""
-        return self.reading == HEAD and not self.held and self.client.unsent is None
+        """Whether no request is under way, nor has one come that nobody has read yet."""
+        return (
+            self.reading == HEAD
+            and not self.held
+            and self.client.unsent is None
+            and not self.client.has_input()
+        )
 
     # Bytes and ends of both streams
 
@@ -119,6 +124,8 @@ class Exchange(Dispatch):
         self.deadline = GONE_FOR_GOOD
         if self.answering in (ASKING, OPENING):
             self.gateway.forget(self)
+        if self.seat is not None:
+            self._stand_up()
         self._uncount()
         self._drop_upstream()
         if self.client.sink is self:  # not a tunnel's by now

@@ -7,16 +7,20 @@ import socket
 
 from supervisor.gateway.connect import Caller, Connector
 from supervisor.gateway.exchange import IDLE_SECONDS, Exchange
+from supervisor.gateway.frames import RESTARTING
 from supervisor.gateway.link import Asker, Link
 from supervisor.gateway.listen import Listener
 from supervisor.gateway.loop import Loop
 from supervisor.gateway.route import Site
+from supervisor.gateway.seats import Seat, Seats
 from supervisor.gateway.sessions import PIN_COOKIE, PIN_SECONDS, Pins, Sessions, Worker
 from supervisor.gateway.stream import Stream
 from supervisor.gateway.surroundings import Member
 from supervisor.gateway.tunnel import Tunnel
 
 _SPARE_FILES = 64  # descriptors for what is not a connection
+_LAST_SECONDS = 5.0  # for clients to take our close frames, once the time to leave is over
+_UNACKNOWLEDGED = 28_000  # milliseconds after which a WebSocket's client is taken for gone
 
 
 class Gateway:
@@ -27,13 +31,14 @@ class Gateway:
         self.site = Site(server_address)
         self.sessions = Sessions()
         self.pins = Pins()
-        self.link = Link(loop, f"{run_dir}/link.sock", self.sessions, self.pins)
-        self.stopping = False
+        self.seats = Seats()
+        self.link = Link(loop, f"{run_dir}/link.sock", self.sessions, self.pins, self.seats)
+        self.stopping = False  # accept no more, and keep no connection after its answer
+        self._leaving = False  # and end with the last tunnel
         self._connector = Connector(loop, f"{run_dir}/core.sock", f"{run_dir}/helper-connect.sock")
         self._listeners: list[Listener] = []
         self._exchanges: set[Member] = set()
         self._tunnels: set[Tunnel] = set()
-        self._on_untunnel = self._untunnel  # one bound method for all tunnels
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = max(1, (files - _SPARE_FILES) // 2)
 
@@ -44,15 +49,40 @@ class Gateway:
         self._listeners.append(Listener(self.loop, sock, self._accept, self._has_room))
 
     def stop(self, seconds: float) -> None:
-        """Accept no more, finish what is open within `seconds`, then end the loop."""
+        """Accept no more, finish the requests under way within `seconds`, then end the loop."""
+        self._leaving = False
+        self.loop.later(seconds, self.loop.stop)
+        self._wind_up()
+
+    def leave(self, seconds: float) -> None:
+        """Let another gateway accept; end the loop with the last session, or after `seconds`.
+
+        The listening sockets are that gateway's as well: ours are closed and not shut down. A
+        later call sets a new limit where that is the earlier one.
+        """
+        self._leaving = self.link.leaving = True
+        self.loop.later(seconds, self._expel)
+        self._wind_up()
+
+    def _wind_up(self) -> None:
         self.stopping = True
         for listener in self._listeners:
             listener.close()
-        self.loop.later(seconds, self.loop.stop)
         for exchange in list(self._exchanges):
             if exchange.idle:
                 exchange.close()
-        if not self._exchanges:
+        self._end_if_done()
+
+    def _expel(self) -> None:
+        """End what is left when the time to leave is over: clients come back to another gateway."""
+        for tunnel in list(self._tunnels):
+            tunnel.end(RESTARTING, "The server was renewed; please connect again.")
+        for exchange in list(self._exchanges):
+            exchange.close()
+        self.loop.later(_LAST_SECONDS, self.loop.stop)
+
+    def _end_if_done(self) -> None:
+        if self.stopping and not self._exchanges and not (self._leaving and self._tunnels):
             self.loop.stop()
 
     def _has_room(self) -> bool:
@@ -76,9 +106,21 @@ class Gateway:
         """Whether the core speaks to us."""
         return self.link.up
 
-    def ask(self, asker: Asker, guid: bytes, want: str, visitor: str, run: str | None) -> None:
-        """Ask the core; `answered` is called."""
-        self.link.ask(asker, guid, want, visitor, run)
+    def ask(
+        self,
+        asker: Asker,
+        guid: bytes,
+        want: str,
+        visitor: str,
+        run: str | None,
+        seat: str | None = None,
+    ) -> None:
+        """Ask the core; `answered` is called. seat: the name of the seat that is asked for."""
+        self.link.ask(asker, guid, want, visitor, run, seat)
+
+    def await_core(self, asker: Asker) -> None:
+        """Let `core_came` be called once the first core has said hello."""
+        self.link.await_core(asker)
 
     def open(self, worker: Worker | None, caller: Caller) -> None:
         """Connect; `plugged` or `unconnected` is called, perhaps at once."""
@@ -104,30 +146,45 @@ class Gateway:
             changed.add(worker)
             self.link.report()
 
+    def vacate(self, seat: str, clean: bool) -> None:
+        """Tell the core that a seat is free; clean: closed in order, or never used."""
+        self.link.vacate(seat, clean)
+
+    def silent(self, seat: str, which: str, seconds: float) -> None:
+        """Tell the core that a session was silent over its worker's limit `which`."""
+        self.link.silent(seat, which, seconds)
+
+    def pin(self, guid: bytes, run: str, visitor: str) -> bytes:
+        """Sign that this visitor belongs to this run."""
+        return self.pins.sign(guid, run, visitor, int(self.loop.wall) + PIN_SECONDS)
+
     def pin_cookie(self, guid: bytes, run: str, visitor: str) -> bytes:
         """Make the Set-Cookie value that sends this visitor back to this run."""
-        expires = int(self.loop.wall) + PIN_SECONDS
-        pin = self.pins.sign(guid, run, visitor, expires)
+        pin = self.pin(guid, run, visitor)
         secure = b"; Secure" if self.site.secure else b""
         path = self.site.prefix(guid)
         return b"%b=%b; Path=%b/; HttpOnly; SameSite=Lax%b" % (PIN_COOKIE, pin, path, secure)
 
-    def tunnel(self, client: Stream, upstream: Stream, worker: Worker | None) -> None:
-        """Join two streams of an exchange that is over."""
-        self._tunnels.add(Tunnel(self.loop, client, upstream, worker, self._on_untunnel))
+    def tunnel(
+        self, client: Stream, upstream: Stream, worker: Worker | None, seat: Seat | None
+    ) -> None:
+        """Join two streams of an exchange that is over; the seat goes with them."""
+        client.give_up_after(_UNACKNOWLEDGED)
+        self._tunnels.add(Tunnel(self.loop, client, upstream, worker, self, seat))
         if worker is not None:
             worker.sockets += 1
             self.changed(worker)
 
-    def _untunnel(self, tunnel: Tunnel) -> None:
+    def untunnel(self, tunnel: Tunnel) -> None:
+        """Learn that a tunnel is closed."""
         self._tunnels.discard(tunnel)
         worker = tunnel.worker
         if worker is not None:
             worker.sockets -= 1
             self.changed(worker)
+        self._end_if_done()
 
     def left(self, exchange: Member) -> None:
         """Learn that an exchange is over."""
         self._exchanges.discard(exchange)
-        if self.stopping and not self._exchanges:
-            self.loop.stop()
+        self._end_if_done()

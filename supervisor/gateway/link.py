@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from supervisor import packets
+from supervisor.gateway import activity
+from supervisor.gateway.frames import GOING_AWAY
 from supervisor.gateway.loop import IN, OUT, Loop
+from supervisor.gateway.seats import Seats
 from supervisor.gateway.sessions import Pins, Sessions, Worker, key_from_hex
 
 Message = dict[str, Any]
@@ -18,7 +21,6 @@ Message = dict[str, Any]
 ACTIVITY_SECONDS = 0.1
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
-_RUNS_PER_PACKET = 400
 
 
 class Asker(Protocol):
@@ -26,6 +28,12 @@ class Asker(Protocol):
 
     def answered(self, message: Message) -> None:
         """Take the answer; called once."""
+
+    def core_came(self) -> None:
+        """Learn that the first core has told its key."""
+
+    def core_left(self) -> None:
+        """Learn that the core left without an answer; unless forgotten, the next one is asked."""
 
     def crashed(self) -> None:
         """Let go of everything after `answered` raised."""
@@ -40,17 +48,21 @@ class Link:
         path: str,
         sessions: Sessions,
         pins: Pins,
+        seats: Seats,
     ) -> None:
         self.up = False
+        self.leaving = False  # another gateway takes over
         self.wait = 60  # seconds, until a core has said otherwise
         self._loop = loop
         self._path = path
         self._sessions = sessions
         self._pins = pins
-        self._name = secrets.token_hex(8)
+        self._seats = seats
         self._sock: socket.socket | None = None
         self._queue: deque[Message] = deque()
         self._asked: dict[int, tuple[Message, Asker]] = {}
+        self._early: list[Asker] = []  # before the first core
+        self._abandoned: dict[int, str] = {}  # seats that were asked for and are not wanted
         self._last = 0
         self._pause = _FIRST_PAUSE
         self._reporting = False
@@ -59,21 +71,49 @@ class Link:
 
     # For the exchanges
 
-    def ask(self, asker: Asker, guid: bytes, want: str, visitor: str, run: str | None) -> None:
+    def ask(
+        self,
+        asker: Asker,
+        guid: bytes,
+        want: str,
+        visitor: str,
+        run: str | None,
+        seat: str | None = None,
+    ) -> None:
         """Put a question; where the core is away it is put to the next one."""
         self._last += 1
         message = {
             "type": "resolve", "id": self._last, "content": guid.decode("ascii"), "want": want,
             "visitor": visitor, "run": run,
         }  # fmt: skip
+        if seat is not None:
+            message["seat"] = seat
         self._asked[self._last] = (message, asker)
         if self.up:
             self._send(message)
 
+    def await_core(self, asker: Asker) -> None:
+        """Call `core_came` once the first core has said hello."""
+        self._early.append(asker)
+
     def forget(self, asker: Asker) -> None:
-        """Drop the questions of an asker; an answer that still comes is ignored."""
+        """Drop the questions of an asker; a seat that is still granted is given back at once."""
         for number in [number for number, (_, who) in self._asked.items() if who is asker]:
-            del self._asked[number]
+            message, _ = self._asked.pop(number)
+            if "seat" in message:
+                self._abandoned[number] = str(message["seat"])
+        if asker in self._early:
+            self._early.remove(asker)
+
+    def vacate(self, seat: str, clean: bool) -> None:
+        """Report, soon, that a seat is free."""
+        self._seats.leave(seat, clean)
+        self.report()
+
+    def silent(self, seat: str, which: str, seconds: float) -> None:
+        """Report a silence that is over the limit `which`."""
+        if self.up:
+            self._send({"type": "silent", "seat": seat, "which": which, "seconds": seconds})
 
     def unreachable(self, worker: Worker, reason: str) -> None:
         """Tell the core that connecting to a worker failed."""
@@ -108,9 +148,8 @@ class Link:
         self._sock = sock
         self._queue.clear()
         self._loop.watch(sock.fileno(), IN, self)
-        self._send(
-            {"type": "hello", "v": packets.VERSION, "pid": os.getpid(), "gateway": self._name}
-        )
+        hello: Message = {"type": "hello", "v": packets.VERSION, "pid": os.getpid()}
+        self._send({**hello, "gateway": self._seats.gateway, "leaving": self.leaving})
 
     def event(self, mask: int) -> None:
         """Take one message, or send what waits."""
@@ -149,11 +188,13 @@ class Link:
         if self._sock is not None:
             self._loop.close(self._sock)
             self._sock = None
-        if self.up:
-            self._loop.log.warning("core-link-down", reason=reason)
-        self.up = False
+        was_up, self.up = self.up, False
         self._queue.clear()
         self._later()
+        if was_up:
+            self._loop.log.warning("core-link-down", reason=reason)
+            for _, asker in list(self._asked.values()):
+                self._call(asker, asker.core_left)
 
     def _send(self, message: Message) -> None:
         self._queue.append(message)
@@ -183,17 +224,31 @@ class Link:
         elif not self.up:
             return
         elif kind == "answer":
-            _, asker = self._asked.pop(int(message["id"]), (None, None))
-            if asker is not None:
-                self._tell(asker, message)
+            self._answer(message)
         elif kind == "worker":
             self._worker(message, fds)
         elif kind == "gone":
             self._sessions.remove(str(message["run"]))
+        elif kind == "end":
+            seat = self._seats.open.get(str(message["seat"]))
+            if seat is not None and seat.holder is not None:
+                seat.holder.end(GOING_AWAY, str(message.get("reason") or ""))
+        elif kind == "tell":
+            for part in activity.usage(int(message["id"]), self._seats.usage(self._loop.now)):
+                self._send(part)
 
-    def _tell(self, asker: Asker, message: Message) -> None:
+    def _answer(self, message: Message) -> None:
+        number = int(message["id"])
+        _, asker = self._asked.pop(number, (None, None))
+        seat = self._abandoned.pop(number, None)
+        if asker is not None:
+            self._call(asker, lambda: asker.answered(message))
+        elif seat is not None and message.get("as") == "worker":
+            self.vacate(seat, True)
+
+    def _call(self, asker: Asker, call: Callable[[], None]) -> None:
         try:
-            asker.answered(message)
+            call()
         except Exception as error:  # one connection's trouble is not the link's
             self._loop.log.error("connection-crashed", exc=error)
             asker.crashed()
@@ -211,9 +266,13 @@ class Link:
         self._named = set()
         self._expected = int(message.get("workers", -1))
         self._settle()
-        self._report(everything=True)
+        self._picture()
+        self._abandoned.clear()
         for question, _ in list(self._asked.values()):
             self._send(question)
+        early, self._early = self._early, []
+        for asker in early:
+            self._call(asker, asker.core_came)
 
     def _worker(self, message: Message, fds: list[int]) -> None:
         run = str(message["run"])
@@ -227,13 +286,24 @@ class Link:
             fds.pop(0),
         )
         worker.draining = message.get("state") == "draining"
-        worker.notice = message.get("notice") is True
+        worker.connection = float(message.get("connection") or 0)
+        worker.read = float(message.get("read") or 0)
         ends = message.get("ends")
         worker.ends = None if ends is None else self._loop.now + float(ends)
-        self._sessions.put(worker)
+        worker.notice = bool(message.get("notice"))
+        self._put(worker)
         self._named.add(run)
         self._expected -= 1
         self._settle()
+
+    def _put(self, worker: Worker) -> None:
+        known = self._sessions.workers.get(worker.run)
+        limits = (known.connection, known.read) if known is not None else (0.0, 0.0)
+        known = self._sessions.put(worker)
+        if limits != (known.connection, known.read):
+            for seat in list(self._seats.open.values()):
+                if seat.worker is known and seat.holder is not None:
+                    seat.holder.listen()
 
     def _settle(self) -> None:
         """Once the opening picture is complete, forget the runs that are not in it."""
@@ -241,17 +311,15 @@ class Link:
             self._sessions.keep_only(self._named)
             self._named = set()
 
-    def _report(self, everything: bool = False) -> None:
-        if not everything:
-            self._reporting = False
-        if not self.up:
-            return  # the first report to the next core is complete anyway
-        runs = self._sessions.take_changes(everything)
-        names = sorted(runs)
-        for start in range(0, max(len(names), 1), _RUNS_PER_PACKET):
-            part = {name: runs[name] for name in names[start : start + _RUNS_PER_PACKET]}
-            message: Message = {"type": "activity", "runs": part}
-            if everything and start == 0:
-                message["all"] = True
-            if part or everything:
+    def _picture(self) -> None:
+        """Tell a new core everything; what has ended before is simply not in it."""
+        self._seats.take_left()
+        runs = self._sessions.take_changes(everything=True)
+        for message in activity.picture(runs, self._seats.picture(self._loop.now)):
+            self._send(message)
+
+    def _report(self) -> None:
+        self._reporting = False
+        if self.up:  # else the picture for the next core has it
+            for message in activity.changes(self._sessions.take_changes(), self._seats.take_left()):
                 self._send(message)

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 PIN_COOKIE = b"supervisor-pin"
 PIN_SECONDS = 24 * 3600
+WAITING = "waiting"  # the run in the pin of a visitor who waits in line: no worker has this name
 
 _PIN = re.compile(rb"([0-9a-z]{1,64})\.([0-9A-Za-z_-]{1,64})\.([0-9]{1,12})\.([0-9A-Za-z_-]{43})")
 _CACHE_LIMIT = 4096
@@ -35,6 +36,11 @@ class Pins:
     def __init__(self) -> None:
         self._key = b""
         self._seen: dict[tuple[bytes, bytes], Pin] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether a core has told its key: before that no pin can be judged."""
+        return bool(self._key)
 
     def rekey(self, key: bytes) -> None:
         """Use another key; what was signed by the old one is worth nothing from now on."""
@@ -96,13 +102,15 @@ def new_visitor() -> str:
 class Worker:
     """One live run as the core described it, and what goes on in it through this gateway.
 
-    directory: O_PATH descriptor of the socket's directory, owned by this object; ends: the loop's
-    time at which its sessions are ended, or None; notice: whether its pages announce that.
+    directory: O_PATH descriptor of the socket's directory, owned by this object; connection, read:
+    seconds of silence either way and from the client after which a session is reported, 0 never;
+    ends: the loop's time when a draining one is ended at the latest; notice: whether its pages say
+    so.
     """
 
     __slots__ = (
-        "directory", "draining", "ends", "guid", "name", "notice", "requests", "run", "sockets",
-        "total", "uid",
+        "connection", "directory", "draining", "ends", "guid", "name", "notice", "read",
+        "requests", "run", "sockets", "total", "uid",
     )  # fmt: skip
 
     def __init__(self, run: str, guid: bytes, name: str, uid: int, directory: int) -> None:
@@ -112,6 +120,8 @@ class Worker:
         self.uid = uid
         self.directory = directory
         self.draining = False
+        self.connection = 0.0
+        self.read = 0.0
         self.ends: float | None = None
         self.notice = False
         self.sockets = 0
@@ -132,16 +142,16 @@ class Sessions:
         self.workers: dict[str, Worker] = {}
         self.changed: set[Worker] = set()
 
-    def put(self, worker: Worker) -> None:
-        """Add a worker, or renew one in place: counts belong to the run and stay."""
-        known = self.workers.get(worker.run)
-        if known is None:
-            self.workers[worker.run] = worker
-            return
-        known.close()
-        known.guid, known.name, known.uid = worker.guid, worker.name, worker.uid
-        known.directory, known.draining = worker.directory, worker.draining
-        known.ends, known.notice = worker.ends, worker.notice
+    def put(self, worker: Worker) -> Worker:
+        """Add a worker, or renew one in place: counts belong to the run and stay. Gives it."""
+        known = self.workers.setdefault(worker.run, worker)
+        if known is not worker:
+            known.close()
+            known.guid, known.name, known.uid = worker.guid, worker.name, worker.uid
+            known.directory, known.draining = worker.directory, worker.draining
+            known.connection, known.read = worker.connection, worker.read
+            known.ends, known.notice = worker.ends, worker.notice
+        return known
 
     def remove(self, run: str) -> None:
         """Forget a worker that is gone; one that is unknown is fine."""

@@ -105,6 +105,20 @@ class Stream:
         if self.unsent is None:
             self._shut()
 
+    def has_input(self) -> bool:
+        """Say whether bytes have come that nobody has read yet."""
+        try:
+            return bool(self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
+
+    def give_up_after(self, milliseconds: int) -> None:
+        """Take the peer for gone once it has acknowledged nothing for so long."""
+        try:
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        except OSError:
+            return  # not TCP: a peer on this machine does not vanish without a word
+
     def close(self) -> None:
         """Close at once; what is kept is lost. Closing twice is fine."""
         if self.fd >= 0:

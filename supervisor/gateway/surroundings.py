@@ -8,6 +8,7 @@ from supervisor.gateway.connect import Caller
 from supervisor.gateway.link import Asker
 from supervisor.gateway.loop import Loop
 from supervisor.gateway.route import Site
+from supervisor.gateway.seats import Seat, Seats
 from supervisor.gateway.sessions import Pins, Sessions, Worker
 from supervisor.gateway.stream import Stream
 
@@ -30,6 +31,7 @@ class Surroundings(Protocol):
     site: Site
     sessions: Sessions
     pins: Pins
+    seats: Seats
     stopping: bool
 
     @property
@@ -40,8 +42,19 @@ class Surroundings(Protocol):
     def core_is_near(self) -> bool:
         """Whether the core speaks to us."""
 
-    def ask(self, asker: Asker, guid: bytes, want: str, visitor: str, run: str | None) -> None:
-        """Ask the core; `answered` is called."""
+    def ask(
+        self,
+        asker: Asker,
+        guid: bytes,
+        want: str,
+        visitor: str,
+        run: str | None,
+        seat: str | None = None,
+    ) -> None:
+        """Ask the core; `answered` is called. seat: the name of the seat that is asked for."""
+
+    def await_core(self, asker: Asker) -> None:
+        """Let `core_came` be called once the first core has said hello."""
 
     def open(self, worker: Worker | None, caller: Caller) -> None:
         """Connect; `plugged` or `unconnected` is called, perhaps at once."""
@@ -58,11 +71,19 @@ class Surroundings(Protocol):
     def changed(self, worker: Worker) -> None:
         """Note that a worker's counts have changed."""
 
+    def vacate(self, seat: str, clean: bool) -> None:
+        """Tell the core that a seat is free; clean: closed in order, or never used."""
+
+    def pin(self, guid: bytes, run: str, visitor: str) -> bytes:
+        """Sign that this visitor belongs to this run."""
+
     def pin_cookie(self, guid: bytes, run: str, visitor: str) -> bytes:
         """Make the Set-Cookie value that sends this visitor back to this run."""
 
-    def tunnel(self, client: Stream, upstream: Stream, worker: Worker | None) -> None:
-        """Join two streams of an exchange that is over."""
+    def tunnel(
+        self, client: Stream, upstream: Stream, worker: Worker | None, seat: Seat | None
+    ) -> None:
+        """Join two streams of an exchange that is over; the seat goes with them."""
 
     def left(self, exchange: Member) -> None:
         """Learn that an exchange is over."""

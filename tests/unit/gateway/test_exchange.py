@@ -2,136 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 
-from supervisor.gateway.exchange import Exchange
 from supervisor.gateway.loop import NEVER
-from supervisor.gateway.route import Site
-from supervisor.gateway.sessions import Pins, Sessions, Worker
-
-GUID = b"0f8fad5b-d9cb-469f-a165-70867728950e"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-class Wire:
-    """A stream that records what is sent and whether it is paused, finished or closed."""
-
-    def __init__(self, sink: Any = None) -> None:
-        self.sink = sink
-        self.sent = b""
-        self.unsent: bytearray | None = None
-        self.paused = self.ended = self.finished = self.closed = False
-
-    def send(self, data: Any) -> bool:
-        self.sent += bytes(data)
-        return self.unsent is None
-
-    def send_all(self, pieces: Any) -> bool:
-        return self.send(b"".join(map(bytes, pieces)))
-
-    def pause(self) -> None:
-        self.paused = True
-
-    def resume(self) -> None:
-        self.paused = False
-
-    def finish(self) -> None:
-        self.finished = True
-
-    def close(self) -> None:
-        self.closed = True
-
-    def take(self) -> bytes:
-        sent, self.sent = self.sent, b""
-        return sent
-
-
-class Recorder:
-    """The gateway as an exchange sees it."""
-
-    def __init__(self) -> None:
-        self.site = Site()
-        self.sessions = Sessions()
-        self.pins = Pins()
-        self.pins.rekey(b"k" * 32)
-        self.worker = Worker("01run", GUID, "app.sock", 0, -1)
-        self.sessions.put(self.worker)
-        self.stopping = False
-        self.wait = 60
-        self.core_is_near = True
-        self.asked: list[tuple[str, str, str | None]] = []
-        self.opened: list[Worker | None] = []
-        self.failed: list[str] = []
-        self.retried: list[bytes] = []
-        self.refuses = ""
-        self.over = False
-        self.tunnels: list[Any] = []
-        self.upstream = Wire()
-        self.loop = SimpleNamespace(
-            now=0.0, wall=0.0, within=self._within, log=SimpleNamespace(warning=lambda *a, **k: 0)
-        )
-
-    def _within(self, timed: Any, seconds: int) -> None:
-        timed.deadline = int(self.loop.now) + seconds
-
-    def ask(self, asker: Any, guid: bytes, want: str, visitor: str, run: str | None) -> None:
-        self.asked.append((want, visitor, run))
-
-    def open(self, worker: Worker | None, exchange: Any) -> None:
-        self.opened.append(worker)
-        if self.refuses:
-            exchange.unconnected(self.refuses, "it is gone")
-        else:
-            self.upstream = Wire(exchange)
-            exchange.connected(self.upstream)
-
-    def forget(self, exchange: Any) -> None:
-        pass
-
-    def unreachable(self, worker: Worker, reason: str) -> None:
-        self.failed.append(worker.run)
-
-    def retry(self, guid: bytes) -> None:
-        self.retried.append(guid)
-
-    def changed(self, worker: Worker) -> None:
-        self.sessions.changed.add(worker)
-
-    def pin_cookie(self, guid: bytes, run: str, visitor: str) -> bytes:
-        return b"supervisor-pin=new"
-
-    def tunnel(self, client: Any, upstream: Any, worker: Any) -> None:
-        client.sink = upstream.sink = "tunnel"
-        self.tunnels.append((client, upstream, worker))
-
-    def left(self, exchange: Any) -> None:
-        self.over = True
-
-
-class Scene:
-    """An exchange with its two sides."""
-
-    def __init__(self) -> None:
-        self.gateway = Recorder()
-        self.exchange = Exchange(self.gateway, b"1.2.3.4")  # type: ignore[arg-type]
-        self.client = Wire(self.exchange)
-        self.exchange.client = self.client  # type: ignore[assignment]
-        self.gateway._within(self.exchange, 75)
-
-    def says(self, data: bytes) -> None:
-        self.exchange.received(self.client, memoryview(data))  # type: ignore[arg-type]
-
-    def answers(self, data: bytes) -> None:
-        self.exchange.received(self.gateway.upstream, memoryview(data))  # type: ignore[arg-type]
-
-    def get(self, *lines: bytes, path: bytes = b"", method: bytes = b"GET") -> bytes:
-        first = b"%b /content/%b/%b HTTP/1.1" % (method, GUID, path)
-        pin = self.gateway.pins.sign(GUID, "01run", "v", 1000)
-        lines = (first, b"Host: h", b"Cookie: supervisor-pin=" + pin, *lines)
-        return b"\r\n".join(lines) + b"\r\n\r\n"
+from tests.support.exchange import GUID, OK, Scene
 
 
 @pytest.fixture
@@ -202,12 +76,12 @@ def test_a_body_that_stops_lets_go_of_the_worker(
 
 def test_a_computing_worker_has_no_deadline(scene: Scene) -> None:
     scene.says(scene.get().replace(b"supervisor-pin", b"other"))
-    assert 60 == scene.exchange.deadline
+    assert 61 == scene.exchange.deadline
     scene.exchange.answered({"as": "worker", "run": "01run"})
     assert NEVER == scene.exchange.deadline
     scene.answers(OK)
     assert 75 == scene.exchange.deadline
-    assert b"Set-Cookie: supervisor-pin=new\r\n" in scene.client.sent
+    assert b"Set-Cookie: supervisor-pin=01run." in scene.client.sent
 
 
 def test_interim_answers_wait_for_a_client_that_does_not_read(scene: Scene) -> None:
@@ -300,10 +174,16 @@ def test_bytes_from_an_idle_worker_end_its_connection(scene: Scene) -> None:
 
 def test_an_upgrade_hands_both_streams_to_a_tunnel(scene: Scene) -> None:
     scene.says(scene.get(b"Upgrade: websocket", b"Connection: upgrade") + b"early")
+    scene.exchange.answered({"as": "worker", "run": "01run"})
     scene.answers(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhi"
     )
-    assert [(scene.client, scene.gateway.upstream, scene.gateway.worker)] == scene.gateway.tunnels
+    ((client, upstream, worker, _),) = scene.gateway.tunnels
+    assert (scene.client, scene.gateway.upstream, scene.gateway.worker) == (
+        client,
+        upstream,
+        worker,
+    )
     assert scene.client.sent.endswith(b"\r\n\r\nhi")
     assert scene.gateway.upstream.sent.endswith(b"early")
     assert (False, True) == (scene.client.closed, scene.gateway.over)
@@ -351,7 +231,7 @@ TAIL = b'<script src="/__supervisor__/notice.js?run=01run" async></script>'
 @pytest.mark.parametrize("pieces", [1, 3, 1000])
 def test_the_notice_stands_after_a_counted_page(scene: Scene, pieces: int) -> None:
     scene.gateway.worker.notice = True
-    scene.says(scene.get(b"Accept: text/html"))
+    scene.says(scene.get(b"Accept: text/html", path=b"page"))
     answer = PAGE + b"Content-Length: 6\r\n\r\n<p>hi\n"
     size = -(-len(answer) // pieces)
     for start in range(0, len(answer), size):
@@ -365,7 +245,7 @@ def test_the_notice_stands_after_a_counted_page(scene: Scene, pieces: int) -> No
 
 def test_the_notice_is_one_more_chunk(scene: Scene) -> None:
     scene.gateway.worker.notice = True
-    scene.says(scene.get(b"Accept: text/html"))
+    scene.says(scene.get(b"Accept: text/html", path=b"page"))
     scene.answers(PAGE + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
     chunks = b"2\r\nhi\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(TAIL), TAIL)
     assert scene.client.sent.endswith(b"\r\n\r\n" + chunks)
@@ -373,7 +253,7 @@ def test_the_notice_is_one_more_chunk(scene: Scene) -> None:
 
 def test_the_notice_ends_a_page_that_ends_with_its_connection(scene: Scene) -> None:
     scene.gateway.worker.notice = True
-    scene.says(scene.get(b"Accept: text/html").replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+    scene.says(scene.get(b"Accept: text/html", path=b"page").replace(b"HTTP/1.1", b"HTTP/1.0", 1))
     scene.answers(PAGE + b"\r\nhi")
     scene.exchange.ended(scene.gateway.upstream)  # type: ignore[arg-type]
     assert scene.client.sent.endswith(b"\r\n\r\nhi" + TAIL)
@@ -382,7 +262,9 @@ def test_the_notice_ends_a_page_that_ends_with_its_connection(scene: Scene) -> N
 @pytest.mark.parametrize("length", [b"Content-Length: 0", b"Content-Length: 6"])
 def test_a_head_or_an_empty_page_is_as_the_content_says(scene: Scene, length: bytes) -> None:
     scene.gateway.worker.notice = True
-    scene.says(scene.get(b"Accept: text/html", method=b"HEAD" if b"6" in length else b"GET"))
+    scene.says(
+        scene.get(b"Accept: text/html", path=b"page", method=b"HEAD" if b"6" in length else b"GET")
+    )
     scene.answers(PAGE + length + b"\r\n\r\n")
     assert PAGE + length + b"\r\n\r\n" == scene.client.sent
 

@@ -197,16 +197,18 @@ def test_a_starting_page_turns_into_the_app(world: World) -> None:
     page = world.gateway.get(world.root, *world.browser)
     assert (503, "3") == (page.status, page.get("retry-after"))
     assert b"A &lt;b&gt;plot" in page.body
-    wait = f"/__supervisor__/wait/{world.guid}"
+    wait = f"/__supervisor__/wait/{world.guid}?pin={page.pin.partition('=')[2]}"
     assert f'data-wait="{wait}"'.encode() in page.body
     answers = []
     thread = threading.Thread(target=lambda: answers.append(world.gateway.get(wait)))
     thread.start()
-    world.core.until(lambda m: m.get("want") == "request")
+    world.core.until(lambda m: m.get("want") == "wait")
     ready.set()
     thread.join(10)
     assert [204] == [answer.status for answer in answers]
-    assert 200 == world.gateway.get(world.root, *world.browser).status
+    cookie = f"Cookie: {page.pin}"
+    assert 200 == world.gateway.get(world.root, cookie, *world.browser).status
+    assert 1 == len({question["visitor"] for question in world.core.kinds("resolve")})
 
 
 def test_whoever_is_no_page_waits_for_the_start(world: World) -> None:
