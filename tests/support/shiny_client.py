@@ -17,6 +17,7 @@ import attrs
 import h11
 import trio
 from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidState
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
@@ -204,8 +205,11 @@ class Session:
         await self.send({"method": "update", "data": inputs})
 
     async def send(self, message: Mapping[str, Any]) -> None:
-        """Send one message as it is."""
-        self._protocol.send_text(json.dumps(message).encode())
+        """Send one message as it is. Raises SessionEnded where it is known to have ended."""
+        try:
+            self._protocol.send_text(json.dumps(message).encode())
+        except InvalidState:
+            raise SessionEnded("the connection has ended") from None
         await self._flush()
 
     async def close(self) -> None:
