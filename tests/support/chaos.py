@@ -78,13 +78,13 @@ class Chaos:
 
         Raises AssertionError, with the latest rounds, where anything is not as it must be.
         """
-        before = len(self.party.cuts())
+        begun = trio.current_time()
         hit = ""
         try:
             hit, pid = await trio.to_thread.run_sync(self._pick, fault)
             await self._strike(fault, hit, pid)
             waited = await self._everybody_is_served()
-            self._only_whose_process_ended_were_cut_off(fault, hit, self.party.cuts()[before:])
+            self._only_whose_process_ended_were_cut_off(fault, hit, self.party.cuts(since=begun))
             self._each_run_is_one_process()
             await trio.to_thread.run_sync(self._nothing_is_twice_or_too_much)
         except Exception as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 import time
 from collections import deque
@@ -279,9 +280,9 @@ class Guests:
             for guest in going:
                 nursery.start_soon(guest.leave)
 
-    def cuts(self) -> list[Cut]:
-        """Every session that ended without its guest's wish."""
-        return [cut for guest in self._here for cut in guest.cuts]
+    def cuts(self, *, since: float = -math.inf) -> list[Cut]:
+        """Every session that ended without its guest's wish, since a moment of trio's clock."""
+        return [cut for guest in self._here for cut in guest.cuts if cut.at >= since]
 
     def complaints(self) -> str:
         """What the first few of the unserved have tried."""
