@@ -3,8 +3,7 @@
   var source = new URL(document.currentScript.src);
   var address = new URL("notice/" + source.searchParams.get("run"), source);
   var minutes = 5; // before the end, from which the notice is shown
-  var host = null, timer = null;
-  var over = false; // dismissed, or the run is gone
+  var host = null, timer = null, over = false; // over: dismissed, or the run is gone
 
   function inner() { // a frame of a page of the same content: that page tells
     try {
@@ -18,11 +17,12 @@
     host = document.createElement("supervisor-notice");
     var root = host.attachShadow({mode: "open"});
     var style = new CSSStyleSheet(); // which no policy of the app forbids
-    style.replaceSync(":host { all: initial; } div { position: fixed; z-index: 2147483647; right: 1rem;" +
-      " bottom: 1rem; left: 1rem; max-width: 30rem; margin: 0 0 0 auto; padding: 1rem 1.25rem; color: #fff;" +
-      " background: #1f2933; border: 1px solid #9aa5b1; border-radius: .75rem; box-shadow: 0 8px 24px #0006;" +
-      " font: 16px/1.5 system-ui, sans-serif; } p { margin: 0 0 .75rem; } button { font: inherit; color: #fff;" +
-      " margin: 0 .75rem 0 0; padding: .4rem .9rem; border: 1px solid #cbd2d9; border-radius: .5rem;" +
+    // Lengths in px: the app decides what a rem is.
+    style.replaceSync(":host { all: initial; } div { position: fixed; z-index: 2147483647; right: 16px;" +
+      " bottom: 16px; left: 16px; max-width: 480px; margin: 0 0 0 auto; padding: 16px 20px; color: #fff;" +
+      " background: #1f2933; border: 1px solid #9aa5b1; border-radius: 12px; box-shadow: 0 8px 24px #0006;" +
+      " font: 16px/1.5 system-ui, sans-serif; } p { margin: 0 0 12px; } button { font: inherit; color: #fff;" +
+      " margin: 0 12px 0 0; padding: 6.4px 14.4px; border: 1px solid #cbd2d9; border-radius: 8px;" +
       " background: transparent; cursor: pointer; } .go { color: #102a43; background: #fff; font-weight: 600; }" +
       " button:focus-visible { outline: 3px solid #8ab6ff; outline-offset: 2px; }");
     root.adoptedStyleSheets = [style];

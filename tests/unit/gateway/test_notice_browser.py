@@ -111,6 +111,7 @@ def test_styles_of_the_app_do_not_reach_the_notice(visit: Visit) -> None:
     style = "element => [getComputedStyle(element).color, getComputedStyle(element).fontSize]"
     said = visit.tab.page.get_by_role("status")
     assert ["rgb(255, 255, 255)", "16px"] == said.evaluate(style)
+    assert visit.notice.locator("div").bounding_box()["height"] < 200
     assert visit.tab.page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
