@@ -21,16 +21,19 @@ ANSWER_TIMEOUT = 120.0  # longer than any wait that we ask for
 
 
 class Client:
-    """Talk to one server. A context manager; calls raise SupervisorError and nothing else."""
+    """Talk to one server. A context manager; calls raise SupervisorError and nothing else.
 
-    def __init__(self, path: Path) -> None:
+    patience: seconds that an answer may take.
+    """
+
+    def __init__(self, path: Path, *, patience: float = ANSWER_TIMEOUT) -> None:
         self._path = path
         check_socket(path)
         self._http = httpx2.Client(
             transport=httpx2.HTTPTransport(uds=str(path)),
             base_url="http://supervisor/__api__",
             headers=_authorization(path),
-            timeout=httpx2.Timeout(ANSWER_TIMEOUT, connect=CONNECT_TIMEOUT),
+            timeout=httpx2.Timeout(patience, connect=CONNECT_TIMEOUT),
             trust_env=False,
         )
 

@@ -1,4 +1,4 @@
-"""`supervisor stop`, `restart`, `kill`."""
+"""`supervisor stop`, `restart`, `kill`, `reload`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,17 @@ def stop_command(session: Session, ref: str) -> None:
 
 @click.command("restart")
 @click.argument("ref", metavar="CONTENT", shell_complete=complete_content)
+@click.option(
+    "--rolling", is_flag=True, help="Old processes serve until new ones are ready, then drain."
+)
 @server_command
-def restart_command(session: Session, ref: str) -> None:
-    """Start CONTENT anew, former failures forgotten."""
-    _ask_server(session, "content", ref, "restart", "Restarted")
+def restart_command(session: Session, ref: str, rolling: bool) -> None:
+    """Start CONTENT anew, former failures forgotten.
+
+    With --rolling no session is ended before its time (DrainTimeout).
+    """
+    done = "Restarting, one after the other, the processes of" if rolling else "Restarted"
+    _ask_server(session, "content", ref, "restart", done, {"rolling": rolling})
 
 
 @click.command("kill")
@@ -35,11 +42,33 @@ def kill_command(session: Session, ref: str) -> None:
     _ask_server(session, "runs", ref, "kill", "Killed")
 
 
-def _ask_server(session: Session, kind: str, ref: str, verb: str, done: str) -> None:
+@click.command("reload")
+@server_command
+def reload_command(session: Session) -> None:
+    """Let the server replace itself by what is installed now.
+
+    No session ends. Where the new code or the settings do not hold, nothing changes.
+    """
+    with session.connect() as client:
+        client.post("/v1/supervisor/reload")
+    if session.as_json:
+        session.json({"done": "reload"})
+    else:
+        session.note("The server is replacing its parts. Its log tells when it is done.")
+
+
+def _ask_server(
+    session: Session,
+    kind: str,
+    ref: str,
+    verb: str,
+    done: str,
+    body: dict[str, object] | None = None,
+) -> None:
     from supervisor.cli.client import segment
 
     with session.connect() as client:
-        client.post(f"/v1/supervisor/{kind}/{segment(ref)}/{verb}")
+        client.post(f"/v1/supervisor/{kind}/{segment(ref)}/{verb}", body)
     if session.as_json:
         session.json({"ref": ref, "done": verb})
     else:

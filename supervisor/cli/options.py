@@ -22,12 +22,15 @@ class Session:
         self._socket = socket
         self.as_json = as_json
 
-    def connect(self) -> Client:
-        """Connect to the server. Raises SupervisorError where none answers."""
-        from supervisor.cli.client import Client
+    def connect(self, patience: float | None = None) -> Client:
+        """Connect to the server. Raises SupervisorError where none answers.
+
+        patience: seconds that an answer may take (default: longer than any wait we ask for).
+        """
+        from supervisor.cli.client import ANSWER_TIMEOUT, Client
         from supervisor.cli.where import find_socket
 
-        return Client(find_socket(self._socket))
+        return Client(find_socket(self._socket), patience=patience or ANSWER_TIMEOUT)
 
     def json(self, value: object) -> None:
         """Print a value as one line of JSON."""

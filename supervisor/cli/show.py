@@ -78,6 +78,18 @@ def age(seconds: float | None) -> Right:
     return Right(f"{whole // 86400}d{whole % 86400 // 3600:02}h")
 
 
+def duration(seconds: float) -> str:
+    """Give a time span as the settings file has it: 500ms, 15s, 2m, 1h30m, 30d."""
+    if seconds % 1:
+        return f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
+    parts, left = [], int(seconds)
+    for name, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count:
+            parts.append(f"{count}{name}")
+    return "".join(parts) or "0s"
+
+
 def short_run(run: str) -> str:
     """Give the beginning of a run's id, enough to name it with."""
     return run[:RUN_DIGITS]

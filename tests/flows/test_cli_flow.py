@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import psutil
 import pytest
 import trio
@@ -25,77 +22,12 @@ from supervisor.api.server import serve_api
 from supervisor.errors import SupervisorError
 from supervisor.log import Log
 from supervisor.testing.fakes_service import DEPLOY_LINES, FakeService
+from tests.support.cli import SUPERVISOR, TIMEOUT, Cli
 
 if TYPE_CHECKING:
     from conftest import Needs
 else:
     Needs = object
-
-SUPERVISOR = [sys.executable, "-m", "supervisor"]
-TIMEOUT = 60
-
-
-@attrs.frozen
-class Cli:
-    """Run `supervisor` against the server of the test."""
-
-    socket: Path
-    service: FakeService
-
-    async def __call__(
-        self, *arguments: str, status: int = 0, **options: Any
-    ) -> subprocess.CompletedProcess[str]:
-        with trio.fail_after(TIMEOUT):
-            done = await trio.run_process(
-                [*SUPERVISOR, *arguments],
-                env={**os.environ, "SUPERVISOR_SOCKET": str(self.socket)},
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-                **options,
-            )
-        out, err = done.stdout.decode(), done.stderr.decode()
-        assert "Traceback" not in err, err
-        assert status == done.returncode, (out, err)
-        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
-
-    async def json(self, *arguments: str) -> Any:
-        return json.loads((await self(*arguments, "--json")).stdout)
-
-    async def open(self, *arguments: str, **options: Any) -> trio.Process:
-        environment = {**os.environ, "SUPERVISOR_SOCKET": str(self.socket)}
-        return await trio.lowlevel.open_process(
-            [*SUPERVISOR, *arguments], env=environment, stdout=subprocess.PIPE, **options
-        )
-
-
-@pytest.fixture
-def directory() -> Generator[Path]:
-    directory = Path(tempfile.mkdtemp())
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
-
-
-@pytest.fixture
-async def cli(directory: Path) -> AsyncGenerator[Cli]:
-    service = FakeService()
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(directory / "core.sock"))
-    listener.listen()
-    settings = ApiSettings(core_uid=os.getuid(), gateway_uid=54321, max_bundle=2_000_000)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(partial(serve_api, listener, service, settings, log=Log("core")))
-        yield Cli(directory / "core.sock", service)
-        nursery.cancel_scope.cancel()
-
-
-@pytest.fixture
-def folder(directory: Path) -> Path:
-    folder = directory / "hello"
-    folder.mkdir()
-    (folder / "app.py").write_text("print('hello')\n")
-    return folder
 
 
 async def test_a_folder_is_deployed_and_its_address_is_all_of_stdout(

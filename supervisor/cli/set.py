@@ -1,0 +1,137 @@
+"""`supervisor set`: what can be set of a content, and where each value comes from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from supervisor.cli.options import Session, complete_content, server_command
+from supervisor.cli.show import duration, printable, table
+from supervisor.errors import SupervisorError
+from supervisor.settings import values
+
+# key → how its value is read; the keys are the fields of the API
+KEYS: dict[str, Callable[[str], Any]] = {
+    "title": values.text,
+    "executor": values.text,
+    "min_processes": values.integer,
+    "max_processes": values.integer,
+    "max_conns_per_process": values.integer,
+    "load_factor": values.fraction,
+    "init_timeout": values.duration,
+    "idle_timeout": values.duration,
+    "connection_timeout": values.duration,
+    "read_timeout": values.duration,
+    "reconnect_timeout": values.duration,
+    "drain_timeout": values.duration,
+    "drain_notice": values.boolean,
+}
+DEFAULT = "default"
+
+
+def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete `key=`."""
+    return [f"{key}=" for key in KEYS if key.startswith(incomplete)]
+
+
+@click.command("set")
+@click.argument("content", shell_complete=complete_content)
+@click.argument("changes", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=complete_key)
+@server_command
+def set_command(session: Session, content: str, changes: Sequence[str]) -> None:
+    """Set how CONTENT runs, or show it.
+
+    Without KEY=VALUE it shows every key with its value and where that comes from: the content or
+    the server. Several keys are one change. VALUE is written as in the settings file (10m, 0.5,
+    true); `default` gives the server's value back.
+    """
+    from supervisor.cli.client import segment
+
+    change = read_changes(changes)
+    path = f"/v1/supervisor/content/{segment(content)}"
+    with session.connect() as client:
+        now = client.get(path)
+        before = now["settings"]
+        if change:
+            now = client.patch(path, change)
+    if session.as_json:
+        session.json(now)
+    elif not change:
+        _show(now["settings"])
+    else:
+        session.note(printable(_difference(now["name"], before, now["settings"])))
+
+
+def read_changes(changes: Sequence[str]) -> dict[str, Any]:
+    """Give the fields of `KEY=VALUE` words. Raises SupervisorError("bad-request")."""
+    change: dict[str, Any] = {}
+    for word in changes:
+        given, equals, text = word.partition("=")
+        key = _key(given)
+        if not equals:
+            raise SupervisorError(
+                "bad-request", f"'{word}' lacks a value.", hint=f"Write {key}=VALUE."
+            )
+        if key in change:
+            raise SupervisorError("bad-request", f"'{key}' is given twice.")
+        change[key] = _value(key, text)
+    return change
+
+
+def _key(given: str) -> str:
+    # Whoever knows the settings file writes MaxProcesses.
+    squeezed = {key.replace("_", ""): key for key in KEYS}
+    wanted = given.strip().lower().replace("-", "").replace("_", "")
+    if wanted in squeezed:
+        return squeezed[wanted]
+    near = difflib.get_close_matches(wanted, squeezed, n=1)
+    hint = f"Did you mean {squeezed[near[0]]}?" if near else f"There are {', '.join(KEYS)}."
+    raise SupervisorError("bad-request", f"There is no key '{given}' to set.", hint=hint)
+
+
+def _value(key: str, text: str) -> object:
+    if key == "title":
+        return "" if text == DEFAULT else text
+    if text.strip().lower() == DEFAULT:
+        return None
+    if not text.strip():
+        raise SupervisorError(
+            "bad-request", f"{key}: no value.", hint=f"Write {key}={DEFAULT} for the server's."
+        )
+    try:
+        return KEYS[key](text.strip())
+    except ValueError as error:
+        raise SupervisorError("bad-request", f"{key}: {error}.") from None
+
+
+def written(key: str, value: Any) -> str:
+    """Give a value as `supervisor set` reads it."""
+    if value is None:
+        return DEFAULT
+    if isinstance(value, bool):
+        return str(value).lower()
+    if KEYS.get(key) is values.duration:
+        return duration(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _show(settings: Mapping[str, Mapping[str, Any]]) -> None:
+    rows = []
+    for key, setting in settings.items():
+        own = setting["own"] is not None
+        source = "content" if own else "name" if key == "title" else "server"
+        server = written(key, setting["server"]) if own and setting["server"] is not None else ""
+        rows.append((key, written(key, setting["value"]), source, server))
+    table(("KEY", "VALUE", "FROM", "SERVER"), rows)
+
+
+def _difference(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    changed = [
+        f"{key} {written(key, before[key]['value'])} → {written(key, after[key]['value'])}"
+        for key in after
+        if key in before and before[key] != after[key]
+    ]
+    return f"{name}: {', '.join(changed)}" if changed else f"{name}: nothing has changed."

@@ -1,0 +1,54 @@
+"""Words of `supervisor set` to fields, and fields to words."""
+
+from __future__ import annotations
+
+import pytest
+
+from supervisor.api.adjust import ALL
+from supervisor.cli.set import KEYS, read_changes, written
+from supervisor.cli.show import duration
+
+
+def test_everything_that_the_api_can_set_has_a_key() -> None:
+    assert set(KEYS) == ALL
+
+
+def test_words_become_fields() -> None:
+    words = [
+        "max_processes=5",
+        "idle-timeout=1h30m",
+        "LoadFactor=0.25",
+        "title=a=b",
+        "read_timeout=default",
+    ]
+    assert {
+        "max_processes": 5,
+        "idle_timeout": 5400.0,
+        "load_factor": 0.25,
+        "title": "a=b",
+        "read_timeout": None,
+    } == read_changes(words)
+
+
+@pytest.mark.parametrize(
+    "word", ["idle_timeout=0", "drain_notice=off", "executor=x", "title=default", "init_timeout=2d"]
+)
+def test_what_is_shown_can_be_set_again(word: str) -> None:
+    ((key, value),) = read_changes([word]).items()
+    assert {key: value} == read_changes([f"{key}={written(key, value) or 'default'}"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "0s"),
+        (0.5, "500ms"),
+        (15.0, "15s"),
+        (90, "1m30s"),
+        (3600.0, "1h"),
+        (2_592_000, "30d"),
+        (1.5, "1.5s"),
+    ],
+)
+def test_durations_are_written_as_the_settings_file_has_them(seconds: float, expected: str) -> None:
+    assert expected == duration(seconds)
