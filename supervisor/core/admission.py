@@ -75,7 +75,7 @@ class Admission:
         self.crew.want()
         worker = self._returning(visitor, pinned)
         if worker is not None:
-            self.crew.seats.take(seat, worker.id, visitor, gateway, trio.current_time())
+            self.opened(seat, worker.id, visitor, gateway, trio.current_time())
             return Answer(verdict=Verdict.WORKER, worker=worker)
         place = self.crew.line.join(seat, visitor, trio.current_time())
         place.seat, place.pinned, place.gateway = seat, pinned, gateway
@@ -110,11 +110,20 @@ class Admission:
             self.crew.want()
             await self.crew.news()
 
+    def opened(self, seat: str, run: RunId, visitor: str, gateway: str, since: float) -> None:
+        """Take a seat: granted just now, or by an earlier core, or by a pin while none lived."""
+        self.crew.seats.take(seat, run, visitor, gateway, since)
+        self.crew.wake()  # that may be one too many for the load factor
+        self.wake()  # whoever waits for the last seat waits in vain now
+
     def left(self, seat: str, keep: float) -> None:
         """Learn that a session's connection has ended."""
+        held = self.crew.seats.get(seat)
+        worker = self.crew.find(held.run) if held is not None else None
+        if worker is not None:
+            worker.active_at = trio.current_time()
         self.crew.seats.leave(seat, trio.current_time(), keep)
-        self.crew.wake()
-        self.wake()
+        self._freed()
 
     async def is_over(self, name: str, which: str) -> bool:
         """Whether a session that was silent for its time limit is to be ended.
@@ -142,12 +151,20 @@ class Admission:
             self.crew.line.expire(now)
             freed = self.crew.seats.expire(now)
             await self._let_in()
-            if freed or self.crew.line.waiting():
-                self.crew.wake()
+            if freed:
+                self._freed()
+            elif self.crew.line.waiting():
+                self.crew.wake()  # they may need another process
             self.crew.line.tell()
             moment = min(self.crew.seats.next_moment(), self.crew.line.next_moment())
             with trio.move_on_at(moment):
                 await self._wake.wait()
+
+    def _freed(self) -> None:
+        """Tell whoever waits for the end of sessions, and look who may come in."""
+        self.crew.tell()
+        self.crew.wake()
+        self.wake()
 
     async def _let_in(self) -> None:
         while (place := self.crew.line.first()) is not None:
@@ -158,7 +175,7 @@ class Admission:
                 return
             now = trio.current_time()
             if place.seat is not None:
-                self.crew.seats.take(place.seat, worker.id, place.visitor, place.gateway, now)
+                self.opened(place.seat, worker.id, place.visitor, place.gateway, now)
             else:
                 firm = CALLED if place.comes_back else FIRM
                 self.crew.seats.reserve(place.visitor, worker.id, now, firm=firm)

@@ -203,7 +203,7 @@ class Routes:
             if keeper is None:
                 continue  # its run has ended, and so will the session
             since = trio.current_time() - float(age)
-            keeper.seats.take(str(name), RunId(str(run)), str(visitor), gateway.name, since)
+            keeper.admission.opened(str(name), RunId(str(run)), str(visitor), gateway.name, since)
             gateway.seats[str(name)] = keeper
             if gateway.picture is not None:
                 gateway.picture.add(str(name))
