@@ -174,7 +174,7 @@ def upstream(base: Path, port: int, sockets_port: int) -> Iterator[None]:
 
 
 class StandInCore:
-    """Speaks the core's side of the link: names the two workers, answers nothing else."""
+    """Speaks the core's side of the link: names the two workers, grants every seat."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
@@ -187,7 +187,12 @@ class StandInCore:
     def _serve(self) -> None:
         sock, _ = self._listener.accept()
         while (packet := packets.receive(sock)) is not None:
-            if packet[0]["type"] != "hello":
+            message = packet[0]
+            if message["type"] == "resolve":
+                granted = {"type": "answer", "id": message["id"], "as": "worker"}
+                packets.send(sock, {**granted, "run": RUNS["socket"]})
+                continue
+            if message["type"] != "hello":
                 self.known.set()  # its first report comes after it has read what we said
                 continue
             hello = {"type": "hello", "v": 1, "key": KEY.hex(), "core": "bench", "wait": 5}
@@ -309,7 +314,7 @@ def pin(kind: str) -> str:
 
 def check_get(port: int) -> None:
     """End the program where a GET through this port is not answered rightly."""
-    lines = [f"GET {PREFIX}/ HTTP/1.1", f"Host: localhost:{port}", *BROWSER]
+    lines = [f"GET {PREFIX}/page HTTP/1.1", f"Host: localhost:{port}", *BROWSER]
     lines += [f"Cookie: {pin('get')}", "Connection: close", "", ""]
     with socket.create_connection(("127.0.0.1", port), 10) as sock:
         sock.sendall("\r\n".join(lines).encode())
@@ -327,7 +332,7 @@ def get(proxy: Proxy, seconds: int, connections: int) -> Load:
     done = subprocess.run(
         [
             *support.pinned(LOAD_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
-            "--latency", *headers, f"http://127.0.0.1:{proxy.port}{PREFIX}/",
+            "--latency", *headers, f"http://127.0.0.1:{proxy.port}{PREFIX}/page",
         ],
         capture_output=True, text=True, timeout=seconds + 60, check=True,
     )  # fmt: skip

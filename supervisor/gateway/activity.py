@@ -12,22 +12,28 @@ PART = 400  # entries that surely fit a packet
 
 def changes(runs: dict[str, Any], left: Sequence[tuple[str, bool]]) -> Iterator[Message]:
     """Yield the messages that tell what has changed; none where nothing has."""
-    for names in parts(sorted(runs)):
-        yield {"type": "activity", "runs": {name: runs[name] for name in names}}
-    for part in parts(left):
-        yield {"type": "activity", "runs": {}, "left": part}
+    return _packed(runs, "left", left)
 
 
 def picture(runs: dict[str, Any], seats: Sequence[list[Any]]) -> Iterator[Message]:
     """Yield the messages of a complete picture, at least one; all but the last say `more`."""
-    messages: list[Message] = [
-        *({"runs": {name: runs[name] for name in names}} for names in parts(sorted(runs))),
-        *({"runs": {}, "seats": part} for part in parts(seats)),
-    ] or [{"runs": {}}]
-    for number, message in enumerate(messages):
-        first = {"all": True} if number == 0 else {}
-        more = {"more": True} if number < len(messages) - 1 else {}
-        yield {"type": "activity", **first, **message, **more}
+    messages = list(_packed(runs, "seats", seats)) or [{"type": "activity", "runs": {}}]
+    messages[0]["all"] = True
+    for message in messages[:-1]:
+        message["more"] = True
+    yield from messages
+
+
+def _packed(runs: dict[str, Any], name: str, seats: Sequence[Any]) -> Iterator[Message]:
+    entries = [("runs", run) for run in sorted(runs)] + [(name, seat) for seat in seats]
+    for part in parts(entries):
+        message: Message = {"type": "activity", "runs": {}}
+        for kind, entry in part:
+            if kind == "runs":
+                message["runs"][entry] = runs[entry]
+            else:
+                message.setdefault(name, []).append(entry)
+        yield message
 
 
 def usage(number: int, seats: Sequence[list[Any]]) -> Iterator[Message]:

@@ -247,6 +247,10 @@ class Core:
         with self._changed:
             return [message for message in self.seen if message["type"] == kind]
 
+    def left(self) -> dict[str, bool]:
+        """Give the seats that were reported as left, and whether in order."""
+        return {seat: clean for m in self.kinds("activity") for seat, clean in m.get("left", [])}
+
     def _send_worker(self, run: str) -> None:
         guid, worker, state, uid = self.workers[run]
         fd = os.open(worker.directory, os.O_PATH | os.O_DIRECTORY)

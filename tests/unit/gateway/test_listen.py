@@ -79,3 +79,23 @@ def test_a_closed_listener_accepts_no_more(loop: Loop, server: Scarce) -> None:
     loop.later(0, loop.stop)
     loop.run()
     assert -1 == server.fileno()
+
+
+def test_a_client_that_vanishes_is_found_within_36_seconds(loop: Loop, server: Scarce) -> None:
+    found: list[list[int]] = []
+    names = ("SO_KEEPALIVE", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+
+    def accepted(sock: socket.socket, address: bytes) -> None:
+        levels = (socket.SOL_SOCKET, *[socket.IPPROTO_TCP] * 3)
+        options = zip(levels, names, strict=True)
+        found.append([sock.getsockopt(level, getattr(socket, name)) for level, name in options])
+        sock.close()
+        loop.stop()
+
+    listener = Listener(loop, server, accepted, lambda: True)
+    with socket.create_connection(server.getsockname()):
+        loop.run()
+    listener.close()
+    ((on, idle, pause, probes),) = found
+    assert on
+    assert 36 >= idle + pause * probes
