@@ -3,6 +3,8 @@
     serve SOCKET PORT                    listen on a Unix socket and on 127.0.0.1:PORT
     load PORT PATH COOKIE N SECONDS      N sockets, each sends again when its echo has come
     hold PORT PATH COOKIE N              open N sockets, say so, hold them until stdin ends
+    visit WHERE PATH N                   open N pages and sockets in turn, say so, close all in
+                                         order at the next line, say so; WHERE is a port or a path
 
 Messages have 64 bytes and a mask of zero, which is a legal one: nobody pays for masking here.
 `load` checks every echo and prints JSON: messages, seconds, p50 and p99 in microseconds.
@@ -24,6 +26,7 @@ SIZE = 64
 PAYLOAD = bytes(range(SIZE))
 ECHO = bytes([0x82, SIZE]) + PAYLOAD
 MESSAGE = bytes([0x82, 0x80 | SIZE]) + bytes(4) + PAYLOAD
+CLOSE = bytes([0x88, 0x82]) + bytes(4) + (1000).to_bytes(2, "big")
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -83,15 +86,26 @@ def _upgrade(head: bytes) -> bytes:
     return b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 
 
-def connect(port: int, path: str, cookie: str) -> socket.socket:
-    """Open one WebSocket; ends the program where it is refused."""
-    sock = socket.create_connection(("127.0.0.1", port), 30)
+def reach(where: int | str) -> socket.socket:
+    """Connect to a port or to a Unix socket."""
+    if isinstance(where, str):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(30)
+        sock.connect(where)
+        return sock
+    sock = socket.create_connection(("127.0.0.1", where), 30)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def connect(where: int | str, path: str, cookie: str) -> socket.socket:
+    """Open one WebSocket; ends the program where it is refused."""
+    sock = reach(where)
     key = base64.b64encode(os.urandom(16)).decode()
     cookie_line = f"Cookie: {cookie}\r\n" if cookie else ""
     sock.sendall(
         (
-            f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUpgrade: websocket\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             f"Sec-WebSocket-Key: {key}\r\n{cookie_line}\r\n"
         ).encode()
@@ -103,7 +117,7 @@ def connect(port: int, path: str, cookie: str) -> socket.socket:
             break
         head += data
     if not head.startswith(b"HTTP/1.1 101"):
-        raise SystemExit(f"no WebSocket through port {port}: {head[:300]!r}")
+        raise SystemExit(f"no WebSocket at {where}: {head[:300]!r}")
     return sock
 
 
@@ -156,6 +170,37 @@ def hold(port: int, path: str, cookie: str, count: int) -> None:
     sys.stdin.read()
 
 
+def visit(where: int | str, path: str, count: int) -> None:
+    """Let visitors come as browsers do: a page gives the cookie with which a socket is opened."""
+    socks = [connect(where, f"{path}websocket/", page(where, path)) for _ in range(count)]
+    print("open", flush=True)
+    sys.stdin.readline()
+    for sock in socks:
+        sock.sendall(CLOSE)
+    for sock in socks:
+        while sock.recv(4096):
+            pass
+        sock.close()
+    print("closed", flush=True)
+
+
+def page(where: int | str, path: str) -> str:
+    """Get a page and give the cookie that it sets; ends the program where there is no page."""
+    with reach(where) as sock:
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n"
+        sock.sendall(f"{head}Connection: close\r\n\r\n".encode())
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+    if not answer.startswith(b"HTTP/1.1 200"):
+        raise SystemExit(f"no page at {where}: {answer[:300]!r}")
+    for line in answer.partition(b"\r\n\r\n")[0].split(b"\r\n"):
+        name, _, value = line.partition(b": ")
+        if name.lower() == b"set-cookie":
+            return value.partition(b";")[0].decode()
+    return ""
+
+
 if __name__ == "__main__":
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -166,3 +211,5 @@ if __name__ == "__main__":
         load(int(words[0]), words[1], words[2], int(words[3]), float(words[4]))
     elif verb == "hold":
         hold(int(words[0]), words[1], words[2], int(words[3]))
+    elif verb == "visit":
+        visit(int(words[0]) if words[0].isdigit() else words[0], words[1], int(words[2]))

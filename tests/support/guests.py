@@ -232,9 +232,9 @@ class Guests:
     def __len__(self) -> int:
         return len(self._here)
 
-    def invite(self, urls: Iterable[str]) -> list[Guest]:
-        """Let one come for each address, all at once."""
-        guests = [Guest(Visitor(url), self._changed) for url in urls]
+    def invite(self, urls: Iterable[str], *, socket: str | None = None) -> list[Guest]:
+        """Let one come for each address, all at once. socket: reach it by this Unix socket."""
+        guests = [Guest(Visitor(url, socket=socket), self._changed) for url in urls]
         self._here += guests
         for guest in guests:
             self._nursery.start_soon(guest.stay)
