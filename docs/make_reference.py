@@ -1,4 +1,4 @@
-"""Write the generated parts of docs/reference/ anew (`./dev docs`); a test compares them.
+"""Write the generated parts of the documentation anew (`./dev docs`); a test compares them.
 
 A generated part stands between the lines `<!-- begin NAME -->` and `<!-- end NAME -->`.
 """
@@ -14,15 +14,23 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import click
+import make_pictures
 from make_diagrams import bundle_diagram, run_diagram
 
 from supervisor import hookspecs
 from supervisor.cli import root
+from supervisor.core import line
+from supervisor.core import seats as seat_times
+from supervisor.core import worker as worker_times
 from supervisor.errors import CODES
 from supervisor.lifecycle import ONE_SHOT, SERVING
 from supervisor.templates import PAGES
 
-REFERENCE = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
+GENERATED = (
+    *sorted((DOCS / "reference").glob("*.md")),
+    *sorted((DOCS / "explanation").glob("*.md")),
+)
 
 
 def errors() -> str:
@@ -82,6 +90,21 @@ def pages() -> str:
     return "\n".join(["| file | when | slots | must have |", "|---|---|---|---|", *rows])
 
 
+def seats() -> str:
+    """Give the times that a seat is held for, and who loses a place in line."""
+    rows = [
+        (seat_times.FIRM, "a page was loaded: the seat is kept for its WebSocket"),
+        (seat_times.CALLED, "the same for a visitor who was called from the line"),
+        (seat_times.RESERVED, "the visitor is still sent there if there is room"),
+        (seat_times.CLOSED, "the session was closed in order: a reload gets its seat back"),
+        (line.PATIENCE, "a waiting page has not asked again: its place in line is lost"),
+        (worker_times.PULSE, "a process with sessions has not answered: it computes"),
+        (worker_times.FRESH, "an answer counts for so long: then it is asked again"),
+    ]
+    lines = [f"| {seconds:g} | {what} |" for seconds, what in rows]
+    return "\n".join(["| seconds | |", "|---|---|", *lines])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "serving": lambda: run_diagram(SERVING),
     "one-shot": lambda: run_diagram(ONE_SHOT),
@@ -90,6 +113,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "hooks": hooks,
     "commands": commands,
     "pages": pages,
+    "seats": seats,
 }
 
 
@@ -106,8 +130,9 @@ def renewed(text: str) -> str:
 
 
 def main() -> None:
-    """Write every page of docs/reference/ whose generated parts have changed."""
-    for page in sorted(REFERENCE.glob("*.md")):
+    """Write every page whose generated parts have changed, and every picture."""
+    make_pictures.main()
+    for page in GENERATED:
         text = page.read_text()
         if (new := renewed(text)) != text:
             page.write_text(new)

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted((DOCS / "reference").glob("*.md"))
+PAGES = sorted([*(DOCS / "reference").glob("*.md"), *(DOCS / "explanation").glob("*.md")])
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +32,9 @@ def test_a_reference_page_is_as_the_code_would_write_it(
 def test_every_generated_part_stands_on_a_page(make_reference: ModuleType) -> None:
     text = "".join(page.read_text() for page in PAGES)
     assert set() == {name for name in make_reference.PARTS if f"<!-- begin {name} -->" not in text}
+
+
+def test_every_picture_is_as_the_code_would_draw_it(make_reference: ModuleType) -> None:
+    pictures = make_reference.make_pictures
+    for name, draw in pictures.PICTURES.items():
+        assert draw() == (pictures.IMAGES / name).read_text(), f"{name}: run ./dev docs"
