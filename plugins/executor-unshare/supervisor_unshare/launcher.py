@@ -17,14 +17,16 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from supervisor import Log, packets
-from supervisor_unshare import connect, host, probe, syscalls, verbs
+from supervisor import Log, __version__, packets
+from supervisor_unshare import connect, host, probe, renew, syscalls, verbs
 from supervisor_unshare.loop import Link, Loop
 from supervisor_unshare.plan_mounts import covered
-from supervisor_unshare.service import Answer, Fail, Service, StartFailed
+from supervisor_unshare.runs import LiveRun
+from supervisor_unshare.service import Answer, Fail, Service
+from supervisor_unshare.steps import StartFailed
 from supervisor_unshare.verbs import Refused, Rules
 
 _MOST_GATEWAYS = 4  # old ones may still serve their visitors to the end
@@ -34,7 +36,13 @@ _CLEANUP = 0.8  # seconds of a stop that are kept for killing and removing
 class Launcher:
     """Tie the service to its sockets: parent, core, gateway."""
 
-    def __init__(self, descriptors: Mapping[str, int], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        descriptors: Mapping[str, int],
+        settings: Mapping[str, Any],
+        *,
+        adopted: Sequence[LiveRun] | None = None,
+    ) -> None:
         self._log = Log(
             "helper",
             form=settings.get("log_form", "TEXT"),
@@ -55,10 +63,15 @@ class Launcher:
         self._sockets = {
             name: socket.socket(fileno=fd) for name, fd in descriptors.items() if name != "settings"
         }
+        self._adopted = adopted
+        self._renewal: renew.Renewal | None = None
 
     def run(self) -> None:
         """Serve until the parent is gone or says stop."""
-        self._service.prepare_directories()
+        if self._adopted is None:
+            self._service.prepare_directories()
+        for run in self._adopted or ():
+            self._service.adopt(run)
         self._listen("helper", self._rules.core_uid, self._accept_core)
         if "helper-connect" in self._sockets:
             self._listen("helper-connect", self._rules.gateway_uid, self._accept_gateway)
@@ -68,7 +81,11 @@ class Launcher:
         gc.freeze()  # the children share these pages as long as nobody writes to them
         gc.disable()
         self._log.info(
-            "helper-ready", tier=self.tier, limits=",".join(sorted(self._service.limits))
+            "helper-ready",
+            tier=self.tier,
+            limits=",".join(sorted(self._service.limits)),
+            version=__version__,
+            runs=len(self._service.runs),
         )
         self._loop.run()
         self._service.end_all()
@@ -84,15 +101,23 @@ class Launcher:
         # The parent's death, which the kernel would answer with SIGKILL, leaves time to clean up.
         signal.signal(signal.SIGUSR1, _hurry)
         syscalls.die_with_parent(signal.SIGUSR1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, renew.WAITING_SIGNALS)
         parent = Link(
-            self._loop, self._sockets["control"], self._from_parent, lambda _: self._loop.stop()
+            self._loop,
+            self._sockets["control"],
+            lambda message: self._from_parent(parent, message),
+            lambda _: self._loop.stop(),
         )
         parent.send({"type": "hello", "v": packets.VERSION})
         parent.send({"type": "ready"})
 
-    def _from_parent(self, message: packets.Message) -> None:
+    def _from_parent(self, parent: Link, message: packets.Message) -> None:
+        if message["type"] == "renew" and parent.given and self._renewal is None:
+            self._renew(parent, [str(part) for part in message["argv"]], parent.given.pop(0))
         if message["type"] != "stop":
             return
+        if self._renewal is not None:
+            self._renewal.abandon()
         seconds = message.get("seconds")
         grace = max(0.0, seconds - _CLEANUP) if isinstance(seconds, int | float) else 0.0
         for run in self._service.runs.values():
@@ -100,6 +125,23 @@ class Launcher:
                 self._service.end(run, min(grace, run.job.grace))
         self._stop_when_empty()
         self._loop.after(grace, self._loop.stop)
+
+    def _renew(self, parent: Link, argv: Sequence[str], settings: int) -> None:
+        def declined(reason: str) -> None:
+            self._renewal = None
+            os.close(settings)
+            self._log.error("not-renewed", reason=reason)
+            parent.send({"type": "not-renewed", "reason": reason})
+
+        descriptors = {name: sock.fileno() for name, sock in self._sockets.items()}
+        self._renewal = renew.Renewal(
+            self._loop,
+            self._service.runs,
+            argv=argv,
+            descriptors={**descriptors, "settings": settings},
+            declined=declined,
+        )
+        self._renewal.start()
 
     def _stop_when_empty(self) -> None:
         if any(run.pidfd != -1 for run in self._service.runs.values()):
@@ -279,6 +321,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the helper; gives its exit status."""
     parser = argparse.ArgumentParser(prog="supervisor_unshare.launcher")
     parser.add_argument("--fd", action="append", default=[], metavar="NAME=NUMBER")
+    parser.add_argument("--check", type=int, metavar="FD", help="only read settings and runs")
+    parser.add_argument("--resume", type=int, metavar="FD", help="go on with these runs")
     parsed = parser.parse_args(arguments)
     descriptors = {name: int(fd) for name, _, fd in (pair.partition("=") for pair in parsed.fd)}
     for fd in descriptors.values():
@@ -288,8 +332,17 @@ def main(arguments: list[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     settings = read_settings(descriptors["settings"])
     try:
-        launcher = Launcher(descriptors, settings)
+        if parsed.check is not None:
+            renew.read(parsed.check)
+            read_rules(settings)
+            return 0
+        adopted = None if parsed.resume is None else renew.read(parsed.resume)
+        renew.keep_to_ourselves(adopted or ())
+        launcher = Launcher(descriptors, settings, adopted=adopted)
     except (ValueError, OSError) as error:
+        if parsed.check is not None:
+            sys.stderr.write(f"{error}\n")
+            return 78
         Log("helper", form=settings.get("log_form", "TEXT")).error(
             "cannot-serve", reason=str(error)
         )

@@ -34,6 +34,7 @@ class Loop:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._stopped = False
+        self.asides = 0  # forked children at work
 
     def watch(self, fd: int, ready: Callable[[], None], events: int = selectors.EVENT_READ) -> None:
         """Call `ready` whenever the descriptor is; replaces an earlier callback."""
@@ -82,6 +83,7 @@ class Loop:
         if pid == 0:
             _work(work, write)
         os.close(write)
+        self.asides += 1
         said = b""
 
         def ready() -> None:
@@ -92,6 +94,7 @@ class Loop:
                 self.unwatch(read)
                 os.close(read)
                 _, status = os.waitpid(pid, 0)
+                self.asides -= 1
                 done(said.decode() or (f"the child ended with status {status}" if status else ""))
 
         self.watch(read, ready)
@@ -129,6 +132,7 @@ class Link:
             collections.deque()
         )
         self.open = True
+        self.given: list[int] = []  # with the message being received; what is left is closed
         sock.setblocking(False)
         loop.watch(sock.fileno(), self._ready)
 
@@ -184,9 +188,12 @@ class Link:
         if packet is None:
             self.close("")
             return
-        message, fds = packet
-        _close_all(tuple(fds))  # no message to the helper carries any
-        self._received(message)
+        message, self.given = packet
+        try:
+            self._received(message)
+        finally:
+            _close_all(tuple(self.given))
+            self.given = []
 
 
 def _packed(

@@ -49,6 +49,7 @@ class LiveRun:
     status: int = 0
     oom: bool = False
     stopped: bool = False
+    kill_at: float | None = None  # monotonic seconds
     seconds: float = 0.0
 
     @property

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import resource
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from supervisor_unshare.directories import Directories, remove_all
 from supervisor_unshare.loop import Loop
 from supervisor_unshare.plan_mounts import Base, plan_own, plan_shared
 from supervisor_unshare.runs import LiveRun, Phase, tree_usage
+from supervisor_unshare.steps import StartFailed, failure_of, step
 from supervisor_unshare.template import Template
 from supervisor_unshare.verbs import Job, Refused, Rules
 
@@ -26,15 +28,6 @@ _STOP_SIGNALS = {"TERM": 15, "INT": 2}  # init passes on what it gets
 _SOFT_FILES = 1024
 _OWN_LIMITS = frozenset({"files"})
 _NOT_OURS = frozenset({"run_time"})  # kept by the core's own clock
-
-
-class StartFailed(Exception):
-    """A step between the request and the content's exec failed; nothing of the run is left."""
-
-    def __init__(self, step: str, number: int | None, message: str) -> None:
-        super().__init__(message)
-        self.step = step
-        self.number = number
 
 
 class Service:
@@ -92,8 +85,7 @@ class Service:
             self._refuse_limits(job)
             self.runs[job.run] = run = self._launch(job)
             self._waiters[job.run] = [(answer, fail)]
-            self._loop.watch(run.report, lambda: self._reported(run))
-            self._loop.watch(run.pidfd, lambda: self._init_ended(run))
+            self._watch(run)
         elif job.run in self._waiters:
             self._waiters[job.run].append((answer, fail))
         else:
@@ -175,7 +167,16 @@ class Service:
             run.kill()
             return
         run.signal(_STOP_SIGNALS[run.job.stop_signal])
-        self._loop.after(grace, lambda: run.kill() if run.pidfd != -1 else None)
+        self._kill_at(run, time.monotonic() + grace)
+
+    def adopt(self, run: LiveRun) -> None:
+        """Go on with a run of the helper that this process was before it executed itself anew."""
+        self.runs[run.job.run] = run
+        if run.phase is Phase.STARTING:
+            self._waiters[run.job.run] = []  # they ask again
+        self._watch(run)
+        if run.kill_at is not None:
+            self._kill_at(run, run.kill_at)
 
     def end_all(self) -> None:
         """Kill every run, wait for the processes, remove all that is ours. For the helper's end."""
@@ -191,16 +192,27 @@ class Service:
 
     # How a run comes to life and what is left of it.
 
+    def _watch(self, run: LiveRun) -> None:
+        if run.phase is Phase.STARTING:
+            self._loop.watch(run.report, lambda: self._reported(run))
+        if run.pidfd != -1:
+            self._loop.watch(run.pidfd, lambda: self._init_ended(run))
+
+    def _kill_at(self, run: LiveRun, moment: float) -> None:
+        run.kill_at = min(moment, run.kill_at or moment)
+        seconds = max(0.0, moment - time.monotonic())
+        self._loop.after(seconds, lambda: run.kill() if run.pidfd != -1 else None)
+
     def _launch(self, job: Job) -> LiveRun:
         rootless = self.rules.rootless
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as handed:
-            with _step("prepare"):
+            with step("prepare"):
                 undo.callback(self._directories.remove_run, job.run)
                 self._directories.make_run(job)
-            with _step("cgroup"):
+            with step("cgroup"):
                 group = cgroups.create(self._groups, job.run, job.limits)
                 undo.callback(group.remove)
-            with _step("pipes"):
+            with step("pipes"):
                 owner = None if rootless else job.uid
                 streams = [runs.new_pipe(owner, job.gid) for _ in range(2)]
                 streams.append(os.pipe2(os.O_CLOEXEC))
@@ -211,7 +223,7 @@ class Service:
             template = self._copy_template()
             if template is not None:
                 handed.callback(os.close, template)
-            with _step("plan"):
+            with step("plan"):
                 shown = self._host.shown
                 spec = sandbox.Spec(
                     template=template,
@@ -230,7 +242,7 @@ class Service:
                     user_namespace=rootless,
                     bounded=self._bounded,
                 )
-            with _step("clone"):
+            with step("clone"):
                 pid, pidfd = self._clone(spec, group)
             undo.pop_all()
         return LiveRun(
@@ -255,6 +267,7 @@ class Service:
     def _drop_bounding_set(self) -> bool:
         """Give up, for all children, what only an exec by root could get back. Tell whether."""
         try:
+            syscalls.keep_capabilities()  # else the helper could not execute itself anew
             syscalls.drop_bounding_set()
         except OSError as error:  # each child tries on its own, and its start fails with it
             self._log.warning("bounding-set", error=str(error))
@@ -264,11 +277,11 @@ class Service:
     def _copy_template(self) -> int | None:
         if self._template is None:
             return None
-        step = root.Step()
+        doing = root.Step()
         try:
-            return self._template.copy(step)
+            return self._template.copy(doing)
         except OSError as error:
-            raise StartFailed(step.name, error.errno, str(error)) from error
+            raise StartFailed(doing.name, error.errno, str(error)) from error
 
     def _clone(self, spec: sandbox.Spec, group: cgroups.Group) -> tuple[int, int]:
         """Make the child; in it, this never returns."""
@@ -326,7 +339,7 @@ class Service:
         if run.starting:
             del self.runs[job.run]
             run.close()
-            failure = _start_failure(run)
+            failure = failure_of(run)
             for _, fail in self._waiters.pop(job.run, []):
                 fail(failure)
             self._notify({"type": "exited", **run.exited})  # for a core that has listed it
@@ -375,19 +388,3 @@ class Service:
                 answer()
 
         self._loop.aside(work, done)
-
-
-@contextlib.contextmanager
-def _step(name: str) -> Any:
-    try:
-        yield
-    except OSError as error:
-        raise StartFailed(name, error.errno, str(error)) from error
-
-
-def _start_failure(run: LiveRun) -> StartFailed:
-    if "step" in run.facts:
-        facts = run.facts
-        return StartFailed(facts["step"], facts.get("errno"), facts.get("message", ""))
-    how = "it was stopped" if run.stopped else f"its init ended with status {run.status}"
-    return StartFailed("start", None, f"{how} before the program was executed")

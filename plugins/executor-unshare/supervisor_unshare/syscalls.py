@@ -67,10 +67,12 @@ _COMMON = {
 }
 NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
-        "clone": 56, "capset": 126, "pivot_root": 155, "umount2": 166, "keyctl": 250, **_COMMON,
+        "clone": 56, "capget": 125, "capset": 126, "pivot_root": 155, "umount2": 166,
+        "keyctl": 250, **_COMMON,
     },
     "aarch64": {
-        "clone": 220, "capset": 91, "pivot_root": 41, "umount2": 39, "keyctl": 219, **_COMMON,
+        "clone": 220, "capget": 90, "capset": 91, "pivot_root": 41, "umount2": 39,
+        "keyctl": 219, **_COMMON,
     },
 }  # fmt: skip
 # Arguments are made before the first clone where they can be: after it, each page that helper or
@@ -256,6 +258,16 @@ def drop_bounding_set() -> None:
                 raise
             break
     _checked(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl ambient")
+
+
+def keep_capabilities() -> None:
+    """Let root's exec keep the capabilities of now, also once the bounding set is empty."""
+    buffer = ctypes.create_string_buffer(len(_NO_CAPABILITIES))
+    _call("capget", _CAPABILITY_HEADER, buffer)
+    effective, permitted, _, effective_high, permitted_high, _ = struct.unpack("6I", buffer.raw)
+    inheritable, inheritable_high = permitted, permitted_high
+    wanted = (effective, permitted, inheritable, effective_high, permitted_high, inheritable_high)
+    _call("capset", _CAPABILITY_HEADER, struct.pack("6I", *wanted))
 
 
 def drop_capabilities() -> None:

@@ -63,7 +63,8 @@ class Node:
             os.chmod(f"{self.run_dir}/{name}.sock", 0o666)
             self.sockets[name].listen(16)
 
-    def start(self) -> None:
+    def settings_memory(self) -> int:
+        """A memfd with the settings; the caller closes it."""
         core = os.getuid() if self.caller is None else self.caller
         settings = {
             "data_dir": self.data_dir,
@@ -81,6 +82,10 @@ class Node:
         }
         memory = os.memfd_create("settings")
         os.write(memory, json.dumps({"settings": settings, "entries": []}).encode())
+        return memory
+
+    def start(self) -> None:
+        memory = self.settings_memory()
         self.control, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         fds = {
             "control": child.fileno(),
@@ -109,6 +114,19 @@ class Node:
             packet = packets.receive(self.control)
             assert packet is not None, self.log
             assert expected == packet[0]["type"]
+
+    def renew(self, *, argv: Sequence[str] = ()) -> packets.Message:
+        """Let the helper execute itself anew; give its answer: `ready`, or why it does not."""
+        assert self.control is not None
+        command = argv or (sys.executable, "-I", "-m", "supervisor_unshare.launcher")
+        memory = self.settings_memory()
+        packets.send(self.control, {"type": "renew", "argv": [*command]}, (memory,))
+        os.close(memory)
+        while True:
+            packet = packets.receive(self.control)
+            assert packet is not None, self.log
+            if packet[0]["type"] != "hello":
+                return packet[0]
 
     def kill(self) -> None:
         """SIGKILL the helper."""
