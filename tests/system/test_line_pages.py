@@ -56,6 +56,27 @@ def test_visitors_wait_in_line_see_their_place_and_enter_by_themselves(
         third.locator("#total", has_text="376").wait_for(timeout=SECONDS)
 
 
+def test_without_scripts_a_visitor_keeps_the_place_and_enters(app: str) -> None:
+    with open_tab() as tab:
+        browser = tab.page.context.browser
+        assert browser
+        first = browser.new_context().new_page()
+        second = browser.new_context(java_script_enabled=False).new_page()
+        third = browser.new_context().new_page()
+        first.goto(app)
+        first.locator("#total", has_text="376").wait_for(timeout=SECONDS)
+        second.goto(app)
+        second.get_by_text("You are next.").wait_for(timeout=SECONDS)
+        third.goto(app)
+        third.get_by_text("One person is before you.").wait_for(timeout=SECONDS)
+        for _ in range(2):
+            with second.expect_navigation(timeout=SECONDS):
+                pass
+            assert second.get_by_text("You are next.").count()
+        first.close()
+        second.locator("#total").wait_for(timeout=SECONDS, state="attached")
+
+
 def test_the_failed_page_tries_again(server: LiveServer, tmp_path: Path) -> None:
     folder = tmp_path / "moody"
     folder.mkdir()
