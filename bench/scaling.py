@@ -79,7 +79,7 @@ async def main(rounds: int, seconds: float, pause: float) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--seconds", type=float, default=12.0)
-    parser.add_argument("--pause", type=float, default=2.5)
+    parser.add_argument("--seconds", type=float, default=16.0)
+    parser.add_argument("--pause", type=float, default=4.0)
     given = parser.parse_args()
     trio.run(main, given.rounds, given.seconds, given.pause)

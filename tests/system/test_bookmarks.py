@@ -40,14 +40,6 @@ async def visit(visitor: Visitor, search: str = "", n: int = 1) -> AsyncIterator
             yield session
 
 
-@asynccontextmanager
-async def counted(server: LiveServer, visitor: Visitor) -> AsyncIterator[None]:
-    """Go on once the core has heard of a visitor's session."""
-    row = {"pid": pid(server, visitor), "sessions": 1}
-    await trio.to_thread.run_sync(server.until, lambda: bool(server.rows("ps", **row)), 10.0)
-    yield
-
-
 async def text(session: Session, output: str) -> str:
     """Give the next value of an output that is not empty."""
     while not (found := await session.value(output)):
@@ -80,7 +72,7 @@ async def test_two_sessions_bookmark_and_another_process_restores_them_after_a_r
 
     url = server.url + await trio.to_thread.run_sync(deploy)
     one, two = Visitor(url), Visitor(url)
-    async with visit(one, n=7) as first, counted(server, one), visit(two, n=9) as second:
+    async with visit(one, n=7) as first, visit(two, n=9) as second:
         saved = []
         for session in (first, second):
             await session.update(**{"save:shiny.action": 1})
