@@ -30,6 +30,12 @@ def test_the_pages_of_a_folder_are_read_and_other_files_left_alone(tmp_path: Pat
     assert {"full.html": "<title>Völl</title>"} == read_templates(str(tmp_path), owner=MINE)
 
 
+def test_a_file_of_another_editor_reads_as_a_browser_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "full.html").write_bytes(b"\xef\xbb\xbf<script>\r\n1;\r</script>")
+    files = read_templates(str(tmp_path), owner=MINE)
+    assert {"full.html": "<script>\n1;\n</script>"} == files
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert f"Pages.Templates = {tmp_path}/x: No such file or directory" == refusal(tmp_path / "x")
 
