@@ -17,7 +17,7 @@ from supervisor.cli.rates import Overview, Total, percents, seats, totals
 from supervisor.cli.show import age, printable, short_run, size
 from supervisor.errors import SupervisorError
 
-WIDE = 100  # columns from which there is room for gaps of two and for reasons
+WIDE = 100  # columns from which there is room for gaps of two
 BAR = 5
 COLOURS = {
     "ready": "green",
@@ -67,7 +67,8 @@ def processes(view: View, width: int, height: int) -> list[Text]:
     if width < WIDE:
         fixed[4], fixed[5] = 3, 4
     left = width - sum(fixed) - gap * len(fixed)
-    reason = max(0, min(40, left - 20 - gap)) if width >= WIDE else 0
+    reason = max(0, min(40, left - 20 - gap))
+    reason = reason if width >= WIDE and reason >= 16 else 0
     widths = [max(8, left - (reason + gap if reason else 0)), *fixed, *([reason] if reason else [])]
     names = "CONTENT RUN STATE PID SESSIONS REQ CPU% MEMORY AGE REASON".split()
     if width < WIDE:
@@ -164,7 +165,7 @@ def _frame(
     width: int,
     height: int,
 ) -> list[Text]:
-    lines = [*_header(view, width), Text(), _line(heads, widths, gap, width, "bold underline")]
+    lines = [*_header(view, width), Text(), _line(heads, widths, gap, width, "dim")]
     room = max(1, height - len(lines) - 1)
     top = max(0, min(view.top, len(rows) - room))
     shown = rows[top : top + room]
@@ -251,8 +252,7 @@ def bar(used: int, most: int | None, width: int) -> Text:
 
 def _strip(share: float, width: int) -> Text:
     full = min(width, max(round(share * width), 1 if share > 0 else 0))
-    colour = "red" if share >= 1 else "yellow" if share >= 0.8 else "green"
-    strip = Text("━" * full, colour)
+    strip = Text("━" * full, "yellow" if share >= 1 else "green")
     strip.append("─" * (width - full), "bright_black")
     return strip
 

@@ -10,7 +10,12 @@ import pytest
 from supervisor.cli.root import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md"]
+PAGES += [
+    page
+    for under in ("", "howto/", "explanation/", "reference/")
+    for page in sorted((ROOT / "docs").glob(f"{under}*.md"))
+]
 
 
 def shown(page: Path, program: str) -> set[str]:
