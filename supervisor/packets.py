@@ -74,6 +74,16 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
     return message, fds
 
 
+def common(theirs: object) -> int | None:
+    """Give the version to speak with a peer that says hello in `theirs`, None where there is none.
+
+    The newer side speaks as the older one does, so that each may be upgraded, or taken back, alone.
+    """
+    if not isinstance(theirs, int) or not VERSION - 1 <= theirs <= VERSION + 1:
+        return None
+    return min(theirs, VERSION)
+
+
 def peer(sock: socket.socket) -> tuple[int, int, int]:
     """Give pid, uid and gid of whoever connected the other end of a Unix socket."""
     data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))

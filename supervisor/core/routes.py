@@ -138,9 +138,9 @@ class Routes:
                     worker.doubt()
 
     def _greet(self, gateway: Gateway, message: packets.Message) -> None:
-        version = message.get("v")
-        if version not in (packets.VERSION, packets.VERSION - 1):
-            self.log.error("gateway-version", theirs=version, ours=packets.VERSION)
+        version = packets.common(message.get("v"))
+        if version is None:
+            self.log.error("gateway-version", theirs=message.get("v"), ours=packets.VERSION)
             gateway.hang_up()
             return
         gateway.name = str(message.get("gateway"))
@@ -148,7 +148,7 @@ class Routes:
         gateway.send(
             {
                 "type": "hello",
-                "v": packets.VERSION,
+                "v": version,
                 "key": self.key.hex(),
                 "core": self.core_id,
                 "wait": self.wait,

@@ -255,7 +255,7 @@ class Link:
 
     def _hello(self, message: Message) -> None:
         version = message["v"]
-        if version not in (packets.VERSION, packets.VERSION - 1):
+        if packets.common(version) is None:
             self._down(f"the core speaks version {version} of the link, we {packets.VERSION}")
             return
         self._pins.rekey(key_from_hex(message["key"]))

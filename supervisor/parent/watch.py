@@ -100,7 +100,7 @@ class Watch:
         """Take a message of the living child."""
         kind = message["type"]
         if kind == "hello":
-            if message.get("v") not in (packets.VERSION, packets.VERSION - 1):
+            if packets.common(message.get("v")) is None:
                 self.condemn(f"speaks version {message.get('v')!r} of the link", now)
             elif self.ready:  # it has executed itself anew
                 self.ready, self._started = False, now

@@ -164,3 +164,10 @@ def test_text_of_any_language_stays_within_ascii_on_the_wire(pair: Pair) -> None
     data = pair[1].recv(packets.LIMIT)
     assert data.isascii()
     assert {"type": "é\U0001f600"} == json.loads(data)
+
+
+def test_two_sides_speak_the_lower_version_where_they_are_one_apart() -> None:
+    mine = packets.VERSION
+    spoken = [packets.common(mine + theirs) for theirs in (-2, -1, 0, 1, 2)]
+    assert [None, mine - 1, mine, mine, None] == spoken
+    assert packets.common("1") is None

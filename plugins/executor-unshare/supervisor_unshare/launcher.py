@@ -258,17 +258,15 @@ class Launcher:
         return {"code": "internal", "message": text, "hint": "", "step": "", "errno": None}
 
     def _hello(self, answer: Answer, fail: Fail, v: int) -> None:
-        _check_version(v)
         answer(
-            v=packets.VERSION,
+            v=_common(v),
             tier=self.tier,
             limits=sorted(self._service.limits),
             runs=self._service.lines,
         )
 
     def _hello_gateway(self, answer: Answer, fail: Fail, v: int) -> None:
-        _check_version(v)
-        answer(v=packets.VERSION)
+        answer(v=_common(v))
 
     def _connect(self, answer: Answer, fail: Fail, run: str) -> None:
         live = self._service.runs.get(run)
@@ -278,9 +276,10 @@ class Launcher:
             answer(fds=(sock.fileno(),))
 
 
-def _check_version(v: int) -> None:
-    if not packets.VERSION - 1 <= v <= packets.VERSION + 1:
+def _common(v: int) -> int:
+    if (version := packets.common(v)) is None:
         raise Refused(f"the helper does not speak version {v}", code="bad-request")
+    return version
 
 
 def _hurry(number: int, frame: object) -> None:

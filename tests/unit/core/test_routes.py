@@ -169,8 +169,18 @@ async def test_hello_tells_the_key_and_then_every_live_worker(house: House, shor
 async def test_another_version_is_hung_up_on(house: House, short: Path) -> None:
     async with linked(house, short) as link:
         gateway = link.connect()
-        gateway.say("hello", v=packets.VERSION + 1)
+        gateway.say("hello", v=packets.VERSION + 2)
         await gateway.until_hung_up()
+
+
+@pytest.mark.parametrize("theirs", [-1, 0, 1])
+async def test_a_gateway_of_the_version_before_or_after_is_answered_in_what_both_speak(
+    house: House, short: Path, theirs: int
+) -> None:
+    async with linked(house, short) as link:
+        gateway = link.connect()
+        gateway.say("hello", v=packets.VERSION + theirs, gateway="g", pid=1)
+        assert packets.VERSION + min(0, theirs) == (await gateway.hear("hello"))["v"]
 
 
 async def test_a_page_is_answered_at_once_and_the_app_starts(house: House, short: Path) -> None:
