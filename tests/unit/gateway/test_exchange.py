@@ -321,3 +321,9 @@ def test_what_notices_ask_never_reaches_content(scene: Scene) -> None:
     scene.says(ours(b"notice/02gone"))
     assert scene.client.take().endswith(b'{"gone": true}')
     assert ([], 0) == (scene.gateway.opened, worker.total)
+
+
+def test_a_connection_is_not_idle_while_a_request_waits_to_be_read(scene: Scene) -> None:
+    assert scene.exchange.idle
+    scene.client.unread = True
+    assert not scene.exchange.idle
