@@ -74,10 +74,10 @@ def seats(scaling: Scaling, load: Load) -> int:
 
 
 def surplus(scaling: Scaling, loads: Sequence[Load]) -> Sequence[RunId]:
-    """Give the workers that have been idle for too long, never below the least number."""
+    """Give the workers that have been idle for too long, never below what is needed."""
     idle = sorted(_idle(scaling, loads), key=lambda load: -load.idle)
     over = [load for load in idle if load.idle >= scaling.idle]
-    return [load.run for load in over[: max(0, len(loads) - scaling.least)]]
+    return [load.run for load in over[: max(0, len(loads) - _needed(scaling, loads))]]
 
 
 def excess(scaling: Scaling, loads: Sequence[Load]) -> Sequence[RunId]:
@@ -88,9 +88,21 @@ def excess(scaling: Scaling, loads: Sequence[Load]) -> Sequence[RunId]:
 
 def idle_in(scaling: Scaling, loads: Sequence[Load]) -> float:
     """Give the seconds until `surplus` may name a worker; infinity where it will not."""
-    if len(loads) <= scaling.least:
+    if len(loads) <= _needed(scaling, loads):
         return FOREVER
     return min((scaling.idle - load.idle for load in _idle(scaling, loads)), default=FOREVER)
+
+
+def _needed(scaling: Scaling, loads: Sequence[Load]) -> int:
+    """Give how many workers stay, idle or not: `missing` would start another at once for one less.
+
+    Without this the last spare worker would end and start again each IdleTimeout.
+    """
+    held, needed = sum(load.held for load in loads), scaling.least
+    seats_each = scaling.load_factor * scaling.sessions_each
+    while held and needed < scaling.most and held >= seats_each * needed:
+        needed += 1
+    return needed
 
 
 def _idle(scaling: Scaling, loads: Sequence[Load]) -> list[Load]:

@@ -132,6 +132,35 @@ def test_idle_time_zero_means_never() -> None:
     assert () == tuple(policy.surplus(Scaling(idle=0), [idle("a", 1e9)]))
 
 
+def test_a_spare_process_stays_as_long_as_the_load_factor_wants_it() -> None:
+    scaling = Scaling(most=3, sessions_each=1, load_factor=1.0, idle=60.0)
+    used = Load(run=RunId("a"), ready=True, taken=1, held=1)
+    spare = [idle("b", 100.0), idle("c", 200.0)]
+    assert ["c"] == list(policy.surplus(scaling, [used, *spare]))
+    assert () == tuple(policy.surplus(scaling, [used, spare[0]]))
+    assert policy.FOREVER == policy.idle_in(scaling, [used, spare[0]])
+    assert ["c", "b"] == list(policy.surplus(scaling, spare))
+
+
+@given(
+    loads=LOADS,
+    least=st.integers(0, 4),
+    more=st.integers(0, 4),
+    each=st.integers(1, 30),
+    factor=st.floats(0, 1),
+)
+def test_what_is_ended_for_idling_is_not_started_again_at_once(
+    loads: list[Load], least: int, more: int, each: int, factor: float
+) -> None:
+    scaling = Scaling(
+        least=least, most=max(1, least + more), sessions_each=each, load_factor=factor, idle=1.0
+    )
+    ended = set(policy.surplus(scaling, loads))
+    rest = [load for load in loads if load.run not in ended]
+    if ended:
+        assert 0 == policy.missing(scaling, rest)
+
+
 @given(loads=LOADS, demand=st.booleans(), least=st.integers(0, 4), more=st.integers(0, 4))
 def test_the_bounds_hold_whatever_the_load(
     loads: list[Load], demand: bool, least: int, more: int
