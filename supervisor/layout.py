@@ -116,4 +116,6 @@ def at(role: Role, *parts: str) -> str:
 
 SOCKET_NAME = "app.sock"
 LISTEN_AT = f"{MOUNT_ROOT}/socket/{SOCKET_NAME}"
+BUSY_NAME = "busy"  # beside the socket: the process works though nobody is connected
+BUSY_AT = f"{MOUNT_ROOT}/socket/{BUSY_NAME}"
 RUN_SOCKETS = "w"  # directory of RunDir that holds one directory per run

@@ -10,6 +10,7 @@ import trio
 from supervisor import policy
 from supervisor.core.admission import Admission
 from supervisor.core.crew import BEFORE_READY, DEMAND, Crew
+from supervisor.core.declared import works
 from supervisor.core.starts import Starts
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
@@ -88,7 +89,7 @@ class Keeper(Crew):
         for worker in counted:
             if worker.id in over:
                 self._retire(worker, "more processes than MaxProcesses", bounded=False)
-            elif worker.id in surplus:
+            elif worker.id in surplus and not self._works_on(worker):
                 self._retire(worker, "idle", bounded=False)
         due = policy.idle_in(self.scaling, loads)
         if now < self.failures.retry_at < FOREVER and self.is_wanted():
@@ -341,7 +342,15 @@ class Keeper(Crew):
         worker.stop(reason)
 
     def _is_used(self, worker: Worker) -> bool:
-        return worker.used or bool(self.seats.held(worker.id))
+        return worker.used or bool(self.seats.held(worker.id)) or works(worker.endpoint)
+
+    def _works_on(self, worker: Worker) -> bool:
+        """Whether an idle worker has declared work; then it is asked again in a while."""
+        if not works(worker.endpoint):
+            return False
+        worker.active_at = trio.current_time()
+        self.wake()
+        return True
 
     # -- news ---------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import trio
 
 from supervisor.model import RunId
 
+GLIMPSES = 256  # places of those who came once; a flood of page loads must not fill the line
 PATIENCE = 10.0  # seconds without a sign after which a place is lost
 
 
@@ -52,6 +53,7 @@ class Line:
     """Places in the order in which they were joined."""
 
     _places: dict[str, Place] = attrs.field(factory=dict)
+    _glimpses: dict[str, Place] = attrs.field(factory=dict)  # those of _places that do not count
     _positions: dict[str, int] = attrs.field(factory=dict)  # emptied by every change
 
     def __iter__(self) -> Iterator[Place]:
@@ -66,15 +68,24 @@ class Line:
         if place is None:
             place = Place(key=key, visitor=visitor, joined=now, seen=now, comes_back=comes_back)
             self._places[key] = place
+            if len(self._glimpses) >= GLIMPSES:
+                self.leave(next(iter(self._glimpses.values())))
         else:
             place.comes_back = True
         place.seen = now
-        self._positions.clear()
+        self._changed(place)
         return place
 
     def listens(self, place: Place, by: int) -> None:
         """Count who listens for this place's turn."""
         place.listening += by
+        self._changed(place)
+
+    def _changed(self, place: Place) -> None:
+        if place.counts or not self.holds(place):
+            self._glimpses.pop(place.key, None)
+        else:
+            self._glimpses[place.key] = place
         self._positions.clear()
 
     def holds(self, place: Place) -> bool:
@@ -85,7 +96,7 @@ class Line:
         """Give a place up; twice is fine."""
         if self.holds(place):
             del self._places[place.key]
-            self._positions.clear()
+            self._changed(place)
 
     def first(self) -> Place | None:
         """Give whose turn is next."""
@@ -112,8 +123,7 @@ class Line:
         """Drop the places of those who ask no more; tell whether there were any."""
         lost = [p for p in self if not p.listening and p.seen + PATIENCE <= now]
         for place in lost:
-            del self._places[place.key]
-        self._positions.clear()
+            self.leave(place)
         return bool(lost)
 
     def tell(self) -> None:

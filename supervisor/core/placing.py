@@ -66,6 +66,7 @@ def make_job(
     env.update({name: environment[name] for name in content.environment if name in environment})
     if run.purpose in (Purpose.SERVE, Purpose.CUSTOMIZE):
         env["SUPERVISOR_LISTEN"] = layout.LISTEN_AT
+        env["SUPERVISOR_BUSY"] = layout.BUSY_AT
     places = {}
     for mount in plan.mounts:
         place = _place(mount.role, run, content, digest, mount.name)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
 
 from supervisor.core.admission import LOOK
 from supervisor.core.keeper import Keeper
-from supervisor.core.line import PATIENCE
+from supervisor.core.line import GLIMPSES, PATIENCE
 from supervisor.core.seats import CLOSED, FIRM
 from supervisor.core.verdict import Answer, Verdict
 from supervisor.core.worker import Worker
 from supervisor.lifecycle import State
-from supervisor.model import Overrides, Ready, RunId
+from supervisor.model import Overrides, Ready, RunId, UnixEndpoint
 from supervisor.testing.executors import Behaviour
 from supervisor.testing.house import House, a_content, a_deployment, keeping
 
@@ -215,6 +217,21 @@ async def test_a_page_that_never_asks_again_takes_no_turn(house: House) -> None:
             assert 1 == sum(held(keeper))
         await trio.sleep(PATIENCE + 1)
         assert 0 == len(keeper.line)
+
+
+async def test_a_flood_of_page_loads_does_not_fill_the_line(house: House) -> None:
+    async with app(house, sessions_each=1, least=1, most=1) as keeper:
+        await trio.sleep(5)
+        await enter(keeper, "first")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeper.admission.wait, "waits")
+            await trio.sleep(0.1)
+            nursery.cancel_scope.deadline = trio.current_time() + 5
+            for number in range(GLIMPSES + 50):
+                nursery.start_soon(keeper.admission.page, f"crawler{number}", None)
+            await trio.sleep(1)
+            assert GLIMPSES + 1 == len(keeper.line)
+            assert 1 == keeper.line.waiting()
 
 
 # -- the line -----------------------------------------------------------------------------------
@@ -468,6 +485,20 @@ async def test_a_bounded_drain_ends_sessions_that_stay(house: House) -> None:
         await trio.sleep(20)
         assert State.EXITED is old.tracked.run.state
         assert 0 == keeper.seats.held(old.id)
+
+
+async def test_declared_work_keeps_a_process_that_nobody_visits(house: House) -> None:
+    async with app(house, most=1, idle=100.0) as keeper:
+        worker = await enter(keeper, "a")
+        leave(keeper, "a", 0.0)
+        assert isinstance(worker.endpoint, UnixEndpoint)
+        busy = Path(worker.endpoint.directory) / "busy"
+        busy.touch()
+        await trio.sleep(1000)
+        assert State.READY is worker.state
+        os.utime(busy, (1.0, 1.0))  # it was forgotten
+        await trio.sleep(300)
+        assert State.EXITED is worker.tracked.run.state
 
 
 async def test_silence_does_not_end_a_session_whose_process_computes(house: House) -> None:
