@@ -68,8 +68,6 @@ class Line:
         if place is None:
             place = Place(key=key, visitor=visitor, joined=now, seen=now, comes_back=comes_back)
             self._places[key] = place
-            if len(self._glimpses) >= GLIMPSES:
-                self.leave(next(iter(self._glimpses.values())))
         else:
             place.comes_back = True
         place.seen = now
@@ -86,6 +84,8 @@ class Line:
             self._glimpses.pop(place.key, None)
         else:
             self._glimpses[place.key] = place
+            if len(self._glimpses) > GLIMPSES:
+                self.leave(next(iter(self._glimpses.values())))
         self._positions.clear()
 
     def holds(self, place: Place) -> bool:
