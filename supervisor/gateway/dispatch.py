@@ -282,7 +282,8 @@ class Dispatch(Answering):
         self.answering = AWAITING
         if worker is None:
             self.gateway.loop.within(self, CORE_SECONDS)
-        upstream.send(request_head(request, self.target, self.about, worker is not None))
+        plain = notice.is_for(worker, request)
+        upstream.send(request_head(request, self.target, self.about, worker is not None, plain))
         if self.reading != DONE:
             self._body_begins()
 

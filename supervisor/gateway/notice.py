@@ -14,20 +14,20 @@ _SCRIPT = Path(__file__).with_name("notice.js").read_bytes()
 _SCRIPT_FRESH = 3600  # seconds
 
 
+def is_for(worker: Worker | None, request: Request) -> bool:
+    """Say whether the answer may be a page that carries the notice."""
+    return worker is not None and worker.notice and is_navigation(request)
+
+
 def tail(worker: Worker | None, request: Request, response: Response, base: bytes) -> bytes:
     """Give what is to stand after an answer's body: a script in a page that a person opened.
 
     Nothing else is touched: not what programs and scripts ask for, nor parts of a page, nor bodies
     that are encoded, whose end we could not write.
     """
-    if (
-        worker is None
-        or not worker.notice
-        or response.status != 200
-        or not is_navigation(request)
-        or not _is_plain_html(response)
-    ):
+    if response.status != 200 or not is_for(worker, request) or not _is_plain_html(response):
         return b""
+    assert worker is not None
     source = b"%b/__supervisor__/notice.js?run=%b" % (base, worker.run.encode("ascii"))
     return b'<script src="%b" async></script>' % source
 

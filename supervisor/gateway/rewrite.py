@@ -12,6 +12,7 @@ from supervisor.gateway.route import Site
 _OUR_PAIR = re.compile(rb"(?:^|;)[ \t]*(?:__(?:host|secure)-)?supervisor-[^;]*", re.IGNORECASE)
 _OURS = re.compile(rb"(?:__(?:host|secure)-)?supervisor-", re.IGNORECASE)
 _PIN = re.compile(rb"(?:^|;)[ \t]*supervisor-pin=([^; \t]*)")
+_CODINGS = re.compile(rb"Accept-Encoding[ \t]*:", re.IGNORECASE)
 _BODYLESS = frozenset((b"GET", b"HEAD", b"OPTIONS", b"DELETE"))
 
 
@@ -37,12 +38,18 @@ def is_key(credentials: bytes) -> bool:
     return credentials[:4].lower() == b"key "
 
 
-def request_head(request: Request, target: bytes, about: bytes, content: bool) -> bytes:
-    """Write the head for an upstream; `about` are the lines about the visitor (`visitor_lines`)."""
+def request_head(
+    request: Request, target: bytes, about: bytes, content: bool, plain: bool = False
+) -> bytes:
+    """Write the head for an upstream; `about` are the lines about the visitor (`visitor_lines`).
+
+    plain: ask a content for an answer that is not compressed, so that we can add to it.
+    """
     memo = request.fields.memo
-    kept = memo.get("content" if content else "core")
+    key = "plain" if plain else "content" if content else "core"
+    kept = memo.get(key)
     if kept is None:
-        kept = memo["content" if content else "core"] = _kept(request, content)
+        kept = memo[key] = _kept(request, content, plain)
     if request.length or request.websocket or request.method not in _BODYLESS:
         about = _framing(request) + about
     return b"%b %b HTTP/1.1\r\nHost: %b%b\r\n%b" % (
@@ -54,10 +61,13 @@ def request_head(request: Request, target: bytes, about: bytes, content: bool) -
     )
 
 
-def _kept(request: Request, content: bool) -> bytes:
+def _kept(request: Request, content: bool, plain: bool) -> bytes:
     """Join the lines that pass, each after a line break; a content sees less than the core."""
     fields = request.fields
     lines = [b"", *fields.kept]
+    if plain:
+        lines = [line for line in lines if not _CODINGS.match(line)]
+        lines.append(b"Accept-Encoding: identity")
     for value in fields.cookies:
         if content:
             value = foreign_cookies(value)

@@ -91,9 +91,9 @@ def test_the_failed_page_tries_again(server: LiveServer, tmp_path: Path) -> None
     app = server.url + server.deploy(folder, "moody")
     (mood,) = server.data_dir.glob("state/*/mood")
     mood.write_text("bad")
-    for row in server.rows("ps"):
-        server.supervisor("stop", row["id"])
-    server.until(lambda: not server.rows("ps"), 15, "no process")
+    (row,) = (row for row in server.json("ps") if row["content"]["name"] == "moody")
+    server.supervisor("stop", row["id"])
+    server.until(lambda: not server.rows("ps", id=row["id"]), 15, "it has ended")
     with open_tab() as tab:
         tab.page.goto(app)
         button = tab.page.get_by_role("button", name="Try again")
@@ -103,6 +103,19 @@ def test_the_failed_page_tries_again(server: LiveServer, tmp_path: Path) -> None
         button.click()
         tab.page.get_by_text("Well again").wait_for(timeout=SECONDS)
     assert "retry-asked" in server.log()
+
+
+def test_an_r_app_that_compresses_its_pages_carries_the_notice_too(
+    server: LiveServer, needs: Any
+) -> None:
+    needs.r("shiny")
+    app = server.url + server.deploy(EXAMPLES / "shiny-r-hello", "r-notice")
+    with open_tab() as tab:
+        tab.page.goto(app)
+        tab.page.locator("#double", has_text="40").wait_for(timeout=SECONDS)
+        script = tab.page.locator("script[src*='/__supervisor__/notice.js?run=']")
+        assert 1 == script.count()
+        assert [] == tab.errors
 
 
 def version(folder: Path, word: str) -> Path:

@@ -243,6 +243,17 @@ def test_the_notice_stands_after_a_counted_page(scene: Scene, pieces: int) -> No
     assert OK == scene.client.take()
 
 
+@pytest.mark.parametrize(
+    ("accept", "coding"), [(b"text/html", b"identity"), (b"text/css", b"gzip")]
+)
+def test_only_pages_are_asked_for_without_compression(
+    scene: Scene, accept: bytes, coding: bytes
+) -> None:
+    scene.gateway.worker.notice = True
+    scene.says(scene.get(b"Accept: " + accept, b"Accept-Encoding: gzip", path=b"page"))
+    assert b"\r\nAccept-Encoding: %b\r\n" % coding in scene.gateway.upstream.sent
+
+
 def test_the_notice_is_one_more_chunk(scene: Scene) -> None:
     scene.gateway.worker.notice = True
     scene.says(scene.get(b"Accept: text/html", path=b"page"))

@@ -128,3 +128,10 @@ def test_a_content_says_nothing_about_the_whole_origin() -> None:
     )
     assert [b"HTTP/1.1 200 OK", b"A: b"] == response_lines(response, PLACE)
     assert b"Alt-Svc: x" in response_lines(response, None)
+
+
+def test_a_page_that_we_add_to_is_asked_for_without_compression() -> None:
+    request = parse_request(b"GET / HTTP/1.1\r\nHost: h\r\naccept-encoding: gzip\r\nA: b")
+    head = request_head(request, b"/", b"\r\n", True, plain=True)
+    assert b"GET / HTTP/1.1\r\nHost: h\r\nA: b\r\nAccept-Encoding: identity\r\n\r\n" == head
+    assert b"accept-encoding: gzip" in request_head(request, b"/", b"\r\n", True)
