@@ -73,12 +73,22 @@ class Tab:
 @contextmanager
 def open_tab(*, width: int = 1100, height: int = 700) -> Iterator[Tab]:
     """Start a browser with one empty page; it ends with the block."""
+    with open_tabs(1, width=width, height=height) as (tab,):
+        yield tab
+
+
+@contextmanager
+def open_tabs(count: int, *, width: int = 1100, height: int = 700) -> Iterator[list[Tab]]:
+    """Start a browser with empty pages of as many visitors: they share no cookies."""
     from playwright.sync_api import sync_playwright
 
     executable = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
         try:
-            yield Tab(browser.new_page(viewport={"width": width, "height": height}))
+            yield [
+                Tab(browser.new_page(viewport={"width": width, "height": height}))
+                for _ in range(count)
+            ]
         finally:
             browser.close()

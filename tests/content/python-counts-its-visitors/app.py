@@ -1,11 +1,12 @@
 import secrets
+import time
 
-from shiny import App, render, ui
+from shiny import App, reactive, render, ui
 
 page = ui.page_fluid(ui.input_slider("n", "n", 0, 60, 0), ui.output_text("value"))
 
 # Tells: which process this is, the how many-th session of it, how often this session was computed,
-# how many sessions the process has now and had at most, and n.
+# how many sessions the process has now and had at most, and n. Computes for `busy` seconds.
 process = secrets.token_hex(6)
 sessions = now = most = 0
 
@@ -21,6 +22,13 @@ def server(input, output, session):
     def ended():
         global now
         now -= 1
+
+    @reactive.effect
+    @reactive.event(input.busy)
+    def compute():
+        end = time.monotonic() + input.busy()
+        while time.monotonic() < end:
+            sum(range(10_000))
 
     @render.text
     def value():
