@@ -24,7 +24,8 @@ NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fet
 FETCH = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "same-origin"}
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds before another attempt, doubled each time
 FAILED = (OSError, trio.BrokenResourceError, h11.RemoteProtocolError, SessionEnded)
-_WAIT = re.compile(rb'data-wait="([^"]+)"')
+_WAIT = re.compile(rb'data-wait="([^"]+)" data-state="(\w+)')
+_BEFORE = re.compile(rb"data-before>(\d+)<")
 
 
 @attrs.frozen(kw_only=True)
@@ -152,6 +153,8 @@ class Guest:
                 return
             wait = _WAIT.search(page.body)
             if wait is not None:
+                before = _BEFORE.search(page.body) if wait[2] == b"queued" else None
+                self._told(int(before[1]) + 1 if before else wait[2].decode())
                 await self._wait(html.unescape(wait[1].decode()))
             else:
                 self.refusals.append(f"page {page.status}: {_words(page.body)}")
@@ -172,12 +175,16 @@ class Guest:
                 await self._again(f"wait {answer.status}")
                 continue
             told = json.loads(answer.body)
-            place = told.get("position") or told.get("state", "")
-            if [place] == self.places[-1:]:
+            if not self._told(told.get("position") or told["state"]):
                 await trio.sleep(FIRST_PAUSE)
-            else:
-                self.places.append(place)
-                self.changed()
+
+    def _told(self, place: str | int) -> bool:
+        """Note what it was told; say whether that is news."""
+        if [place] == self.places[-1:]:
+            return False
+        self.places.append(place)
+        self.changed()
+        return True
 
     async def _visit(self) -> bool:
         """Have one session until it ends; say whether the page would try once more by itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import time
@@ -91,7 +92,7 @@ async def test_six_visitors_end_on_three_processes_and_the_seventh_enters_when_o
 async def test_of_two_hundred_at_once_sixty_have_a_seat_and_all_are_served_in_the_end(
     server: LiveServer, deploy: Deploy
 ) -> None:
-    url = deploy(3, 20, reconnect_timeout=2)
+    url = deploy(3, 20, reconnect_timeout="2s")
     async with guests() as party:
         begun = trio.current_time()
         crowd = party.invite([url] * 200)
@@ -145,10 +146,11 @@ async def test_of_two_hundred_at_once_sixty_have_a_seat_and_all_are_served_in_th
 async def test_page_loads_without_a_session_lock_nobody_out(
     server: LiveServer, deploy: Deploy, pause: float
 ) -> None:
-    url = deploy(3, 2, load_factor=0.1)
-    async with guests([url] * 3, seconds=30) as party:  # so that three processes are there
-        assert [1, 1, 1] == spread(party)
+    url = deploy(3, 2, min_processes=3)
+    async with guests([url] * 6, seconds=30) as party:
+        assert [2, 2, 2] == spread(party)
         await party.leave()
+        await trio.to_thread.run_sync(no_seat_is_left, server, url)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_crawl, url, pause)
             await trio.sleep(0.5)
@@ -184,8 +186,7 @@ def test_seven_browsers_at_six_seats(server: LiveServer, deploy: Deploy, tmp_pat
         assert [2, 2, 2] == sorted(processes.values())
         last = tabs[6]
         last.page.goto(url)
-        last.page.wait_for_selector("main[data-wait]", timeout=10_000)
-        last.page.wait_for_function("document.body.innerText.includes('1')", timeout=10_000)
+        last.page.get_by_text("You are next.").wait_for(timeout=10_000)
         last.screenshot(tmp_path / "in-line.png")
         assert {"open": 6, "waiting": 1} == seats(server, url)
         left = time.monotonic()
@@ -199,10 +200,9 @@ def test_seven_browsers_at_six_seats(server: LiveServer, deploy: Deploy, tmp_pat
 
 def _process(tab: Tab) -> str:
     """The process that the app says it is, once it says so."""
-    tab.page.wait_for_function(
-        "document.querySelector('#value')?.innerText.split(' ').length == 6", timeout=30_000
-    )
-    return str(tab.page.inner_text("#value").split()[0])
+    value = tab.page.locator("#value", has_text=re.compile(r"^\w+( \d+){5}$"))
+    value.wait_for(timeout=30_000)
+    return value.inner_text().split()[0]
 
 
 def _seated(party: Guests) -> list[Guest]:
