@@ -24,6 +24,7 @@ from supervisor.gateway.dispatch import CORE_SECONDS, Dispatch
 from supervisor.gateway.fields import CHUNKED, BadHead
 from supervisor.gateway.head import HEAD_LIMIT, Request, parse_request
 from supervisor.gateway.loop import GONE_FOR_GOOD, NEVER
+from supervisor.gateway.route import Kind
 from supervisor.gateway.stream import Stream
 
 HEAD_SECONDS = 10  # to complete a head once it has begun
@@ -75,8 +76,13 @@ class Exchange(Dispatch):
                 self._upstream_ended()
         elif self.reading == CLOSING and self.client.unsent is not None:
             pass  # it still reads
-        elif self.reading != DONE:
-            self.close()  # idle, or a request that will never be complete
+        elif self.reading != DONE or self._wants_more():
+            self.close()  # idle, or a request that will never be complete or of use
+
+    def _wants_more(self) -> bool:
+        """Say whether an answer is of use only to a client that goes on."""
+        # half a session would hold a seat, a waiting page that was closed a place in line
+        return self.kind is Kind.WAIT or (self.request is not None and self.request.websocket)
 
     def vanished(self, stream: Stream) -> None:
         """Drop everything for a client that is gone; an upstream is read to its end first."""

@@ -190,6 +190,31 @@ def test_an_upgrade_hands_both_streams_to_a_tunnel(scene: Scene) -> None:
     assert 0 == scene.gateway.worker.requests
 
 
+@pytest.mark.parametrize("opened", [False, True], ids=["decided", "opened"])
+def test_a_client_that_ends_before_its_socket_is_there_is_let_go(
+    scene: Scene, opened: bool
+) -> None:
+    scene.says(scene.get(b"Upgrade: websocket", b"Connection: upgrade"))
+    if opened:
+        scene.exchange.answered({"as": "worker", "run": "01run"})
+    scene.exchange.ended(scene.client)
+    assert (True, True) == (scene.client.closed, scene.gateway.over)
+    assert 0 == scene.gateway.worker.requests
+
+
+def test_a_waiting_page_that_is_closed_gives_up_its_question(scene: Scene) -> None:
+    scene.says(ours(b"wait/" + GUID))
+    scene.exchange.ended(scene.client)
+    assert (True, True) == (scene.client.closed, scene.gateway.over)
+
+
+def test_a_plain_request_may_come_from_a_client_that_has_ended_its_side(scene: Scene) -> None:
+    scene.says(scene.get())
+    scene.exchange.ended(scene.client)
+    scene.answers(OK)
+    assert scene.client.sent.startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_switch_that_nobody_asked_for_is_a_bad_gateway(scene: Scene) -> None:
     scene.says(scene.get())
     scene.answers(
