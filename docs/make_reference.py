@@ -18,6 +18,7 @@ import make_pictures
 from make_diagrams import bundle_diagram, run_diagram
 
 from supervisor import hookspecs
+from supervisor.api.app import API_ROUTES
 from supervisor.cli import root
 from supervisor.core import line
 from supervisor.core import seats as seat_times
@@ -105,6 +106,16 @@ def seats() -> str:
     return "\n".join(["| seconds | |", "|---|---|", *lines])
 
 
+def api() -> str:
+    """Give each route of the API: how it is called, and what it does."""
+    rows = []
+    for route in API_ROUTES:
+        method = next(iter((route.methods or set()) - {"HEAD"}))
+        does = (inspect.getdoc(route.endpoint) or "").split("\n")[0].replace("|", "\\|")
+        rows.append(f"| `{method}` | `{route.path}` | {does} |")
+    return "\n".join(["| | path | |", "|---|---|---|", *rows])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "serving": lambda: run_diagram(SERVING),
     "one-shot": lambda: run_diagram(ONE_SHOT),
@@ -112,6 +123,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "errors": errors,
     "hooks": hooks,
     "commands": commands,
+    "api": api,
     "pages": pages,
     "seats": seats,
 }

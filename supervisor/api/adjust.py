@@ -13,7 +13,7 @@ from starlette.routing import Route
 from supervisor import bounds
 from supervisor.api.answers import answer
 from supervisor.api.requests import read_json, service_of, settings_of
-from supervisor.core.service import ContentView
+from supervisor.core.service import ContentView, Service
 from supervisor.errors import SupervisorError
 from supervisor.model import Overrides, Scaling
 from supervisor.settings.sections import Scheduler
@@ -102,12 +102,24 @@ async def adjust(request: Request, ref: str, change: Mapping[str, Any]) -> Conte
         if overrides != content.scaling:
             check(overrides, scheduler)
         if "executor" in change and change["executor"] != content.executor:
-            await service.assign(content.guid, change["executor"])
+            await _assign(service, content.guid, change["executor"])
         if overrides != content.scaling:
             await service.scale(content.guid, overrides)
         if "title" in change and change["title"] != content.title:
             await service.retitle(content.guid, change["title"])
         return await service.content(content.guid)
+
+
+async def _assign(service: Service, guid: str, executor: str | None) -> None:
+    try:
+        await service.assign(guid, executor)
+    except SupervisorError as error:
+        if error.code != "no-executor":
+            raise
+        # The server is in order, the request is not.
+        raise SupervisorError(
+            "bad-request", f"executor: {error.message}", hint=error.hint
+        ) from None
 
 
 def check(overrides: Overrides, scheduler: Scheduler) -> None:

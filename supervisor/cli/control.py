@@ -30,8 +30,8 @@ def restart_command(session: Session, ref: str, rolling: bool) -> None:
 
     With --rolling no session is ended before its time (DrainTimeout).
     """
-    done = "Restarting, one after the other, the processes of" if rolling else "Restarted"
-    _ask_server(session, "content", ref, "restart", done, {"rolling": rolling})
+    done = "New processes are starting; until one is ready the old ones serve" if rolling else ""
+    _ask_server(session, "content", ref, "restart", done or "Restarted", {"rolling": rolling})
 
 
 @click.command("kill")

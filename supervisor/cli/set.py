@@ -47,6 +47,10 @@ def set_command(session: Session, content: str, changes: Sequence[str]) -> None:
     Without KEY=VALUE it shows every key with its value and where that comes from: the content or
     the server. Several keys are one change. VALUE is written as in the settings file (10m, 0.5,
     true); `default` gives the server's value back.
+
+    Keys: title, executor, min_processes, max_processes, max_conns_per_process, load_factor,
+    init_timeout, idle_timeout, connection_timeout, read_timeout, reconnect_timeout, drain_timeout,
+    drain_notice.
     """
     from supervisor.cli.client import segment
 

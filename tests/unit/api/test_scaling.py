@@ -139,7 +139,8 @@ async def test_ours_tells_each_value_and_where_it_comes_from(hello: Served) -> N
 
 async def test_an_executor_that_is_not_there_changes_nothing(hello: Served) -> None:
     status, body = await patched(hello, OURS, executor="nope", max_processes=5)
-    assert (500, "no-executor") == (status, body["code"])
+    assert (400, "bad-request") == (status, body["code"])
+    assert "executor: There is no executor 'nope'" in body["error"]
     assert Overrides() == (await hello.service.content("hello")).content.scaling
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from supervisor.api.adjust import ALL
-from supervisor.cli.set import KEYS, read_changes, written
+from supervisor.cli.set import KEYS, read_changes, set_command, written
 from supervisor.cli.show import duration
 
 
 def test_everything_that_the_api_can_set_has_a_key() -> None:
     assert set(KEYS) == ALL
+
+
+def test_help_names_every_key() -> None:
+    told = set_command.help or ""
+    assert list(KEYS) == re.findall(r"[a-z_]+", told.partition("Keys:")[2])
 
 
 def test_words_become_fields() -> None:
