@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
 
 from supervisor.gateway import answers, notice, verdicts
-from supervisor.gateway.answering import ASKING, AWAITING, DONE, OPENING, Answering
+from supervisor.gateway.answering import AWAITING, DONE, OPENING
+from supervisor.gateway.asking import Asking
 from supervisor.gateway.fields import BadHead
 from supervisor.gateway.head import Request
-from supervisor.gateway.loop import NEVER
 from supervisor.gateway.rewrite import pins, request_head, visitor_lines
 from supervisor.gateway.route import Kind, is_navigation, route
-from supervisor.gateway.seats import Seat
-from supervisor.gateway.sessions import PIN_SECONDS, WAITING, Pin, Worker, new_visitor
+from supervisor.gateway.sessions import WAITING, Worker, new_visitor
 from supervisor.gateway.stream import Stream
 
 CORE_SECONDS = 5  # for the core to come back before a request to it is given up
 _READING = "GET, HEAD"
 _METHODS = {Kind.RETRY: "POST", Kind.NOTICE: _READING, Kind.NOTICE_SCRIPT: _READING}
 _ROOT = (b"", b"?")  # what follows the first slash in the address of a content itself
-_WAIT_SECONDS = 25  # for an answer to `wait`, which takes up to 20
-_MARGIN = 1  # second by which the core's word that a start took too long comes before ours
 
 
-class Dispatch(Answering):
-    """Routing, the question to the core, the connection to the upstream."""
+class Dispatch(Asking):
+    """Routing and the connection to the upstream."""
 
     __slots__ = ()
 
     # Filled in by Exchange
 
-    @property
-    def idle(self) -> bool:
-        """Whether no request is under way."""
-        raise NotImplementedError
-
     def _body_begins(self) -> None:
         raise NotImplementedError
 
     def _refuse(self, error: BadHead) -> None:
-        raise NotImplementedError
-
-    def overdue(self) -> None:
-        """End what takes too long."""
         raise NotImplementedError
 
     # Where to
@@ -103,7 +90,9 @@ class Dispatch(Answering):
         if worker is None or worker.guid != self.guid or self._takes_a_seat(request):
             self._ask(_want(request), pin.run if pin.run != WAITING else None)
         else:
-            self._to_pinned(request, worker)
+            if request.websocket:
+                self._sit(self.gateway.seats.name(), worker)
+            self._go(worker)
 
     def _takes_a_seat(self, request: Request) -> bool:
         """Whether the core must be asked, whatever the pin says.
@@ -115,11 +104,6 @@ class Dispatch(Answering):
             request.websocket or (self.target[1:2] in _ROOT and is_navigation(request))
         ) and self.gateway.core_is_near
 
-    def _to_pinned(self, request: Request, worker: Worker) -> None:
-        if request.websocket:
-            self._sit(self.seat_name or self.gateway.seats.name(), worker)
-        self._go(worker)
-
     def _wait_in_line(self, request: Request) -> None:
         _, _, value = request.target.partition(b"?pin=")
         if value and not self.gateway.pins.ready:
@@ -128,93 +112,6 @@ class Dispatch(Answering):
         pin = self.gateway.pins.verify(self.guid, value, self.gateway.loop.wall)
         self.visitor = new_visitor() if pin is None else pin.visitor
         self._ask("wait", None)
-
-    def _pin(self, request: Request) -> Pin | None:
-        found = pins(request)
-        gateway = self.gateway
-        return gateway.pins.first(self.guid, found, gateway.loop.wall) if found else None
-
-    # The core's word
-
-    def _ask(self, want: str, run: str | None) -> None:
-        gateway = self.gateway
-        self._pause_for(max(gateway.wait, _WAIT_SECONDS) if want == "wait" else gateway.wait)
-        self.seat_name = gateway.seats.name() if want == "socket" else ""
-        gateway.ask(self, self.guid, want, self.visitor, run, self.seat_name or None)
-
-    def _await_core(self) -> None:
-        """Keep a request whose pin cannot be judged until the first core has told its key."""
-        self._pause_for(self.gateway.wait)
-        self.gateway.await_core(self)
-
-    def _pause_for(self, seconds: int) -> None:
-        self.answering = ASKING
-        if self.reading != DONE:
-            self.client.pause()
-        self.gateway.loop.within(self, seconds + _MARGIN)
-
-    def core_came(self) -> None:
-        """Judge the pin that could not be judged before."""
-        assert self.request is not None
-        self._dispatch(self.request)
-
-    def core_left(self) -> None:
-        """Follow the pin, where there is a good one, since the core left without an answer."""
-        assert self.request is not None
-        pin = self._pin(self.request)
-        worker = self.gateway.sessions.workers.get(pin.run) if pin is not None else None
-        if worker is not None and worker.guid == self.guid and self.kind is Kind.CONTENT:
-            self.gateway.forget(self)
-            self.deadline = NEVER
-            self._to_pinned(self.request, worker)
-
-    def answered(self, message: dict[str, Any]) -> None:
-        """Take the core's answer to our question."""
-        self.deadline = NEVER
-        worker = None
-        granted = message.get("as") == "worker"
-        if granted:
-            worker = self.gateway.sessions.workers.get(str(message.get("run")))
-        if self.kind is Kind.WAIT:
-            self.answer(verdicts.wait(message, worker is not None))
-        elif worker is not None and worker.guid == self.guid:
-            if self.seat_name:
-                self._sit(self.seat_name, worker)
-            self._renew_pin(worker)
-            self._go(worker)
-        else:
-            if granted and self.seat_name:
-                self.gateway.vacate(self.seat_name, True)
-            self.answer(self._verdict(message))
-
-    def _renew_pin(self, worker: Worker) -> None:
-        """Send a pin with the answer, where the visitor has none of this run or it is old."""
-        assert self.request is not None
-        gateway = self.gateway
-        pin = self._pin(self.request)
-        aged = gateway.loop.wall + PIN_SECONDS / 2
-        if pin is None or pin.run != worker.run or pin.expires < aged:
-            self.cookie = gateway.pin_cookie(self.guid, worker.run, self.visitor)
-
-    # The seat
-
-    def _sit(self, name: str, worker: Worker) -> None:
-        gateway = self.gateway
-        self.seat = Seat(name, worker, self.visitor, gateway.loop.now, self)
-        gateway.seats.take(self.seat)
-
-    def end(self, code: int, reason: str) -> None:
-        """Refuse a WebSocket whose seat the core takes back before it is open."""
-        if self.seat is not None:
-            self.answer(self._verdict({"as": "unavailable", "reason": reason, "retry": None}))
-
-    def listen(self) -> None:
-        """Nothing is silent that is not open yet."""
-
-    def usage(self, now: float) -> tuple[float, float, int, int]:
-        """Give the age of the seat twice, and no bytes."""
-        age = round(now - self.seat.since, 1) if self.seat is not None else 0.0
-        return age, age, 0, 0
 
     # The upstream
 

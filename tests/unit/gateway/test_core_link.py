@@ -72,8 +72,9 @@ def test_the_end_of_a_session_is_told_and_whether_it_was_in_order(
     world.core.until(lambda message: message.get("left") == [[seat, clean]])
 
 
+@pytest.mark.parametrize("how", ["end", "reset"])
 def test_a_client_that_goes_while_the_core_decides_gives_the_seat_back(
-    world: World, wire: Any
+    world: World, wire: Any, how: str
 ) -> None:
     world.worker()
     world.core.decide = lambda message: None
@@ -83,7 +84,8 @@ def test_a_client_that_goes_while_the_core_decides_gives_the_seat_back(
         assert (f"{said(world, 'hello')['gateway']}-1", "01run") == (
             question["seat"], question["run"],
         )  # fmt: skip
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # a reset
+        if how == "reset":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     world.gateway.get("/__ping__")
     world.core.send({"type": "answer", "id": question["id"], "as": "worker", "run": "01run"})
     world.core.until(lambda message: message.get("left") == [[question["seat"], True]])

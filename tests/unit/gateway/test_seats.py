@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from supervisor.gateway import activity
+from supervisor.gateway.loop import NEVER
 from supervisor.gateway.seats import Seat, Seats
 from supervisor.gateway.sessions import PIN_SECONDS, WAITING, Worker
 from tests.support.exchange import GUID, OK, Scene
@@ -127,6 +128,15 @@ def test_a_refused_seat_is_not_given_back(scene: Scene) -> None:
     assert [] == scene.gateway.left_seats
 
 
+def test_no_name_is_used_for_two_seats(scene: Scene) -> None:
+    scene.says(scene.get(*UPGRADE))
+    scene.exchange.answered({"as": "full", "title": "Plot"})
+    scene.gateway.core_is_near = False
+    scene.says(scene.get(*UPGRADE))
+    assert not scene.gateway.seats.open.keys() & set(scene.gateway.seats_asked)
+    assert 1 == len(scene.gateway.seats.open)
+
+
 def test_a_seat_that_is_taken_back_before_the_switch_refuses_the_socket(scene: Scene) -> None:
     scene.says(scene.get(*UPGRADE))
     scene.exchange.answered(GRANTED)
@@ -201,6 +211,7 @@ def test_a_pin_waits_for_the_first_core_that_can_judge_it(scene: Scene) -> None:
     scene.gateway.pins.rekey(key)
     scene.exchange.core_came()
     assert [scene.gateway.worker] == scene.gateway.opened
+    assert NEVER == scene.exchange.deadline
     scene.answers(OK)
     assert OK == scene.client.sent
 
