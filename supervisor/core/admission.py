@@ -55,16 +55,23 @@ class Admission:
         return self._told(place)
 
     async def wait(self, visitor: str) -> Answer:
-        """Answer a page that waits once there is something new, or after LOOK seconds."""
+        """Answer a page that waits once there is something new, or after LOOK seconds.
+
+        Cancelled: the page is gone, and takes no turn.
+        """
         self.crew.want()
         worker = self._promised(visitor, None)
         if worker is not None:
             return Answer(verdict=Verdict.WORKER, worker=worker)
         place = self.crew.line.join(visitor, visitor, trio.current_time(), comes_back=True)
         before = place.told
-        with self._listening(place), trio.move_on_after(LOOK):
-            while self._told(place) == before:
-                await place.news.wait()
+        try:
+            with self._listening(place), trio.move_on_after(LOOK):
+                while self._told(place) == before:
+                    await place.news.wait()
+        except trio.Cancelled:
+            self.crew.line.closed(place)
+            raise
         return self._told(place)
 
     async def socket(self, seat: str, visitor: str, pinned: RunId | None, gateway: str) -> Answer:

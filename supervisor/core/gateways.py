@@ -30,7 +30,8 @@ class Usage:
 class Gateway:
     """A gateway's link. counts: sockets and requests by run; seats: its open ones.
 
-    picture: the seats it has named of a complete picture that is still coming, or None.
+    picture: the seats it has named of a complete picture that is still coming, or None. questions:
+    by their ids, those that are not answered yet.
     """
 
     sock: socket.socket
@@ -40,7 +41,7 @@ class Gateway:
     totals: dict[str, int] = attrs.field(factory=dict)
     seats: dict[str, Keeper] = attrs.field(factory=dict)
     picture: set[str] | None = None
-    waiting: int = 0
+    questions: dict[object, trio.CancelScope] = attrs.field(factory=dict)
     _usage: dict[int, Usage] = attrs.field(factory=dict)
     _queue: deque[tuple[packets.Message, str | None]] = attrs.field(factory=deque)
     _filled: trio.Event = attrs.field(factory=trio.Event)

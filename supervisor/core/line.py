@@ -79,6 +79,11 @@ class Line:
         place.listening += by
         self._changed(place)
 
+    def closed(self, place: Place) -> None:
+        """Learn that its page was closed: it takes no turn, unless somebody asks for it again."""
+        place.comes_back = False
+        self._changed(place)
+
     def _changed(self, place: Place) -> None:
         if place.counts or not self.holds(place):
             self._glimpses.pop(place.key, None)

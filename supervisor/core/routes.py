@@ -117,6 +117,10 @@ class Routes:
                 self._greet(gateway, message)
             case "resolve":
                 nursery.start_soon(self._resolve, gateway, message)
+            case "forget":
+                scope = gateway.questions.get(message.get("id"))
+                if scope is not None:
+                    scope.cancel()
             case "activity":
                 self._count(gateway, message)
                 self._seat(gateway, message)
@@ -243,18 +247,21 @@ class Routes:
         if keeper is None:
             gateway.send({"type": "answer", "id": number, "as": "missing"})
             return
-        if gateway.waiting >= MOST_WAITING:
+        if len(gateway.questions) >= MOST_WAITING:
             said = {"as": "unavailable", "reason": "too many visitors wait", "retry": 5}
             gateway.send({"type": "answer", "id": number, **said})
             return
-        gateway.waiting += 1
+        said = {"as": "unavailable", "reason": "nobody waits for this answer", "retry": 1}
         try:
-            answer = await self._ask(gateway, keeper, message)
+            with trio.CancelScope() as scope:
+                gateway.questions[number] = scope
+                answer = await self._ask(gateway, keeper, message)
+                said = _describe(keeper, answer)
+                if answer.worker is not None:
+                    self._tell_one(gateway, answer.worker)
         finally:
-            gateway.waiting -= 1
-        if answer.worker is not None:
-            self._tell_one(gateway, answer.worker)
-        gateway.send({"type": "answer", "id": number, **_describe(keeper, answer)})
+            gateway.questions.pop(number, None)
+        gateway.send({"type": "answer", "id": number, **said})
 
     async def _ask(self, gateway: Gateway, keeper: Keeper, message: packets.Message) -> Answer:
         visitor, run = str(message.get("visitor")), message.get("run")

@@ -102,6 +102,8 @@ class Link:
             message, _ = self._asked.pop(number)
             if "seat" in message:
                 self._abandoned[number] = str(message["seat"])
+            if self.up:
+                self._send({"type": "forget", "id": number})
         if asker in self._early:
             self._early.remove(asker)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from supervisor.core.line import PATIENCE
 from supervisor.core.seats import CLOSED, Hold
 from supervisor.testing.house import House
 from tests.unit.core.test_routes import FakeGateway, Link, linked
@@ -168,3 +169,23 @@ async def test_a_full_content_is_said_to_be_full_and_its_line_has_positions(
         assert "full" == await ask_seat(gateway, "g-more")
         answer = await gateway.resolve("page")
         assert ("queued", 1) == (answer["as"], answer["position"])
+
+
+async def test_whoever_asks_no_more_takes_no_turn_and_no_seat(house: House, short: Path) -> None:
+    async with linked(house, short) as link:
+        gateway = link.connect()
+        await gateway.greet()
+        asked = {"content": "guid-1", "visitor": "v", "run": None}
+        gateway.say("resolve", id=0, want="wait", **asked)
+        assert "starting" == (await gateway.hear("answer"))["as"]
+        gateway.say("resolve", id=1, want="wait", **asked)
+        gateway.say("resolve", id=2, want="socket", seat="g-1", **asked)
+        gateway.say("forget", id=1)
+        gateway.say("forget", id=2)
+        gateway.say("forget", id="unknown")
+        answers = [await gateway.hear("answer") for _ in range(2)]
+        assert ["unavailable"] * 2 == [answer["as"] for answer in answers]
+        assert {1, 2} == {answer["id"] for answer in answers}
+        await trio.sleep(PATIENCE + 1)
+        assert 0 == link.keeper.line.waiting()
+        assert {} == holds(link)
