@@ -89,6 +89,23 @@ async def test_six_visitors_end_on_three_processes_and_the_seventh_enters_when_o
         assert [] == seventh.refusals == eighth.refusals
 
 
+async def test_who_closes_a_waiting_tab_gives_up_the_place_in_line(
+    server: LiveServer, deploy: Deploy
+) -> None:
+    url = deploy(1, 2)
+    async with guests([url] * 2) as party:
+        (gone,) = party.invite([url])
+        await party.until(lambda: gone.places == [1], 10, "one waits")
+        (second,) = party.invite([url])
+        await party.until(lambda: second.places == [2], 10, "another one waits")
+        await party.leave([gone])
+        begun = trio.current_time()
+        await party.until(lambda: second.places[-1] == 1, 20, "the other one is next")
+        print(f"next after {trio.current_time() - begun:.1f} s")
+        await party.leave([next(iter(party))])
+        print(f"served after {await party.served(10):.1f} s")
+
+
 async def test_of_two_hundred_at_once_sixty_have_a_seat_and_all_are_served_in_the_end(
     server: LiveServer, deploy: Deploy
 ) -> None:
