@@ -108,7 +108,7 @@ def live(
         stack.enter_context(_signals(write))
         thread = threading.Thread(target=feed.run, daemon=True)
         thread.start()
-        stack.callback(thread.join, 1.0)  # before the pipe is closed under its hands
+        stack.callback(thread.join, 0.2)  # before the pipe is closed under its hands
         stack.callback(feed.stop)
         try:
             while True:

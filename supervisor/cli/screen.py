@@ -251,7 +251,7 @@ def bar(used: int, most: int | None, width: int) -> Text:
 
 
 def _strip(share: float, width: int) -> Text:
-    full = min(width, max(round(share * width), 1 if share > 0 else 0))
+    full = min(width, max(int(share * width), 1 if share > 0 else 0))  # full is really full
     strip = Text("━" * full, "yellow" if share >= 1 else "green")
     strip.append("─" * (width - full), "bright_black")
     return strip

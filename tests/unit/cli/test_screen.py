@@ -189,6 +189,12 @@ def test_a_long_name_keeps_both_ends(text: str, width: int, expected: str) -> No
     assert expected == shortened(text, width)
 
 
+def test_a_bar_is_full_only_where_no_seat_is_left() -> None:
+    assert ["───── 0/20", "━──── 1/20", "━━━━─ 19/20", "━━━━━ 20/20"] == [
+        " ".join(bar(used, 20, 11).plain.split()) for used in (0, 1, 19, 20)
+    ]
+
+
 @given(used=st.integers(0, 10**6), most=st.integers(1, 10**4), width=st.integers(11, 20))
 def test_a_bar_is_as_wide_as_its_column(used: int, most: int, width: int) -> None:
     assert max(width, len(f"{used}/{most}")) == cell_len(bar(used, most, width).plain)
