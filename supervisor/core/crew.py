@@ -13,7 +13,7 @@ from supervisor.core.seats import Seats
 from supervisor.core.verdict import Answer, Failure, Verdict
 from supervisor.core.worker import Worker
 from supervisor.lifecycle import State
-from supervisor.model import Content, Deployment, RunId, Scaling
+from supervisor.model import Content, Deployment, Overrides, RunId, Scaling
 from supervisor.policy import Load
 
 DEMAND = 30.0  # seconds for which one visit wants the app running
@@ -36,11 +36,15 @@ class Crew:
     demand_until: float = float("-inf")
     _wake: trio.Event = attrs.field(factory=trio.Event)
     _news: trio.Event = attrs.field(factory=trio.Event)
+    _scaling: tuple[Overrides, Scaling] | None = None  # what was set, and what counts with it
 
     @property
     def scaling(self) -> Scaling:
         """The scaling that counts for its content."""
-        return self.content.scaling.over(self.defaults)
+        own = self.content.scaling
+        if self._scaling is None or self._scaling[0] is not own:
+            self._scaling = own, own.over(self.defaults)
+        return self._scaling[1]
 
     def now(self) -> Answer:
         """Say how it stands, without asking for anything."""
@@ -71,7 +75,7 @@ class Crew:
         # Sockets are what gateways count: a session without a seat must not be ended either.
         held = max(self.seats.held(worker.id), worker.sockets)
         taken = max(self.seats.taken(worker.id), held)
-        return attrs.evolve(worker.load(), taken=taken, held=held)
+        return worker.load(taken=taken, held=held)
 
     def serving(self) -> Sequence[Worker]:
         """Give the ready workers that new sessions may go to.

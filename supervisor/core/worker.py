@@ -88,11 +88,13 @@ class Worker:
         """The run's state."""
         return self.tracked.run.state
 
-    def load(self) -> Load:
-        """What policy may know of it."""
+    def load(self, *, taken: int = 0, held: int = 0) -> Load:
+        """What policy may know of it; seats are its keeper's to count."""
         return Load(
             run=self.id,
             ready=self.state is State.READY and self.exit is None and not self._doubted.is_set(),
+            taken=taken,
+            held=held,
             requests=self.requests,
             idle=trio.current_time() - self.active_at,
             busy=self.busy,
