@@ -16,7 +16,7 @@ from supervisor.api.access import api_settings
 from supervisor.api.server import serve_api
 from supervisor.core.control import Control, dump_stacks_on_signal
 from supervisor.core.libraries import take_over
-from supervisor.core.server import Server, Sockets, context_of
+from supervisor.core.server import Server, Sockets, context_of, store_of
 from supervisor.errors import SupervisorError
 from supervisor.log import Log
 from supervisor.plugins import Plugins
@@ -27,11 +27,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run the core; give its exit status (a code's, where the core cannot serve)."""
     parser = argparse.ArgumentParser(prog="supervisor.core")
     parser.add_argument("--fd", action="append", default=[], metavar="NAME=NUMBER")
+    parser.add_argument("--check", action="store_true", help="only load plugins and settings")
     given = parser.parse_args(argv)
     fds = {name: int(number) for name, _, number in (item.partition("=") for item in given.fd)}
     for number in fds.values():
         os.set_inheritable(number, False)
     settings = Settings.read(fds["settings"])
+    if given.check:
+        return check(settings)
     log = Log("core", form=settings.log_form, level=settings.log_level)
     if "control" in fds:  # the parent speaks for the terminal and the service manager
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -47,6 +50,30 @@ def main(argv: list[str] | None = None) -> int:
             raise
         error = _first(known)
         log.error("core-cannot-serve", code=error.code, reason=error.message, hint=error.hint)
+        return error.exit_status
+    return 0
+
+
+def check(settings: Settings) -> int:
+    """Say on standard error why a core with these settings could not serve; 0 where it could.
+
+    A plugin that does not load is enough: the running core may well have it.
+    """
+    plugins = Plugins(log=Log("core", level="error", fd=os.open(os.devnull, os.O_WRONLY)))
+    try:
+        trio.run(plugins.load, context_of(settings))
+        for view in plugins.views():
+            if view.problem:
+                hint = "Mend it, or uninstall it."
+                raise SupervisorError(
+                    "plugin-invalid", f"the plugin {view.name}: {view.problem}", hint=hint
+                )
+        store_of(settings, plugins)
+        if not plugins.executors:
+            raise SupervisorError("no-executor", "no installed plugin can run content")
+        api_settings(settings)
+    except SupervisorError as error:
+        sys.stderr.write(f"{error}\n")
         return error.exit_status
     return 0
 

@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -240,16 +240,7 @@ class Server:
     # -- facts --------------------------------------------------------------------------------
 
     async def _open_store(self) -> Store:
-        provider = self.settings.database.provider.lower()
-        stores = self.plugins.stores
-        if provider not in stores and not (provider == "" and len(stores) == 1):
-            known = ", ".join(sorted(stores)) or "none"
-            raise SupervisorError(
-                "no-store",
-                f"no installed plugin provides the database {provider!r}",
-                hint=f"Database.Provider can be: {known}.",
-            )
-        make = stores[provider] if provider in stores else next(iter(stores.values()))
+        make = store_of(self.settings, self.plugins)
         store: Store = await trio.to_thread.run_sync(make, context_of(self.settings))
         await trio.to_thread.run_sync(store.migrate)
         return store
@@ -345,6 +336,21 @@ async def _publish_in_order(
 
 async def _serve(executor: Executor, *, task_status: trio.TaskStatus[None]) -> None:
     await executor.serve(task_status=task_status)
+
+
+def store_of(settings: Settings, plugins: Plugins) -> Callable[[Context], Store]:
+    """Give what makes the store of the settings; raises SupervisorError("no-store")."""
+    provider, stores = settings.database.provider.lower(), plugins.stores
+    if provider in stores:
+        return stores[provider]
+    if provider == "" and len(stores) == 1:
+        return next(iter(stores.values()))
+    known = ", ".join(sorted(stores)) or "none"
+    raise SupervisorError(
+        "no-store",
+        f"no installed plugin provides the database {provider!r}",
+        hint=f"Database.Provider can be: {known}.",
+    )
 
 
 def context_of(settings: Settings) -> Context:

@@ -13,9 +13,9 @@ from importlib import metadata
 from importlib.util import cache_from_source
 from typing import Any
 
-from supervisor.errors import SupervisorError
+from supervisor.errors import CODES, SupervisorError
 from supervisor.parent import identity, trust
-from supervisor.parent.child import Program, environment
+from supervisor.parent.child import Program, environment, sealed
 from supervisor.parent.handover import State
 from supervisor.parent.identity import Identities, Identity
 from supervisor.parent.templates import read_templates
@@ -135,19 +135,22 @@ class Plan:
         }
         return [program(name, *row) for name, row in table.items() if name in self.argvs]
 
-    def try_programs(self) -> bool:
-        """Let each real program import all that it needs, as who it will be; False if one cannot.
+    def try_programs(self) -> int:
+        """Let each real program import all that it needs, as who it will be; the core its plugins.
 
-        What it says goes to our standard error.
+        Gives 0, or the exit status of the first that cannot; it has said why on standard error.
         """
         for name, argv in self.argvs.items():
             if argv[-2] != "-m":
                 continue
             one = getattr(self.who, name)
+            settings = sealed("settings", self.settings.to_json())
             script = f"import runpy; runpy.run_module({argv[-1]!r}, run_name='check')"
+            core = [*argv, "--check", f"--fd=settings={settings}"]
             done = subprocess.run(
-                [*argv[:-2], "-c", script],
+                core if name == "core" else [*argv[:-2], "-c", script],
                 stdin=subprocess.DEVNULL,
+                pass_fds=[settings] if name == "core" else [],
                 cwd="/",
                 env=environment(self.environ, one, rootless=self.who.rootless),
                 user=None if self.who.rootless else one.uid,
@@ -155,9 +158,10 @@ class Plan:
                 extra_groups=None if self.who.rootless else list(one.groups),
                 check=False,
             )
+            os.close(settings)
             if done.returncode:
-                return False
-        return True
+                return done.returncode if done.returncode > 0 else CODES["internal"].exit
+        return 0
 
 
 def _programs(

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from supervisor import __version__
-from supervisor.errors import CODES, SupervisorError
+from supervisor.errors import SupervisorError
 from supervisor.log import Log
 from supervisor.parent import directories, handover, lock, ports, sockets
 from supervisor.parent.handover import State
@@ -79,7 +79,7 @@ def serve(
 def check(configuration: Configuration, fd: int, *, programs: Programs | None = None) -> int:
     """Tell whether this code, with these settings, could go on with the server of the state `fd`.
 
-    Gives 0, or the status of a program that does not import, which has said why. Raises
+    Gives 0, or the status of a program that could not start, which has said why. Raises
     SupervisorError. Nothing is changed.
     """
     state = handover.read(fd)
@@ -87,7 +87,7 @@ def check(configuration: Configuration, fd: int, *, programs: Programs | None = 
     for address in configuration.http.listen:
         if str(address) not in state.http:
             ports.listen_tcp(address).close()
-    return 0 if plan.try_programs() else CODES["internal"].exit
+    return plan.try_programs()
 
 
 def resume(

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.system
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 OLD, NEW = supervisor.__version__, "99.0"
+UNSHARE = "plugins/executor-unshare/supervisor_unshare"
+STORE = "plugins/store-sql/supervisor_sql"
 NEWER = {
     "pyproject.toml": (f'version = "{OLD}"', f'version = "{NEW}"'),
     "supervisor/__init__.py": (f'__version__ = "{OLD}"', f'__version__ = "{NEW}"'),
@@ -31,8 +33,11 @@ BROKEN = {
     "core": {"supervisor/core/keeper.py": ("from __future__", "from from __future__")},
     "gateway": {"supervisor/gateway/link.py": ("from __future__", "import no_such_thing_at_all #")},
     "parent": {"supervisor/parent/watch.py": ("from __future__", "def (")},
+    "helper": {f"{UNSHARE}/loop.py": ("from __future__", "import no_such_thing_at_all #")},
+    "store": {f"{STORE}/plugin.py": ("from __future__", "import no_such_thing_at_all #")},
     "state": {"supervisor/parent/handover.py": ("VERSION = 1", "VERSION = 2")},
 }
+SAID = {"state": "state of the running server", "store": "the plugin store-sql: "}
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +157,7 @@ async def test_a_broken_build_is_refused_and_nothing_changes(
     part: str,
 ) -> None:
     async with open_sessions(apps) as sessions:
-        broken = build(tmp_path, changes=BROKEN[part], plugins=False)
+        broken = build(tmp_path, changes=BROKEN[part], plugins=part in ("helper", "store"))
         before = family(server)
         install(server.python, broken)
         try:
@@ -160,11 +165,33 @@ async def test_a_broken_build_is_refused_and_nothing_changes(
         finally:
             install(server.python, wheels["old"])
         assert 78 == done.returncode, done.stderr
-        said = "state of the running server" if part == "state" else "the new code does not start"
-        assert said in done.stderr
+        assert SAID.get(part, "the new code does not start: ") in done.stderr
         after = family(server)
         assert before == after
         await all_answer(sessions, 14)
+
+
+async def test_a_helper_that_cannot_take_over_stays_and_works_with_the_new_core(
+    server: LiveServer, wheels: dict[str, Path], apps: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    changes = {**NEWER, f"{UNSHARE}/renew.py": ("VERSION = 1", "VERSION = 2")}
+    async with open_sessions(apps) as sessions:
+        helper, running = server.helper, content(server)
+        install(server.python, build(tmp_path, changes=changes))
+        log = await trio.to_thread.run_sync(reload, server)
+        assert f"parent resumed version={NEW} " in log
+        assert 'child=helper reason="the new helper does not start: the runs are in' in log
+        assert "parent reloaded problems=1" in log
+        assert (helper, running) == (server.helper, content(server))
+        await all_answer(sessions, 16)
+        server.supervisor(
+            "restart", "--rolling", "shiny-python-core"
+        )  # a start and a stop by the old helper
+        async with open_sessions(apps) as others:
+            await all_answer(others, 17)
+        install(server.python, wheels["old"])
+        log = await trio.to_thread.run_sync(reload, server)
+        assert "parent reloaded problems=0" in log
 
 
 @pytest.mark.parametrize("part", ["core", "gateway"])
