@@ -14,6 +14,7 @@ import trio
 
 from supervisor import policy
 from supervisor.core.crew import Crew
+from supervisor.core.declared import works
 from supervisor.core.line import Place
 from supervisor.core.seats import CALLED, FIRM
 from supervisor.core.verdict import Answer, Verdict
@@ -135,14 +136,15 @@ class Admission:
     async def is_over(self, name: str, which: str) -> bool:
         """Whether a session that was silent for its time limit is to be ended.
 
-        Not by ConnectionTimeout while its process computes: somebody waits for the result.
+        Not by ConnectionTimeout while its process computes, or has declared work: somebody waits
+        for the result.
         """
         seat = self.crew.seats.get(name)
         worker = self.crew.find(seat.run) if seat is not None else None
         if worker is None or which != "connection":
             return seat is not None
         await worker.pulse()
-        return not worker.busy
+        return not (worker.busy or works(worker.endpoint))
 
     # -- the task -----------------------------------------------------------------------------
 

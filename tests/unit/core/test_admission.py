@@ -496,7 +496,11 @@ async def test_declared_work_keeps_a_process_that_nobody_visits(house: House) ->
         busy.touch()
         await trio.sleep(1000)
         assert State.READY is worker.state
+        await open_socket(keeper, "b", worker.id)
+        assert not await keeper.admission.is_over("s-b", "connection")
         os.utime(busy, (1.0, 1.0))  # it was forgotten
+        assert await keeper.admission.is_over("s-b", "connection")
+        leave(keeper, "b", 0.0)
         await trio.sleep(300)
         assert State.EXITED is worker.tracked.run.state
 
