@@ -20,10 +20,11 @@ from supervisor.settings.sections import Scheduler
 
 LONGEST_TITLE = 1024
 _MOST = 2**31
+_LARGEST = 2.0**53
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _LARGEST:
         raise ValueError("must be a number or null")
     return float(value)
 

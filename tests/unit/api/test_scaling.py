@@ -107,6 +107,8 @@ async def test_bounds_are_those_of_the_settings(start: Start) -> None:
         ("max_processes", 2**31),
         ("max_conns_per_process", [1]),
         ("load_factor", "0.5"),
+        ("load_factor", 10**400),
+        ("idle_timeout", -(10**300)),
         ("idle_timeout", "10m"),
         ("idle_timeout", False),
         ("title", None),
