@@ -17,14 +17,14 @@ from statistics import median
 import support
 import trio
 
-from tests.support.chaos import chaos, faults
+from tests.support.chaos import LIMIT, chaos, faults
 
 
-async def rounds(count: int, seed: int, visitors: int, keep_going: bool) -> int:
+async def rounds(count: int, seed: int, visitors: int, limit: float, keep_going: bool) -> int:
     """Run the rounds and print a table; give how many failed."""
     waits: dict[tuple[str, str], list[float]] = defaultdict(list)
     failed = 0
-    async with chaos(visitors) as one:
+    async with chaos(visitors, limit=limit) as one:
         for fault in islice(faults(seed), count):
             kind = (fault.victim, "stopped" if fault.stop else "killed")
             try:
@@ -54,11 +54,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--visitors", type=int, default=30)
+    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds to be served again")
     parser.add_argument("--keep-going", action="store_true", help="after a round that failed, too")
     given = parser.parse_args()
     support.need_root()
     support.machine()
-    failed = trio.run(rounds, given.rounds, given.seed, given.visitors, given.keep_going)
+    failed = trio.run(
+        rounds, given.rounds, given.seed, given.visitors, given.limit, given.keep_going
+    )
     sys.exit(1 if failed else 0)
 
 

@@ -29,7 +29,7 @@ CONTENT = Path(__file__).parents[1] / "content"
 KINDS = ("r", "python")
 VICTIMS = ("parent", "helper", "core", "gateway", "init", "content")
 MOST, EACH = 3, 8  # processes of a content, and seats of a process
-LIMIT = 5.0  # seconds for everybody to be served again
+LIMIT = 5.0  # seconds for everybody to be served again, on a quiet machine
 ALIVE = 12.0  # age of a run to be hit: what dies sooner counts as a crash at its start
 SHORTEST, LONGEST = 0.2, 8.0  # seconds for which a process is stopped
 REPLACED = 15.0  # seconds for a killed part of the server to be there again
@@ -63,11 +63,15 @@ def faults(seed: int) -> Iterator[Fault]:
 
 @attrs.define(eq=False)
 class Chaos:
-    """One server with guests, that is hit again and again. history: a line for each round."""
+    """One server with guests, that is hit again and again. history: a line for each round.
+
+    uids: those of its contents; limit: seconds for everybody to be served again.
+    """
 
     server: LiveServer
     party: Guests
     uids: range
+    limit: float
     history: list[str] = attrs.field(factory=list)
     _run_of: dict[str, str] = attrs.field(factory=dict)  # the app's own name of its process → run
     _pid_of: dict[str, int] = attrs.field(factory=dict)  # run → its init
@@ -81,6 +85,7 @@ class Chaos:
         begun = trio.current_time()
         hit = ""
         try:
+            await self.party.served(120.0)
             hit, pid = await trio.to_thread.run_sync(self._pick, fault)
             await self._strike(fault, hit, pid)
             waited = await self._everybody_is_served()
@@ -165,17 +170,19 @@ class Chaos:
             while True:
                 await self.party.served(math.inf, [guest])
                 try:
-                    await guest.move(seconds=LIMIT + 1)
+                    await guest.move(seconds=self.limit + 1)
                     return
                 except SessionEnded:
                     continue
 
-        with trio.move_on_after(LIMIT) as limit:
+        with trio.move_on_after(self.limit) as limit:
             async with trio.open_nursery() as nursery:
                 for guest in self.party:
                     nursery.start_soon(one, guest)
         waited = trio.current_time() - begun
-        assert not limit.cancelled_caught, f"not served in {LIMIT} s: {self.party.complaints()}"
+        assert not limit.cancelled_caught, (
+            f"not served in {self.limit} s: {self.party.complaints()}"
+        )
         return waited
 
     def _only_whose_process_ended_were_cut_off(
@@ -234,7 +241,7 @@ class Chaos:
 
 
 @asynccontextmanager
-async def chaos(count: int = 30) -> AsyncIterator[Chaos]:
+async def chaos(count: int = 30, *, limit: float = LIMIT) -> AsyncIterator[Chaos]:
     """A server with an R and a Python app and this many guests, half of them each."""
     first = 1_000_000 + os.getpid() % 10_000 * 100  # uids that no other server of this host has
     uids = range(first, first + 100)
@@ -247,7 +254,7 @@ async def chaos(count: int = 30) -> AsyncIterator[Chaos]:
             server.deploy(CONTENT / f"{kind}-counts-its-visitors", f"{kind}-app")
         urls = [server.url + server.path(f"{kind}-app") for kind in KINDS]
         async with guests([urls[number % len(urls)] for number in range(count)]) as party:
-            yield Chaos(server, party, uids)
+            yield Chaos(server, party, uids, limit)
 
 
 def _depends(fault: Fault, hit: str, run: str) -> bool:

@@ -22,7 +22,7 @@ MaxConnsPerProcess = 20
 LoadFactor = 1.0
 IdleTimeout = 5s
 """
-GUESTS = {"python": 100, "r": 40}
+GUESTS = {"python": 100, "r": 60}
 BACK = 2.0  # seconds until everybody is back once the gateway was killed
 
 
@@ -68,7 +68,9 @@ def reloaded(server: LiveServer, name: str) -> None:
     assert (server.parent, False) == (parent, server.core == core)
 
 
-@pytest.mark.parametrize("change", [redeployed, core_killed, reloaded])
+@pytest.mark.parametrize(
+    "change", [redeployed, restarted_rolling, scaled_down, core_killed, reloaded]
+)
 async def test_no_session_is_closed_before_its_time(
     server: LiveServer, kind: str, change: Callable[[LiveServer, str], None]
 ) -> None:
