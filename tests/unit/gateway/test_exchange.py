@@ -197,20 +197,20 @@ def test_a_client_that_ends_before_its_socket_is_there_is_let_go(
     scene.says(scene.get(b"Upgrade: websocket", b"Connection: upgrade"))
     if opened:
         scene.exchange.answered({"as": "worker", "run": "01run"})
-    scene.exchange.ended(scene.client)
+    scene.exchange.ended(scene.client)  # type: ignore[arg-type]
     assert (True, True) == (scene.client.closed, scene.gateway.over)
     assert 0 == scene.gateway.worker.requests
 
 
 def test_a_waiting_page_that_is_closed_gives_up_its_question(scene: Scene) -> None:
     scene.says(ours(b"wait/" + GUID))
-    scene.exchange.ended(scene.client)
+    scene.exchange.ended(scene.client)  # type: ignore[arg-type]
     assert (True, True) == (scene.client.closed, scene.gateway.over)
 
 
 def test_a_plain_request_may_come_from_a_client_that_has_ended_its_side(scene: Scene) -> None:
     scene.says(scene.get())
-    scene.exchange.ended(scene.client)
+    scene.exchange.ended(scene.client)  # type: ignore[arg-type]
     scene.answers(OK)
     assert scene.client.sent.startswith(b"HTTP/1.1 200 ")
 
