@@ -176,8 +176,7 @@ class Contents(Service):
     def _run_view(
         self, run: Run, worker: Worker | None = None, used: Usage | None = None
     ) -> RunView:
-        keeper = self.registry.numbered(run.content)
-        return run_view(run, keeper.content if keeper else None, worker, used)
+        return run_view(run, self.registry.numbered(run.content), worker, used)
 
     async def _usage(self) -> dict[RunId, Usage]:
         used: dict[RunId, Usage] = {}

@@ -11,7 +11,7 @@ from supervisor.core.keeper import Keeper
 from supervisor.core.service import ContentView, RunView, SessionView
 from supervisor.core.verdict import Verdict
 from supervisor.core.worker import Worker
-from supervisor.model import Content, Run, Usage
+from supervisor.model import Run, Usage
 
 _STATES = {
     Verdict.WORKER: "running",
@@ -77,16 +77,15 @@ def session_views(keeper: Keeper, usage: SessionUsage) -> Iterator[SessionView]:
         )
 
 
-def run_view(
-    run: Run, content: Content | None, worker: Worker | None, used: Usage | None
-) -> RunView:
-    """Give a run as `supervisor ps` shows it; content is None once it was removed."""
+def run_view(run: Run, keeper: Keeper | None, worker: Worker | None, used: Usage | None) -> RunView:
+    """Give a run as `supervisor ps` shows it; keeper is None once its content was removed."""
+    content = keeper.content if keeper else None
     return RunView(
         run=run,
         content_name=content.name if content else f"(removed {run.content})",
         content_guid=content.guid if content else "",
         pid=worker.pid if worker else None,
-        sessions=worker.sockets if worker else 0,
+        sessions=keeper.seats.held(run.id) if keeper and worker else 0,
         requests=worker.requests if worker else 0,
         cpu=used.cpu if used else None,
         memory=used.memory if used else None,
