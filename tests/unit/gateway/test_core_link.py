@@ -121,7 +121,10 @@ def test_a_seat_that_ends_while_no_core_lives_is_not_in_the_next_picture(
     world.core.seen.clear()
     world.core.start()
     assert "seats" not in said(world, "activity")
-    assert {} == world.core.left()
+    with session(world, wire):
+        (seat,) = seats_asked(world)
+    world.core.until(lambda message: "left" in message)
+    assert {seat: False} == world.core.left()
 
 
 def test_a_session_that_waits_for_a_core_follows_its_pin_when_that_core_dies(
