@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 
+import attrs
 import trio
 
 from supervisor import unixsocket
@@ -51,8 +52,12 @@ async def listens(endpoint: Endpoint) -> SupervisorError | None:
 
 
 async def answers(endpoint: Endpoint, ready: Ready) -> None:
-    """Return when the process has answered, whatever it says, or does not listen any more."""
-    await _try(endpoint, ready, lambda trouble: None)
+    """Return when the process has answered, whatever it says, or does not listen any more.
+
+    A connection is no answer: the kernel accepts for a process that computes.
+    """
+    asking = attrs.evolve(ready, connect_only=False)
+    await _try(endpoint, asking, lambda trouble: None)
 
 
 async def _try(endpoint: Endpoint, ready: Ready, tell: Callable[[str], None]) -> str | None:

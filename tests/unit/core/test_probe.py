@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from supervisor.core.probe import until_ready
+from supervisor.core.probe import answers, until_ready
 from supervisor.model import Ready, TcpEndpoint, UnixEndpoint
 
 Answer = Callable[[trio.SocketStream], Awaitable[None]]
@@ -89,6 +89,23 @@ async def test_connecting_is_enough_where_the_plan_says_so(short: Path) -> None:
 
     async with app(short, silent) as reasons:
         assert await ready(short, Ready(connect_only=True), reasons)
+
+
+async def test_a_connection_is_no_pulse(short: Path) -> None:
+    rest = trio.Event()
+
+    async def compute(stream: trio.SocketStream) -> None:
+        async with stream:
+            await rest.wait()
+            await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    async with app(short, compute):
+        with trio.move_on_after(0.2) as patience:
+            await answers(endpoint(short), Ready(connect_only=True))
+        assert patience.cancelled_caught
+        rest.set()
+        with trio.fail_after(5):
+            await answers(endpoint(short), Ready(connect_only=True))
 
 
 @pytest.mark.parametrize(
