@@ -16,6 +16,7 @@ from typing import Protocol
 import attrs
 import trio
 
+from supervisor import __version__
 from supervisor.core import lease
 from supervisor.core.adopt import adopt
 from supervisor.core.contents import Contents
@@ -168,7 +169,9 @@ class Server:
                 answered = trio.Event()
                 await front.start(self._answer, contents, answered)
                 await self.control.say({"type": "ready"})
-                self.log.info("core-ready", contents=len(contents.registry.by_guid))
+                self.log.info(
+                    "core-ready", contents=len(contents.registry.by_guid), version=__version__
+                )
                 makers.wanted.set()  # it costs more than all before: what runs came first
                 await self.control.ending.wait()
                 self.log.info("core-stopping", seconds=self.control.seconds)

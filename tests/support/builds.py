@@ -47,6 +47,17 @@ def install(python: Path, wheels: Path) -> None:
     _run(python, "-m", "pip", "install", *offline, *sorted(wheels.glob("*.whl")), cwd=wheels)
 
 
+def change(python: Path, changes: Mapping[str, tuple[str, str]]) -> None:
+    """Change installed files: path in the tree → text that stands there, and what replaces it."""
+    [packages] = python.parents[1].glob("lib/python*/site-packages")
+    for path, (old, new) in changes.items():
+        parts = Path(path).parts
+        file = packages.joinpath(*(parts[2:] if parts[0] == "plugins" else parts))
+        text = file.read_text()
+        assert old in text, f"{path} has changed"
+        file.write_text(text.replace(old, new, 1))
+
+
 def _run(*command: str | Path, cwd: Path) -> None:
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(

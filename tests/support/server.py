@@ -195,14 +195,15 @@ class LiveServer:
         return self.process.pid
 
     def child(self, module: str) -> int | None:
-        """The pid of a child by its module (`supervisor.core`), or None."""
+        """The pid of the youngest child of a module (`supervisor.core`), or None."""
+        found: dict[float, int] = {}
         for process in psutil.Process(self.parent).children():
             try:
                 if module in process.cmdline():
-                    return process.pid
+                    found[process.create_time()] = process.pid
             except psutil.Error:
                 continue
-        return None
+        return found[max(found)] if found else None
 
     @property
     def core(self) -> int | None:

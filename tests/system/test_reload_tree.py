@@ -199,6 +199,18 @@ def test_a_helper_that_declines_goes_on_with_a_new_core() -> None:
         assert (False, "helper: it does not want to") == (told["ok"], told["reason"])
 
 
+def test_a_helper_that_dies_when_it_should_renew_itself_is_started_again() -> None:
+    with server() as one:
+        one.start(do={"helper": ["dies-renewing"]}).ready()
+        reload(one)
+
+        assert "child=helper reason=" in one.log()
+        wait_for(lambda: 2 == len(one.notes("helper", "ready")))
+        assert 2 == len(one.notes("core", "started")) == len(one.notes("gateway", "started"))
+        told = one.note("core", "reloaded")["message"]
+        assert (False, "helper: it has ended") == (told["ok"], told["reason"])
+
+
 def test_children_that_die_while_the_parent_executes_itself_are_reaped_and_replaced() -> None:
     with server() as one:
         one.start().ready()

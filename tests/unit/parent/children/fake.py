@@ -122,6 +122,8 @@ def main() -> None:
                 raise SystemExit(0)
             message, given = received
             note(message["type"], at=time.monotonic(), message=message)
+            if message["type"] == "renew" and "dies-renewing" in arguments.do:
+                os.kill(os.getpid(), signal.SIGKILL)
             if message["type"] == "renew":
                 if "declines" in arguments.do:
                     packets.send(control, {"type": "not-renewed", "reason": "it does not want to"})
