@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -102,7 +103,7 @@ class Chaos:
         """Let everybody leave; no seat and nothing else may be left."""
         await self.party.leave()
         await trio.to_thread.run_sync(
-            lambda: self.server.until(lambda: self._seats() == 0, SETTLED, "no seat is taken")
+            lambda: self.server.until(lambda: not self._seats(), SETTLED, "no seat is taken")
         )
         await trio.to_thread.run_sync(nothing_is_left, self.server)
 
@@ -209,9 +210,8 @@ class Chaos:
                 if run["content"]["name"] == f"{kind}-app" and run["state"] != "draining"
             ]
             assert len(counted) <= MOST, f"{kind}-app has {counted}"
-        self.server.until(
-            lambda: self._seats() == len(self.party), SETTLED, f"{len(self.party)} seats are taken"
-        )
+        wanted = {"open": len(self.party)}
+        self.server.until(lambda: self._seats() == wanted, SETTLED, f"the seats are {wanted}")
         nothing_is_left(self.server)
         self.server.until(lambda: not self._strays(), 5.0, "processes that nobody needs end")
 
@@ -219,8 +219,9 @@ class Chaos:
         found: list[dict[str, Any]] = api(self.server, "/v1/supervisor/runs")
         return [run for run in found if run["pid"] and run["state"] in ("ready", "draining")]
 
-    def _seats(self) -> int:
-        return sum(run["sessions"] for run in api(self.server, "/v1/supervisor/runs"))
+    def _seats(self) -> dict[str, int]:
+        """How many are open, away, reserved, and how many visitors wait."""
+        return Counter(one["state"] for one in api(self.server, "/v1/supervisor/sessions"))
 
     def _here(self) -> set[psutil.Process]:
         """The server's processes, its contents' among them."""
