@@ -97,6 +97,9 @@ class Chaos:
             told = "\n".join([*self.history[-10:], f"{fault} {hit}: {type(error).__name__}"])
             raise AssertionError(f"{_reasons(error)}\nWhat came before:\n{told}") from error
         self.history.append(f"{fault} {hit}: served after {waited:.2f} s")
+        if waited > LIMIT:
+            slowest = max(self.party, key=lambda guest: guest.visits[-1].waited)
+            self.history[-1] += "; the slowest:" + "".join(f"\n  {one}" for one in slowest.tries)
         return waited
 
     async def end(self) -> None:
