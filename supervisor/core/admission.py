@@ -154,6 +154,7 @@ class Admission:
 
     async def serve(self) -> None:
         """Let in, in the order of the line, until cancelled."""
+        told: object = None
         while True:
             self._wake = trio.Event()
             now = trio.current_time()
@@ -164,10 +165,20 @@ class Admission:
                 self._freed()
             elif self.crew.line.waiting():
                 self.crew.wake()  # they may need another process
-            self.crew.line.tell()
+            standing = self._standing()
+            if standing != told:  # each of n who wait asks again and again, which is no news to n
+                self.crew.line.tell()
+                told = standing
             moment = min(self.crew.seats.next_moment(), self.crew.line.next_moment())
             with trio.move_on_at(moment):
                 await self._wake.wait()
+
+    def _standing(self) -> object:
+        """Give all that decides, besides their place, what those in line are told."""
+        loads = [self.crew.load(worker) for worker in self.crew.serving()]
+        seats = [(load.run, load.taken, load.held, load.busy) for load in loads]
+        crew = self.crew
+        return crew.line.changes, crew.now().verdict, crew.coming(), crew.scaling, seats
 
     def _freed(self) -> None:
         """Tell whoever waits for the end of sessions, and look who may come in."""

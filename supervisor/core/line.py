@@ -54,6 +54,8 @@ class Line:
 
     _places: dict[str, Place] = attrs.field(factory=dict)
     _glimpses: dict[str, Place] = attrs.field(factory=dict)  # those of _places that do not count
+    changes: int = 0  # grows whenever somebody's position may be another
+    _counted: dict[str, Place] = attrs.field(factory=dict)
     _positions: dict[str, int] = attrs.field(factory=dict)  # emptied by every change
 
     def __iter__(self) -> Iterator[Place]:
@@ -85,13 +87,18 @@ class Line:
         self._changed(place)
 
     def _changed(self, place: Place) -> None:
-        if place.counts or not self.holds(place):
-            self._glimpses.pop(place.key, None)
-        else:
-            self._glimpses[place.key] = place
-            if len(self._glimpses) > GLIMPSES:
-                self.leave(next(iter(self._glimpses.values())))
+        held = self.holds(place)
+        kept = self._counted if place.counts else self._glimpses
+        if held and place.key in kept:
+            return  # who asks again changes nothing for the others
+        self._counted.pop(place.key, None)
+        self._glimpses.pop(place.key, None)
+        if held:
+            kept[place.key] = place
+        self.changes += 1
         self._positions.clear()
+        if len(self._glimpses) > GLIMPSES:
+            self.leave(next(iter(self._glimpses.values())))
 
     def holds(self, place: Place) -> bool:
         """Whether it is still in line."""
@@ -109,7 +116,7 @@ class Line:
 
     def waiting(self) -> int:
         """Give how many wait in earnest."""
-        return sum(place.counts for place in self)
+        return len(self._counted)
 
     def position(self, place: Place) -> int:
         """Give 1 for whoever is next; one past the last for a place that is not in line."""
