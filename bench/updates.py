@@ -30,10 +30,11 @@ async def now_and_then(guests: Iterable[Guest], *, pause: float, seconds: float)
     until = trio.current_time() + seconds
 
     async def visit(guest: Guest) -> None:
-        await trio.sleep(random.uniform(0, pause))
-        while trio.current_time() < until:
+        moves = trio.current_time() + random.uniform(0, pause)
+        while moves < until:
+            await trio.sleep_until(moves)
             waits.append(await guest.move(seconds=60))
-            await trio.sleep(random.expovariate(1 / pause))
+            moves = trio.current_time() + random.expovariate(1 / pause)
 
     async with trio.open_nursery() as nursery:
         for guest in guests:
