@@ -1,0 +1,1 @@
+"""Runs content in Pods of a Kubernetes cluster."""
