@@ -44,8 +44,8 @@ class Behaviour:
 
     start: until start() returns; refusal: what it raises instead. pending: reasons told one each
     second before it runs. listens: from running until its socket accepts connections. lives: from
-    running until it ends by itself with `end`. obeys: from being asked to end until it does; later
-    than the grace it is killed. output: written when it runs.
+    running until it ends by itself with `end`. obeys: from being asked to end until it does, with
+    `obeying`; later than the grace it is killed. output: written when it runs.
     """
 
     start: float = 0.0
@@ -56,6 +56,7 @@ class Behaviour:
     lives: float | None = None
     end: Exit = WELL
     obeys: float | None = 0.0
+    obeying: Exit = TERMINATED
     output: tuple[tuple[str, bytes], ...] = ()
 
 
@@ -159,6 +160,8 @@ class ScriptedExecutor(Executor):
             await trio.sleep(behaviour.start)
             if behaviour.refusal is not None:
                 raise behaviour.refusal
+            if job.run in self.runs:  # somebody else has started it meanwhile
+                return self.receipt(job.run)
             directory = os.path.join(self.directory, job.run)
             os.mkdir(directory)
             run = ScriptedRun(
@@ -227,11 +230,16 @@ class ScriptedExecutor(Executor):
         if run is None or run.exit is not None:
             return
         run.orders.append(grace)
+        assert self._nursery is not None, "serve() must run"
+        self._nursery.start_soon(self._end, run, grace)
+        await run.ended.wait()
+
+    async def _end(self, run: ScriptedRun, grace: float) -> None:
         obeys = run.behaviour.obeys
         patience = grace if obeys is None else min(grace, obeys)
         with trio.move_on_after(patience):
             await run.ended.wait()
-        run.dies(TERMINATED if obeys is not None and obeys <= grace else KILLED)
+        run.dies(run.behaviour.obeying if obeys is not None and obeys <= grace else KILLED)
 
     async def list(self) -> Sequence[Receipt]:
         return [self.receipt(run) for run, held in self.runs.items() if not held.forgotten]
