@@ -1,0 +1,20 @@
+"""A day of many contents on a clock that jumps: the real core, simulated processes and visitors.
+
+What must hold is in tests/support/day/rules.py; what happens, in its neighbours. `./dev bench
+simulation` runs larger days, and any seed again.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.day.simulate import Day, simulate
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_day_of_a_hundred_contents_breaks_no_rule(seed: int) -> None:
+    result = simulate(Day(seed=seed, contents=100, sessions=400))
+    assert result.figures["sessions"] > 400
+    assert result.figures["entered from the line"] > 0
+    assert result.figures["came back"] > 0
+    assert result.figures["adopted"] > 0
