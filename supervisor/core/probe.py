@@ -54,10 +54,11 @@ async def listens(endpoint: Endpoint) -> SupervisorError | None:
 async def answers(endpoint: Endpoint, ready: Ready) -> None:
     """Return when the process has answered, whatever it says, or does not listen any more.
 
-    A connection is no answer: the kernel accepts for a process that computes.
+    A connection alone is no answer: the kernel accepts for a process that computes.
     """
-    asking = attrs.evolve(ready, connect_only=False)
-    await _try(endpoint, asking, lambda trouble: None)
+    if ready.pulse is not None:
+        ready = attrs.evolve(ready, path=ready.pulse, connect_only=False)
+    await _try(endpoint, ready, lambda trouble: None)
 
 
 async def _try(endpoint: Endpoint, ready: Ready, tell: Callable[[str], None]) -> str | None:

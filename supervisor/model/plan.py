@@ -45,12 +45,14 @@ class Ready:
     """How to tell that a process serves: GET `path` answers with one of `statuses`.
 
     An empty tuple of statuses accepts any answer below 500. `connect_only` is for servers that
-    answer nothing until their first computation is done.
+    answer nothing until their first computation is done. GET `pulse` is answered at once by a
+    process that does not compute, and late by one that does; None asks as for being ready.
     """
 
     path: str = "/"
     statuses: tuple[int, ...] = ()
     connect_only: bool = False
+    pulse: str | None = None
 
 
 STOP_SIGNALS = ("TERM", "INT")

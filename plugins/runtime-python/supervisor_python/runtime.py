@@ -62,7 +62,7 @@ class PythonRuntime(Runtime):
                 Mount(role=role, access=Access.WRITE, at=layout.at(role)) for role in _ROLES
             ),
             # it listens only once the app has loaded, and a page of it may want a visitor
-            ready=Ready(connect_only=True),
+            ready=Ready(connect_only=True, pulse="/"),
             prefix="strip",
         )
 

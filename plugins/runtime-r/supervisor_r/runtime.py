@@ -63,7 +63,7 @@ class RRuntime(Runtime):
                 Mount(role=role, access=Access.WRITE, at=layout.at(role)) for role in _ROLES
             ),
             # it listens only once the app has loaded, and a page of it may want a visitor
-            ready=Ready(connect_only=True),
+            ready=Ready(connect_only=True, pulse="/"),
             prefix="strip",
             stop_signal="INT",  # at TERM, R ends without a word to the app
         )

@@ -101,11 +101,11 @@ async def test_a_connection_is_no_pulse(short: Path) -> None:
 
     async with app(short, compute):
         with trio.move_on_after(0.2) as patience:
-            await answers(endpoint(short), Ready(connect_only=True))
+            await answers(endpoint(short), Ready(connect_only=True, pulse="/"))
         assert patience.cancelled_caught
         rest.set()
         with trio.fail_after(5):
-            await answers(endpoint(short), Ready(connect_only=True))
+            await answers(endpoint(short), Ready(connect_only=True, pulse="/"))
 
 
 @pytest.mark.parametrize(
