@@ -97,11 +97,11 @@ class Crew:
         return None
 
     def coming(self) -> int:
-        """Give how many processes are on their way, or may be started now."""
+        """Give how many processes are on their way, may be started now, or are in doubt."""
         if self.deployment is None or self.content.stopped or self.closing:
             return 0
         counted = [worker for worker in self.workers if self.counts(worker)]
-        ready = sum(worker.state is State.READY for worker in counted)
+        ready = sum(worker.load().ready for worker in counted)
         starting = len(counted) - ready + self.launching
         if trio.current_time() < self.failures.retry_at:
             return starting

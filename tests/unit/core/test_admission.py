@@ -317,6 +317,19 @@ async def test_who_waits_learns_that_the_app_has_failed_or_was_stopped(house: Ho
         assert Verdict.STOPPED is (await keeper.admission.wait("a")).verdict
 
 
+async def test_a_socket_is_not_refused_while_the_process_that_is_full_may_be_gone(
+    house: House,
+) -> None:
+    async with app(house, sessions_each=1, most=1) as keeper:
+        gone = await enter(keeper, "v1")
+        assert isinstance(gone.endpoint, UnixEndpoint)
+        Path(gone.endpoint.directory, gone.endpoint.name).unlink()
+        gone.doubt()
+        with trio.fail_after(30):
+            found = await open_socket(keeper, "v2", gone.id)
+        assert found is not gone
+
+
 async def test_a_socket_whose_visitor_hangs_up_in_line_leaves_nothing(house: House) -> None:
     async with app(house, sessions_each=1, least=0, most=1) as keeper:
         with trio.move_on_after(0.5):
