@@ -323,7 +323,7 @@ async def test_a_socket_is_not_refused_while_the_process_that_is_full_may_be_gon
     async with app(house, sessions_each=1, most=1) as keeper:
         gone = await enter(keeper, "v1")
         assert isinstance(gone.endpoint, UnixEndpoint)
-        Path(gone.endpoint.directory, gone.endpoint.name).unlink()
+        await trio.Path(gone.endpoint.directory, gone.endpoint.name).unlink()
         gone.doubt()
         with trio.fail_after(30):
             found = await open_socket(keeper, "v2", gone.id)
