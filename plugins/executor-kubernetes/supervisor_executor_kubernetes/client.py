@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
+from random import Random
 from types import TracebackType
 from typing import Any, Self
 
@@ -73,12 +73,12 @@ class Client:
         limits: TimeLimits | None = None,
         calls: int = 8,
         streams: int = 512,
-        rng: random.Random | None = None,
+        random: Random | None = None,
     ) -> None:
         self.namespace = access.namespace
         self._limits = limits or TimeLimits()
         self._transport = Transport(access, self._limits, calls=calls, streams=streams)
-        self._random = rng or random.Random()
+        self._random = random or Random()
 
     @property
     def requests(self) -> Counter[str]:
