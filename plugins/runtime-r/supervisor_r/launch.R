@@ -39,7 +39,15 @@ local({
   # INT asks us to end. Shiny then runs the callbacks of onStop, but none of a session.
   end_sessions <- function() {
     sessions <- tryCatch(getNamespace("shiny")$appsByToken$values(), error = function(e) NULL)
-    for (session in sessions) try(session$wsClosed())
+    closing <- FALSE
+    for (session in sessions) {
+      if (session$isClosed()) closing <- TRUE else try(session$wsClosed())
+    }
+    # A session whose connection has just ended is amid its callbacks: they are let finish first.
+    if (closing && "resume" %in% lapply(computeRestarts(), `[[`, "name")) {
+      shiny::stopApp()
+      invokeRestart("resume")
+    }
   }
 
   calls <- NULL
