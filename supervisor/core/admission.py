@@ -25,6 +25,7 @@ from supervisor.model import RunId
 PAGE_WAIT = 0.3  # seconds for which a page waits for its turn: two looks at a pulse
 LOOK = 20.0  # seconds after which a waiting page is answered, changed or not
 LAST_TRY = 5.0  # seconds over InitTimeout for which a WebSocket waits for a seat
+ENDLESS = 60.0  # seconds that stand for an InitTimeout of 0, as for every request
 
 _HOPEFUL = (Verdict.WORKER, Verdict.STARTING)
 
@@ -87,7 +88,7 @@ class Admission:
             return Answer(verdict=Verdict.WORKER, worker=worker)
         place = self.crew.line.join(seat, visitor, trio.current_time())
         place.seat, place.pinned, place.gateway = seat, pinned, gateway
-        limit = self.crew.scaling.init + LAST_TRY
+        limit = (self.crew.scaling.init or ENDLESS) + LAST_TRY
         try:
             with self._listening(place), trio.move_on_after(limit):
                 while place.granted is None:
@@ -97,6 +98,11 @@ class Admission:
                     if not self._can_ever(place):
                         break
                     await place.news.wait()
+        except trio.Cancelled:
+            if place.granted is not None:  # at this very moment
+                self.crew.seats.drop(seat)
+                self._freed()
+            raise
         finally:
             self.crew.line.leave(place)
         worker = self.crew.find(place.granted)

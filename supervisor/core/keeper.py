@@ -92,7 +92,8 @@ class Keeper(Crew):
             elif worker.id in surplus and not self._works_on(worker):
                 self._retire(worker, "idle", bounded=False)
         due = policy.idle_in(self.scaling, loads)
-        if now < self.failures.retry_at < FOREVER and self.is_wanted():
+        wanted = self.is_wanted() or self.line.waiting()
+        if wanted and now < self.failures.retry_at < FOREVER:
             due = min(due, self.failures.retry_at - now)
         return due
 
@@ -257,10 +258,14 @@ class Keeper(Crew):
         self.wake()
 
     def roll(self) -> None:
-        """Replace the workers older than content.rolled: they serve until a new one is ready."""
+        """Replace the workers older than content.rolled: they serve until a new one is ready.
+
+        Those of a deployment that is being tried out go on; once it is active they are replaced.
+        """
         self.forget_failures()
         for worker in list(self.workers):
-            if worker.state in BEFORE_READY and not self.counts(worker):
+            active = self.deployment is not None and worker.deployment == self.deployment.id
+            if active and worker.state in BEFORE_READY and not self.counts(worker):
                 worker.stop("replaced before it was ready")
         self.tell()
         self.wake()

@@ -116,7 +116,7 @@ class Routes:
             case "hello":
                 self._greet(gateway, message)
             case "resolve":
-                nursery.start_soon(self._resolve, gateway, message)
+                self._begin(gateway, message, nursery)
             case "forget":
                 scope = gateway.questions.get(message.get("id"))
                 if scope is not None:
@@ -193,8 +193,11 @@ class Routes:
             worker = self.workers.get(RunId(run))
             if worker is not None:
                 counts = [gateway.counts.get(run, (0, 0)) for gateway in self.gateways]
+                before = worker.sockets
                 worker.active(sum(c[0] for c in counts), sum(c[1] for c in counts))
                 keeper = self.keepers.get(worker.guid)
+                if keeper is not None and worker.sockets < before:
+                    keeper.admission.wake()  # a process may let go of a session after its seat
                 if keeper is not None and not worker.used:
                     keeper.wake()  # from now on it is idle
 
@@ -241,7 +244,8 @@ class Routes:
 
     # -- what it is told ----------------------------------------------------------------------
 
-    async def _resolve(self, gateway: Gateway, message: packets.Message) -> None:
+    def _begin(self, gateway: Gateway, message: packets.Message, nursery: trio.Nursery) -> None:
+        """Take a question: from now on it can be forgotten."""
         number = message.get("id")
         keeper = self.keepers.get(Guid(str(message.get("content"))))
         if keeper is None:
@@ -251,10 +255,16 @@ class Routes:
             said = {"as": "unavailable", "reason": "too many visitors wait", "retry": 5}
             gateway.send({"type": "answer", "id": number, **said})
             return
+        scope = gateway.questions[number] = trio.CancelScope()
+        nursery.start_soon(self._resolve, gateway, keeper, message, scope)
+
+    async def _resolve(
+        self, gateway: Gateway, keeper: Keeper, message: packets.Message, scope: trio.CancelScope
+    ) -> None:
+        number = message.get("id")
         said = {"as": "unavailable", "reason": "nobody waits for this answer", "retry": 1}
         try:
-            with trio.CancelScope() as scope:
-                gateway.questions[number] = scope
+            with scope:
                 answer = await self._ask(gateway, keeper, message)
                 said = _describe(keeper, answer)
                 if answer.worker is not None:
@@ -274,10 +284,14 @@ class Routes:
             case "socket" if message.get("seat") is not None:
                 seat = str(message["seat"])
                 gateway.seats[seat] = keeper
-                answer = await keeper.admission.socket(seat, visitor, pinned, gateway.name)
-                if answer.worker is None:
-                    gateway.seats.pop(seat, None)
-                return answer
+                worker = None
+                try:
+                    answer = await keeper.admission.socket(seat, visitor, pinned, gateway.name)
+                    worker = answer.worker
+                    return answer
+                finally:
+                    if worker is None:
+                        gateway.seats.pop(seat, None)
             case _:
                 return await keeper.admission.request(pinned)
 

@@ -79,12 +79,13 @@ class Seats:
     # -- reservations -------------------------------------------------------------------------
 
     def reserve(self, visitor: str, run: RunId, now: float, *, firm: float = FIRM) -> None:
-        """Promise a visitor a seat, in place of an earlier promise."""
+        """Promise a visitor a seat, in place of an earlier promise; never firm for less long."""
+        earlier, end = self._reserved.get(visitor), now + firm
+        if earlier is not None and earlier.run == run and earlier.firm < FOREVER:
+            end = max(end, earlier.firm)
         self.cancel(visitor)
-        until = now + max(firm, RESERVED)
-        seat = Seat(
-            run=run, visitor=visitor, hold=Hold.RESERVED, since=now, firm=now + firm, until=until
-        )
+        until = max(end, now + RESERVED)
+        seat = Seat(run=run, visitor=visitor, hold=Hold.RESERVED, since=now, firm=end, until=until)
         self._reserved[visitor] = seat
         self._firm[run] += 1
         self._due(seat.firm, seat)

@@ -1,0 +1,130 @@
+"""What visitors who come, go and change their minds leave behind in the core: nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from supervisor.core.seats import CALLED, CLOSED, FIRM
+from supervisor.core.verdict import Verdict
+from supervisor.model import Overrides
+from supervisor.testing.executors import Behaviour
+from supervisor.testing.house import House, a_content, a_deployment
+from tests.unit.core.test_admission import GATEWAY, app, enter, leave, open_socket
+from tests.unit.core.test_routes import linked
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+
+async def test_a_socket_that_is_forgotten_before_it_has_a_seat_is_not_remembered(
+    house: House, short: Path
+) -> None:
+    house.executor.behaves = Behaviour(listens=30)
+    async with linked(house, short) as link:
+        gateway = link.connect()
+        await gateway.greet()
+        asked = {"content": "guid-1", "visitor": "v", "run": None, "want": "socket"}
+        for number in range(5):
+            gateway.say("resolve", id=number, seat=f"g-{number}", **asked)
+            gateway.say("forget", id=number)
+            await gateway.hear("answer")
+        [known] = link.routes.gateways
+        assert {} == known.seats
+
+
+async def test_a_seat_that_is_granted_while_its_socket_is_forgotten_is_free(house: House) -> None:
+    async with app(house, sessions_each=1, least=1, most=2, init=0.0) as keeper:
+        await trio.sleep(5)
+        house.executor.behaves = Behaviour(listens=None)  # another one is on its way for ever
+        worker = await enter(keeper, "a")
+        for _ in range(30):  # whether the grant or the end of the wait comes first is by chance
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(keeper.admission.socket, "s-b", "b", None, GATEWAY)
+                await trio.testing.wait_all_tasks_blocked()
+                keeper.seats.drop("s-a")
+                keeper.admission.wake()
+                nursery.cancel_scope.cancel()
+            assert [] == list(keeper.seats)
+            keeper.admission.opened("s-a", worker.id, "a", GATEWAY, 0.0)
+
+
+async def test_who_was_called_from_the_line_has_time_to_load_a_heavy_page(house: House) -> None:
+    async with app(house, sessions_each=1, most=1) as keeper:
+        await enter(keeper, "a")
+        assert Verdict.QUEUED is (await keeper.admission.page("b", None)).verdict
+        assert Verdict.QUEUED is (await keeper.admission.wait("b")).verdict
+        leave(keeper, "a", 0.0)
+        called = await keeper.admission.wait("b")
+        assert called.worker is (await keeper.admission.page("b", None)).worker
+        await keeper.admission.page("c", None)
+        await keeper.admission.page("c", None)  # and comes back: it may take a turn
+        await trio.sleep(CALLED - 1)  # longer than FIRM, the time of a page without a line
+        assert CALLED - 1 > FIRM
+        with trio.fail_after(0.1):
+            assert called.worker is await open_socket(keeper, "b", None)
+
+
+async def test_a_rolling_restart_lets_a_deployment_under_way_go_on(house: House) -> None:
+    async with app(house, least=1, most=1) as keeper:
+        await trio.sleep(5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeper.try_out, keeper.content, a_deployment(2))
+            await trio.sleep(0.5)
+            rolled = trio.current_time()
+            keeper.content = a_content(scaling=keeper.content.scaling, rolled=rolled)
+            keeper.roll()
+            # try_out raises where its process is stopped
+
+
+async def test_a_line_goes_on_when_a_process_lets_go_of_a_session_late(
+    house: House, short: Path
+) -> None:
+    async with linked(house, short) as link:
+        keeper = link.keeper
+        keeper.content = a_content(scaling=Overrides(sessions_each=2, most=1))
+        gateway = link.connect()
+        await gateway.greet()
+        worker = await enter(keeper, "a")
+        await enter(keeper, "b")
+        gateway.say("activity", runs={worker.id: {"sockets": 2}})
+        await trio.sleep(1)
+        leave(keeper, "a")
+        await trio.sleep(CLOSED + 1)  # its seat is free, but the process has not noticed yet
+        gateway.say("resolve", id=1, content="guid-1", visitor="c", run=None, want="wait")
+        assert "queued" == (await gateway.hear("answer"))["as"]
+        gateway.say("resolve", id=2, content="guid-1", visitor="c", run=None, want="wait")
+        await trio.sleep(1)
+        gateway.say("activity", runs={worker.id: {"sockets": 1}})
+        with trio.fail_after(1):
+            assert "worker" == (await gateway.hear("answer"))["as"]
+
+
+async def test_without_a_limit_to_the_start_a_socket_waits_for_it_like_everybody(
+    house: House,
+) -> None:
+    async with app(house, init=0.0) as keeper:
+        house.executor.behaves = Behaviour(listens=30)
+        assert Verdict.WORKER is (await keeper.admission.socket("s", "v", None, GATEWAY)).verdict
+
+
+async def test_visitors_in_line_are_reason_enough_to_try_again_after_a_failed_start(
+    house: House,
+) -> None:
+    async with app(house, sessions_each=1, most=2) as keeper:
+        await enter(keeper, "a")
+        house.executor.behaves = Behaviour(lives=0.1, listens=None)
+        keeper.content = a_content(scaling=Overrides(sessions_each=1, most=2, least=0))
+        await keeper.admission.page("b", None)
+        await keeper.admission.wait("b")
+        await trio.sleep(0.5)
+        assert keeper.failures.last is not None
+        before = house.executor.count("start")
+        retry_at = keeper.failures.retry_at
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeper.admission.wait, "b")
+            await trio.sleep_until(retry_at + 0.5)
+            assert house.executor.count("start") > before
+            nursery.cancel_scope.cancel()
