@@ -43,8 +43,8 @@ class Operators:
     def share(self) -> dict[Callable[[App], Awaitable[None]], float]:
         """Give what may happen to a content, and how often for each hundred sessions."""
         return {
-            self.deploy: 4.0,
-            self.roll: 2.0,
+            self.deploy: 6.0,
+            self.roll: 6.0,
             self.rescale: 2.0,
             self.restart: 0.3,
             self.stop: 0.3,

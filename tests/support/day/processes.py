@@ -60,6 +60,7 @@ class Process:
     answered: bool = False
     ordered: bool = False
     pardoned: bool = False
+    drains: float = float("inf")  # when it was first seen to drain without a session
     sessions: set[Session] = attrs.field(factory=set)
     exit: Exit | None = None
     ended: trio.Event = attrs.field(factory=trio.Event)

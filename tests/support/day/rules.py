@@ -20,6 +20,7 @@ SETTLED = 3.0  # seconds after which what the core knows agrees with what is
 FORGOTTEN = 20.0  # seconds after the last visitor until no seat is held
 NOTICED = 150.0  # seconds over IdleTimeout until idle processes have ended
 ORDERLY = 1.0  # seconds between joining the line and asking again, at most
+DRAINED = 30.0  # seconds over ReconnectTimeout until a draining process without sessions ends
 LOOK = 10.0  # seconds between two looks at everything
 
 
@@ -134,10 +135,9 @@ async def watch(world: World) -> None:
             _look_at_line(world, app, first)
             if linked and now - app.touched > SETTLED:
                 _look_at_seats(world, app)
-            if not app.visitors:
-                _look_at_rest(world, app)
-                if now - max(app.quiet, app.touched) > 3600:
-                    del world.stirring[app]
+            _look_at_draining(world, app)
+            if not app.visitors and _look_at_rest(world, app):
+                del world.stirring[app]
 
 
 def _look_at_line(world: World, app: App, first: dict[App, str]) -> None:
@@ -166,8 +166,25 @@ def _look_at_seats(world: World, app: App) -> None:
         world.broke(app, f"the core is wrong of seats {known - there}, and has not {there - known}")
 
 
-def _look_at_rest(world: World, app: App) -> None:
-    """When nobody has been there for a while, no seat is held and no idle process lives."""
+def _look_at_draining(world: World, app: App) -> None:
+    """A draining process ends when its last seat is free."""
+    assert world.core is not None
+    keeper, now = world.core.keeper(app), trio.current_time()
+    for worker in keeper.workers:
+        process = app.processes.get(worker.id)
+        if process is None or process.sessions or worker.state is not State.DRAINING:
+            continue
+        process.drains = min(process.drains, now)
+        since = now - max(process.drains, app.touched, world.core_since)
+        if since > keeper.scaling.reconnect + DRAINED:
+            world.broke(app, f"{worker.id} drains without a session for {since:.0f} s")
+
+
+def _look_at_rest(world: World, app: App) -> bool:
+    """When nobody has been there for a while, no seat is held and no idle process lives.
+
+    Tell whether all that has been seen, so that it need not be looked at again.
+    """
     assert world.core is not None
     keeper, now = world.core.keeper(app), trio.current_time()
     alone = now - max(app.quiet, world.core_since)
@@ -180,6 +197,7 @@ def _look_at_rest(world: World, app: App) -> None:
     living = len(app.processes)
     if living > keeper.scaling.least and since > keeper.scaling.idle + NOTICED:
         world.broke(app, f"{living} processes live {since:.0f} s after the last visitor")
+    return min(alone, since) > keeper.scaling.idle + NOTICED + LOOK
 
 
 def look_at_end(world: World, processes: Processes) -> None:
