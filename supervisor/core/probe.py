@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -11,10 +12,12 @@ import trio
 
 from supervisor import unixsocket
 from supervisor.errors import SupervisorError
-from supervisor.model import Endpoint, Ready, UnixEndpoint
+from supervisor.model import Endpoint, Ready, TcpEndpoint, UnixEndpoint
 
 # seconds between two tries: each is 0.1 ms of work, and the first visitor waits for the last one
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.03
+DIAL_LIMIT = 3.0  # seconds for a TCP connection
+HELD = 0.2  # seconds for which a connection stays open that leads to a process which accepts
 
 
 async def until_ready(endpoint: Endpoint, ready: Ready, waiting: Callable[[str], None]) -> None:
@@ -42,11 +45,14 @@ async def until_ready(endpoint: Endpoint, ready: Ready, waiting: Callable[[str],
 async def listens(endpoint: Endpoint) -> SupervisorError | None:
     """Connect once and hang up; give why that is not possible, or None."""
     try:
-        (await _connect(endpoint)).close()
+        sock = await _connect(endpoint)
+        if await _is_refused(sock, endpoint):
+            raise ConnectionRefusedError
     except SupervisorError as error:
         return error
     except OSError as error:
-        text = f"it does not accept connections any more ({error.strerror or error})"
+        why = error.strerror or str(error) or "refused"
+        text = f"it does not accept connections any more ({why})"
         return SupervisorError("start-failed", text)
     return None
 
@@ -72,8 +78,7 @@ async def _try(endpoint: Endpoint, ready: Ready, tell: Callable[[str], None]) ->
     except OSError as error:
         return f"it does not accept connections yet ({error.strerror or error})"
     if ready.connect_only:
-        sock.close()
-        return None
+        return "it does not listen yet" if await _is_refused(sock, endpoint) else None
     tell(f"it has not answered GET {ready.path} yet")
     with trio.socket.from_stdlib_socket(sock) as stream:
         try:
@@ -89,8 +94,42 @@ async def _connect(endpoint: Endpoint) -> socket.socket:
             return unixsocket.connect(directory, endpoint.name, endpoint.uid)
         finally:
             os.close(directory)
-    async with await trio.open_tcp_stream(endpoint.host, endpoint.port) as stream:
-        return socket.socket(fileno=os.dup(stream.socket.fileno()))
+    return await _dial(endpoint)
+
+
+async def _dial(endpoint: TcpEndpoint) -> socket.socket:
+    """Connect and say the secret. Raises OSError."""
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    sock = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with trio.move_on_after(DIAL_LIMIT) as limit:
+            await sock.connect((endpoint.host, endpoint.port))
+            if endpoint.secret is not None:
+                await sock.send(f"supervisor {endpoint.secret}\n".encode("ascii"))
+        if limit.cancelled_caught:
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        return socket.socket(fileno=sock.detach())
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _is_refused(sock: socket.socket, endpoint: Endpoint) -> bool:
+    """Close a connection; tell whether the other side did so first, with no word from us.
+
+    What stands before a process on another machine accepts for it, and hangs up where it cannot
+    connect in turn. A Unix socket is the process's own.
+    """
+    with trio.socket.from_stdlib_socket(sock) as stream:
+        if isinstance(endpoint, UnixEndpoint):
+            return False
+        with trio.move_on_after(HELD):
+            try:
+                return not await stream.recv(1)
+            except OSError:
+                return True
+        return False
 
 
 async def _get(stream: trio.socket.SocketType, ready: Ready) -> str | None:

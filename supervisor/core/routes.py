@@ -18,7 +18,7 @@ from supervisor.core.verdict import Answer, Verdict
 from supervisor.core.worker import Worker
 from supervisor.lifecycle import State
 from supervisor.log import Log
-from supervisor.model import Guid, RunId, UnixEndpoint
+from supervisor.model import Endpoint, Guid, RunId, UnixEndpoint
 
 ACCEPT_AGAIN = 0.2
 MOST_GATEWAYS = 8  # at once; old ones may still serve their visitors to the end
@@ -306,19 +306,19 @@ class Routes:
                 reason = worker.tracked.run.reason
                 gateway.send({"type": "gone", "run": worker.id, "reason": reason[:TEXT]})
             return
-        if not isinstance(worker.endpoint, UnixEndpoint):
+        if worker.endpoint is None:
             return
+        where, directory = _where(worker.endpoint)
         gateway.send(
             {
                 "type": "worker",
                 "run": worker.id,
                 "content": worker.guid,
                 "state": _STATES[worker.state],
-                "name": worker.endpoint.name,
-                "uid": worker.endpoint.uid,
+                **where,
                 **self._limits(worker),
             },
-            directory=worker.endpoint.directory,
+            directory=directory,
         )
 
     def _limits(self, worker: Worker) -> dict[str, Any]:
@@ -350,7 +350,14 @@ class Routes:
 
 
 def _reachable(worker: Worker) -> bool:
-    return worker.state in _STATES and isinstance(worker.endpoint, UnixEndpoint)
+    return worker.state in _STATES and worker.endpoint is not None
+
+
+def _where(endpoint: Endpoint) -> tuple[dict[str, Any], str | None]:
+    """Give what a gateway must know to connect, and the directory that it gets a descriptor of."""
+    if isinstance(endpoint, UnixEndpoint):
+        return {"name": endpoint.name, "uid": endpoint.uid}, endpoint.directory
+    return {"address": [endpoint.host, endpoint.port], "secret": endpoint.secret}, None
 
 
 def _describe(keeper: Keeper, answer: Answer) -> dict[str, Any]:

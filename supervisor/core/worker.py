@@ -304,7 +304,7 @@ class Worker:
                         self._see(seen, nursery)
                 await self._ended(Exit(cause=Cause.LOST, detail="the executor lost sight of it"))
                 with trio.move_on_after(CALL_LIMIT):
-                    await self._stop(receipt, 0.0)
+                    await calls.stop(self.executor, receipt, 0.0, self.tracked.log)
             except SupervisorError as error:
                 self.tracked.log.warning("watch-failed", run=self.id, error=error.message)
                 await trio.sleep(AGAIN)
@@ -313,6 +313,8 @@ class Worker:
         if isinstance(seen, Pending):
             self.tracked.note(reason=seen.reason)
             return
+        if self.endpoint not in (None, seen.endpoint):
+            self.doubt()  # nobody has seen it answer there
         self.endpoint, self.pid = seen.endpoint, seen.pid
         if self.state is State.STARTING:
             self.tracked.move(Event.RUNNING, started=self.tracked.clock())
@@ -351,11 +353,8 @@ class Worker:
         async with trio.open_nursery() as nursery:
             while True:
                 self._hurry = trio.Event()
-                nursery.start_soon(self._stop, receipt, self.grace)
+                nursery.start_soon(calls.stop, self.executor, receipt, self.grace, self.tracked.log)
                 await self._hurry.wait()
-
-    async def _stop(self, receipt: Receipt, grace: float) -> None:
-        await calls.stop(self.executor, receipt, grace, self.tracked.log)
 
     async def _read_output(self, receipt: Receipt) -> None:
         try:

@@ -248,7 +248,11 @@ class Answering:
         elif self.answering in (COUNTED, STREAMED):
             self.close()  # the client must see that the answer is cut short
         elif self.answering == AWAITING:
-            self._bad_gateway("the connection ended before an answer came")
+            reason = "the connection ended before an answer came"
+            if self.worker is not None and self.worker.address is not None:
+                # what stands before the process there accepts whether that listens or not
+                self.gateway.unreachable(self.worker, reason)
+            self._bad_gateway(reason)
         else:
             self._drop_upstream()
 

@@ -1,4 +1,6 @@
-"""Open connections to workers and to the core; only ever to a socket of the expected owner."""
+"""Open connections to workers and to the core: to a socket of the expected owner, or to the address
+that the core has named.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from typing import Protocol
 
 from supervisor import packets, unixsocket
 from supervisor.errors import SupervisorError
+from supervisor.gateway.dial import Dial
 from supervisor.gateway.loop import IN, Loop, Timer
 from supervisor.gateway.sessions import Worker
 
@@ -26,24 +29,44 @@ class Caller(Protocol):
 
 
 class Connector:
-    """Connect to workers by descriptor, to the core by path, else through the helper."""
+    """Connect to workers by descriptor or address, to the core by path, else through the helper."""
 
     def __init__(self, loop: Loop, core_path: str, helper_path: str) -> None:
         self._loop = loop
         self._core_path = core_path
         self._helper = HelperDoor(loop, helper_path)
         self._waiting: dict[Caller, Timer] = {}
+        self._dialling: dict[Caller, Dial] = {}
 
     def open(self, worker: Worker | None, caller: Caller) -> None:
         """Connect, now or within CONNECT_SECONDS; worker None is the core."""
-        self._attempt(worker, caller, self._loop.now + CONNECT_SECONDS)
+        if worker is not None and worker.address is not None:
+            self._dial(worker.address, worker.secret, caller)
+        else:
+            self._attempt(worker, caller, self._loop.now + CONNECT_SECONDS)
 
     def forget(self, caller: Caller) -> None:
         """Connect no more for this caller; unknown is fine."""
         timer = self._waiting.pop(caller, None)
         if timer is not None:
             timer.cancel()
+        dial = self._dialling.pop(caller, None)
+        if dial is not None:
+            dial.cancel()
         self._helper.forget(caller)
+
+    def _dial(self, address: tuple[str, int], secret: str, caller: Caller) -> None:
+        def connected(sock: socket.socket) -> None:
+            del self._dialling[caller]
+            caller.plugged(sock)
+
+        def failed(reason: str) -> None:
+            del self._dialling[caller]
+            caller.unconnected("unavailable", f"connecting failed: {reason}")
+
+        self._dialling[caller] = Dial(
+            self._loop, address, secret, CONNECT_SECONDS, connected, failed
+        )
 
     def _attempt(self, worker: Worker | None, caller: Caller, until: float) -> None:
         self._waiting.pop(caller, None)

@@ -6,6 +6,7 @@ import resource
 import socket
 
 from supervisor.gateway.connect import Caller, Connector
+from supervisor.gateway.dial import UNACKNOWLEDGED
 from supervisor.gateway.exchange import IDLE_SECONDS, Exchange
 from supervisor.gateway.frames import RESTARTING
 from supervisor.gateway.link import Asker, Link
@@ -20,7 +21,6 @@ from supervisor.gateway.tunnel import Tunnel
 
 _SPARE_FILES = 64  # descriptors for what is not a connection
 _LAST_SECONDS = 5.0  # for clients to take our close frames, once the time to leave is over
-_UNACKNOWLEDGED = 28_000  # milliseconds after which a WebSocket's client is taken for gone
 
 
 class Gateway:
@@ -169,7 +169,7 @@ class Gateway:
         self, client: Stream, upstream: Stream, worker: Worker | None, seat: Seat | None
     ) -> None:
         """Join two streams of an exchange that is over; the seat goes with them."""
-        client.give_up_after(_UNACKNOWLEDGED)
+        client.give_up_after(UNACKNOWLEDGED)
         self._tunnels.add(Tunnel(self.loop, client, upstream, worker, self, seat))
         if worker is not None:
             worker.sockets += 1

@@ -278,15 +278,14 @@ class Link:
 
     def _worker(self, message: Message, fds: list[int]) -> None:
         run = str(message["run"])
-        if not fds:
-            raise ValueError("no directory descriptor")
-        worker = Worker(
-            run,
-            str(message["content"]).lower().encode("ascii"),
-            str(message["name"]),
-            int(message["uid"]),
-            fds.pop(0),
-        )
+        guid = str(message["content"]).lower().encode("ascii")
+        if "address" in message:
+            worker = Worker(run, guid, "", -1, -1)
+            worker.address, worker.secret = _address(message["address"]), _secret(message)
+        elif fds:
+            worker = Worker(run, guid, str(message["name"]), int(message["uid"]), fds.pop(0))
+        else:
+            raise ValueError("neither an address nor a directory's descriptor")
         worker.draining = message.get("state") == "draining"
         worker.connection = float(message.get("connection") or 0)
         worker.read = float(message.get("read") or 0)
@@ -325,3 +324,22 @@ class Link:
         if self.up:  # else the picture for the next core has it
             for message in activity.changes(self._sessions.take_changes(), self._seats.take_left()):
                 self._send(message)
+
+
+def _address(given: Any) -> tuple[str, int]:
+    """Read host and port. Raises ValueError for anything but numbers: the loop asks no resolver."""
+    host, port = str(given[0]), int(given[1])
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+    except OSError:
+        raise ValueError(f"{host!r} is not an address in numbers") from None
+    if not 0 < port < 65536:
+        raise ValueError(f"{port} is not a port")
+    return host, port
+
+
+def _secret(message: Message) -> str:
+    secret = str(message.get("secret") or "")
+    if not secret.isascii() or not all(map(str.isprintable, secret)) or " " in secret:
+        raise ValueError("the secret is not one word")
+    return secret

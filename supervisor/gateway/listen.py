@@ -32,11 +32,7 @@ class Listener:
         self._warned = False
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 7)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+            tune(sock)
         loop.watch(sock.fileno(), IN, self)
 
     def event(self, mask: int) -> None:
@@ -76,6 +72,15 @@ class Listener:
     def _again(self) -> None:
         if self._open:
             self._loop.watch(self._sock.fileno(), IN, self)
+
+
+def tune(sock: socket.socket) -> None:
+    """Send without delay, and find out within 36 s that an idle peer has vanished."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 7)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
 def _text(address: object) -> bytes:

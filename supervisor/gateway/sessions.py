@@ -102,15 +102,16 @@ def new_visitor() -> str:
 class Worker:
     """One live run as the core described it, and what goes on in it through this gateway.
 
-    directory: O_PATH descriptor of the socket's directory, owned by this object; connection, read:
-    seconds of silence either way and from the client after which a session is reported, 0 never;
-    ends: the loop's time when a draining one is ended at the latest; notice: whether its pages say
-    so.
+    directory: O_PATH descriptor of the socket's directory, owned by this object, or -1; address,
+    secret: host and port of a worker that has no socket, and what to say there first; connection,
+    read: seconds of silence either way and from the client after which a session is reported, 0
+    never; ends: the loop's time when a draining one is ended at the latest; notice: whether its
+    pages say so.
     """
 
     __slots__ = (
-        "connection", "directory", "draining", "ends", "guid", "name", "notice", "read",
-        "requests", "run", "sockets", "total", "uid",
+        "address", "connection", "directory", "draining", "ends", "guid", "name", "notice", "read",
+        "requests", "run", "secret", "sockets", "total", "uid",
     )  # fmt: skip
 
     def __init__(self, run: str, guid: bytes, name: str, uid: int, directory: int) -> None:
@@ -119,6 +120,8 @@ class Worker:
         self.name = name
         self.uid = uid
         self.directory = directory
+        self.address: tuple[str, int] | None = None
+        self.secret = ""
         self.draining = False
         self.connection = 0.0
         self.read = 0.0
@@ -149,6 +152,7 @@ class Sessions:
             known.close()
             known.guid, known.name, known.uid = worker.guid, worker.name, worker.uid
             known.directory, known.draining = worker.directory, worker.draining
+            known.address, known.secret = worker.address, worker.secret
             known.connection, known.read = worker.connection, worker.read
             known.ends, known.notice = worker.ends, worker.notice
         return known

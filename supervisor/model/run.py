@@ -40,7 +40,12 @@ class UnixEndpoint:
 
 @attrs.frozen(kw_only=True)
 class TcpEndpoint:
-    """A TCP address; `secret`, if any, is what the process demands of whoever connects."""
+    """A TCP port; host is an IPv4 or IPv6 address in numbers, never a name.
+
+    secret: one word of printable ASCII. Whoever connects says `supervisor SECRET` and a newline
+    first, is answered nothing, and goes on with HTTP. What listens there closes the connection at
+    once where the word is wrong or the process behind it does not accept.
+    """
 
     host: str
     port: int

@@ -81,7 +81,7 @@ class ExecutorContract:
     @pytest.fixture
     @abstractmethod
     def alive(self) -> Any:
-        """Give an async callable: how many processes, or Pods, the backend has of a run now.
+        """Give an async callable: how many processes (or the like) the backend has of a run.
 
         It asks the backend by other means than the executor. The same for one start and for two of
         the same run; 0 once nothing is left.

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 
-from supervisor.core.probe import answers, until_ready
+from supervisor.core.probe import answers, listens, until_ready
 from supervisor.model import Ready, TcpEndpoint, UnixEndpoint
 
 Answer = Callable[[trio.SocketStream], Awaitable[None]]
@@ -154,3 +155,78 @@ async def test_a_tcp_endpoint_is_asked_in_the_same_way() -> None:
         with trio.fail_after(5):
             await until_ready(TcpEndpoint(host="127.0.0.1", port=port), HTTP, lambda reason: None)
         nursery.cancel_scope.cancel()
+
+
+SECRET = b"supervisor s3cret\n"
+
+
+@asynccontextmanager
+async def remote(answer: Answer, *, accepts: bool = True) -> AsyncIterator[TcpEndpoint]:
+    """What stands before a process elsewhere: it hangs up on others, and where nobody accepts."""
+
+    async def guard(stream: trio.SocketStream) -> None:
+        async with stream:
+            line = b""
+            while not line.endswith(b"\n"):
+                data = await stream.receive_some(1)
+                if not data:
+                    return
+                line += data
+            if line == SECRET and accepts:
+                await answer(stream)
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listener.socket.getsockname()[1]
+        nursery.start_soon(trio.serve_listeners, guard, [listener])
+        yield TcpEndpoint(host="127.0.0.1", port=port, secret="s3cret")
+        nursery.cancel_scope.cancel()
+
+
+async def stay(stream: trio.SocketStream) -> None:
+    await stream.receive_some(4096)
+
+
+async def is_ready(there: TcpEndpoint, rule: Ready, reasons: list[str]) -> bool:
+    with trio.move_on_after(1.0):
+        await until_ready(there, rule, reasons.append)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("connect_only", [False, True])
+async def test_the_secret_comes_before_the_question(connect_only: bool) -> None:
+    answer = stay if connect_only else says(b"HTTP/1.1 200 OK\r\n\r\n")
+    async with remote(answer) as there:
+        assert await is_ready(there, Ready(connect_only=connect_only), [])
+        assert await listens(there) is None
+
+
+@pytest.mark.parametrize("connect_only", [False, True])
+async def test_with_another_secret_it_is_not_ready(connect_only: bool) -> None:
+    reasons: list[str] = []
+    async with remote(stay) as there:
+        other = attrs.evolve(there, secret="another")
+        assert not await is_ready(other, Ready(connect_only=connect_only), reasons)
+    assert reasons
+
+
+async def test_a_connection_that_is_ended_at_once_leads_to_nobody_who_listens() -> None:
+    reasons: list[str] = []
+    async with remote(stay, accepts=False) as there:
+        assert not await is_ready(there, Ready(connect_only=True), reasons)
+        error = await listens(there)
+    assert ["it does not listen yet"] == reasons
+    assert error is not None
+    assert "it does not accept connections any more" in error.message
+
+
+async def test_an_address_where_nobody_answers_is_given_up(autojump_clock: object) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address, port = listener.getsockname()
+        with socket.create_connection((address, port)):
+            error = await listens(TcpEndpoint(host=address, port=port))
+    assert error is not None
+    assert "Connection timed out" in error.message

@@ -21,7 +21,7 @@ from supervisor.core.routes import Routes
 from supervisor.core.worker import Worker
 from supervisor.lifecycle import State
 from supervisor.log import Log
-from supervisor.model import Cause, Exit, Guid, RunId
+from supervisor.model import Cause, Exit, Guid, RunId, TcpEndpoint
 from supervisor.testing.executors import Behaviour
 from supervisor.testing.house import House, a_content, keeping
 
@@ -164,6 +164,29 @@ async def test_hello_tells_the_key_and_then_every_live_worker(house: House, shor
         (directory,) = gateway.fds
         assert told["name"] in os.listdir(f"/proc/self/fd/{directory}")
         assert os.get_inheritable(directory) is False
+
+
+async def test_a_worker_elsewhere_is_told_by_its_address_and_again_where_that_changes(
+    house: House, short: Path
+) -> None:
+    async with linked(house, short) as link:
+        worker = await link.ready()
+        worker.endpoint = TcpEndpoint(host="10.0.0.1", port=3939, secret="s3cret")
+        gateway = link.connect()
+        hello = await gateway.greet()
+        told = await gateway.hear()
+        assert 1 == hello["workers"]
+        assert (worker.id, ["10.0.0.1", 3939], "s3cret") == (
+            told["run"],
+            told["address"],
+            told["secret"],
+        )
+        assert not {"name", "uid"} & set(told)
+        assert [] == gateway.fds
+        worker.endpoint = TcpEndpoint(host="10.0.0.2", port=3939)
+        link.routes.tell(worker)
+        told = await gateway.hear("worker")
+        assert (["10.0.0.2", 3939], None) == (told["address"], told["secret"])
 
 
 async def test_another_version_is_hung_up_on(house: House, short: Path) -> None:

@@ -68,3 +68,26 @@ async def test_a_worker_that_was_doubted_for_nothing_serves_on(house: House) -> 
         assert worker.state is State.READY
         assert worker.load().ready
         worker.stop("enough")
+
+
+async def test_a_worker_that_moves_is_looked_at_and_told_where_it_is(house: House) -> None:
+    house.executor.behaves = Behaviour()
+    worker = house.worker()
+    told: list[object] = []
+    worker.changed = lambda worker: told.append(worker.endpoint)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(live, worker)
+        await worker.ready.wait()
+        (run,) = house.executor.living
+        run.directory += "-elsewhere"
+        os.mkdir(run.directory)
+        run.listen()
+        run.tell()
+        await trio.sleep(0.1)
+        assert socket_of(worker).parent == Path(run.directory)
+        assert worker.endpoint == told[-1]
+        assert worker.load().ready
+        run.directory += "-and-away"
+        run.tell()
+    assert worker.state is State.FAILED
+    assert "does not accept connections any more" in worker.tracked.run.reason
