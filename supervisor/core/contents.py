@@ -331,7 +331,7 @@ class Contents(Service):
     async def restart(self, ref: str, *, rolling: bool = False) -> None:
         keeper = self.registry.keeper(ref)
         if rolling and not keeper.content.stopped:
-            await self._change(keeper, rolled=time.time())
+            await self._change(keeper, rolled=keeper.after_all_runs(time.time()))
             keeper.roll()
         else:
             keeper.restart(await self._change(keeper, stopped=False))
@@ -351,7 +351,8 @@ class Contents(Service):
         if executor is not None:
             self.makers.executor_named(executor)
         if executor != keeper.content.executor:
-            await self._change(keeper, executor=executor, rolled=time.time())
+            rolled = keeper.after_all_runs(time.time())
+            await self._change(keeper, executor=executor, rolled=rolled)
             keeper.roll()
 
     async def sessions(self, ref: str | None = None) -> Sequence[SessionView]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import attrs
@@ -140,6 +141,14 @@ class Crew:
             and not worker.ordered
             and worker.state in (*BEFORE_READY, State.READY)
         )
+
+    def after_all_runs(self, now: float) -> float:
+        """Give what `content.rolled` can be so that all its runs are older; now: wall-clock.
+
+        Where the clock was set back, runs were made in what is the future by now.
+        """
+        made = [worker.tracked.run.created for worker in self.workers]
+        return max([now, *(math.nextafter(moment, math.inf) for moment in made)])
 
     async def news(self) -> None:
         """Return when anything about its workers or seats has changed."""

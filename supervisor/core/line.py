@@ -88,6 +88,8 @@ class Line:
 
     def _changed(self, place: Place) -> None:
         held = self.holds(place)
+        if not held and place.key in self._places:
+            return  # its visitor has come anew meanwhile: what counts is that place
         kept = self._counted if place.counts else self._glimpses
         if held and place.key in kept:
             return  # who asks again changes nothing for the others

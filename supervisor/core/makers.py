@@ -267,7 +267,7 @@ class Makers:
             attempt=attempt,
             executor=executor.name,
             node=self.node,
-            created=time.time(),
+            created=max(time.time(), content.rolled),  # the clock may have been set back since
         )
 
     async def _job(

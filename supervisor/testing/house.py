@@ -161,9 +161,8 @@ class House:
         await self.making()
         if self.refuse is not None:
             raise self.refuse
-        run = a_run(
-            content=content.id, deployment=deployment.id, attempt=attempt, created=self.clock()
-        )
+        created = max(self.clock(), content.rolled)
+        run = a_run(content=content.id, deployment=deployment.id, attempt=attempt, created=created)
         return self.worker(run, scaling=content.scaling.over(Scaling())), a_job(run)
 
     async def _deserted(self, deployment: Deployment) -> None:

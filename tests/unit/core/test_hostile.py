@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from supervisor.core.line import Line
 from supervisor.core.seats import CALLED, CLOSED, FIRM
 from supervisor.core.verdict import Verdict
 from supervisor.model import Overrides
@@ -128,3 +129,33 @@ async def test_visitors_in_line_are_reason_enough_to_try_again_after_a_failed_st
             await trio.sleep_until(retry_at + 0.5)
             assert house.executor.count("start") > before
             nursery.cancel_scope.cancel()
+
+
+async def test_a_rolling_restart_replaces_processes_that_were_made_in_a_future_of_the_clock(
+    house: House,
+) -> None:
+    house.clock = lambda: 1e9
+    async with app(house, least=1, most=1) as keeper:
+        await trio.sleep(5)
+        [old] = keeper.workers
+        house.clock = lambda: 1000.0  # somebody has set it back
+        for _ in range(2):
+            keeper.content = a_content(
+                scaling=keeper.content.scaling, rolled=keeper.after_all_runs(1000.0)
+            )
+            keeper.roll()
+            await trio.sleep(10)
+            [new] = keeper.workers
+            assert new is not old
+            old = new
+        assert 3 == house.executor.count("start")
+
+
+def test_a_place_that_was_given_up_does_not_speak_for_its_visitors_new_one() -> None:
+    line = Line()
+    old = line.join("v", "v", 0.0)
+    line.listens(old, +1)
+    line.leave(old)
+    line.join("v", "v", 1.0, comes_back=True)
+    line.listens(old, -1)
+    assert 1 == line.waiting()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 import trio
@@ -12,9 +14,11 @@ from supervisor.core.makers import Makers
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Detected, Installation
 from supervisor.log import Log
-from supervisor.model import ContentKind, Scaling
+from supervisor.model import ContentKind, DeploymentId, Purpose, Scaling
 from supervisor.plugins import Plugins
+from supervisor.testing.executors import ScriptedExecutor
 from supervisor.testing.fakes import MemoryStore
+from supervisor.testing.house import a_content
 from supervisor.testing.journal import MemoryJournal
 
 HERE = Installation(runtime="fake", version="1", executable="/bin/fake")
@@ -66,3 +70,15 @@ async def test_a_host_without_an_interpreter_is_a_clear_error() -> None:
         with trio.fail_after(10), pytest.raises(SupervisorError) as caught:
             await made.installation(APP)
         assert caught.value.code == "runtime-missing"
+
+
+async def test_a_run_is_never_older_than_the_generation_it_belongs_to() -> None:
+    runtime = FakeRuntime([HERE])
+    made = makers(runtime)
+    now = time.time()
+    for rolled, expected in ((now + 3600, now + 3600), (now - 3600, now)):
+        content = a_content(rolled=rolled)  # the first: the clock was set back since
+        executor = ScriptedExecutor(Path("/nonexistent"))
+        run = made._run(content, Purpose.SERVE, executor, DeploymentId(1), 1)
+        assert run.created == pytest.approx(expected, abs=60)
+        assert run.created >= rolled
