@@ -30,7 +30,7 @@ HOUR = 3600.0
 # how busy each hour of a day is, from midnight on
 PROFILE = (1, 1, 1, 1, 1, 2, 4, 8, 14, 20, 20, 16, 10, 14, 20, 18, 14, 8, 5, 4, 3, 2, 2, 1)
 RUSH = 40  # visitors of a lecture, who come within seconds
-STARTS_AT_ONCE = 8
+STARTS_AT_ONCE = 3
 
 
 @attrs.frozen(kw_only=True)
@@ -175,7 +175,7 @@ def _visits(day: Day, world: World) -> Iterator[Happening]:
             yield at + chance.uniform(0, together / 10), visitor(app).come
         left -= together
         if chance.random() < 0.1:
-            for _ in range(chance.choice((1, 1, 1, 100))):
+            for _ in range(100 if chance.random() < 0.03 else 1):
                 yield at + chance.uniform(0, 1), visitor(app).crawl
 
 
