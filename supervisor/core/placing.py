@@ -77,6 +77,7 @@ def make_job(
         content=content.id,
         purpose=run.purpose,
         plan=attrs.evolve(plan, env=env),
+        runtime=runtime,
         places=places,
         uid=content.uid,
         gid=content.uid,

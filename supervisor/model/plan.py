@@ -81,7 +81,8 @@ class Plan:
 class Job:
     """A run, self-contained: an executor needs nothing else. Travels as JSON.
 
-    places maps "role/name" of each mount to where it lies. uid 0 means the caller's own uid (a
+    runtime is who planned it: an executor may keep an image for each. places maps "role/name" of
+    each mount to where it lies. uid 0 means the caller's own uid (a
     server without root). grace is in seconds, from asking the process to end until it is killed.
     """
 
@@ -90,6 +91,7 @@ class Job:
     content: ContentId
     purpose: Purpose
     plan: Plan
+    runtime: str = ""
     places: Mapping[str, PlaceRef] = attrs.field(factory=dict)
     uid: int = 0
     gid: int = 0
