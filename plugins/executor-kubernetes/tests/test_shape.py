@@ -30,7 +30,6 @@ from supervisor import (
     layout,
     place_key,
 )
-from supervisor.model import ContentId
 
 RUN = RunId("01hzy3v7k2m4n6p8q0r2s4t6v8")
 SETTINGS = KubernetesSettings(claim="data", image=("python=localhost/python:1",))
@@ -45,7 +44,7 @@ PLACES = {
 }
 JOB = Job(
     run=RUN,
-    content=ContentId(7),
+    content=7,  # type: ignore[arg-type]
     purpose=Purpose.SERVE,
     plan=Plan(
         argv=("/usr/bin/python3", "-c", "print('$(HOME) $$')"),
