@@ -12,6 +12,7 @@ from supervisor.model import RunId, Scaling
 GIVE_UP_AFTER = 5  # failed starts in a row
 SHORT_LIFE = 10.0  # seconds; a worker that dies sooner after it was ready counts as a failed start
 FIRST_DELAY = 1.0
+FIRST_PASSING = 0.1
 LONGEST_DELAY = 60.0
 JITTER = 0.25
 
@@ -111,15 +112,17 @@ def _idle(scaling: Scaling, loads: Sequence[Load]) -> list[Load]:
     return [load for load in loads if load.ready and not load.taken and not load.requests]
 
 
-def delay(failures: int, dice: float) -> float:
+def delay(failures: int, dice: float, *, passing: bool = False) -> float:
     """Give the seconds to wait after this many failed starts in a row; dice is in [0, 1).
 
     Doubles from FIRST_DELAY to LONGEST_DELAY, give or take JITTER of it, so that contents which
-    broke together do not start again together.
+    broke together do not start again together. passing: the reason will mend by itself, so look
+    sooner.
     """
     if failures <= 0:
         return 0.0
-    base = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 16))
+    first = FIRST_PASSING if passing else FIRST_DELAY
+    base = min(LONGEST_DELAY, first * 2.0 ** min(failures - 1, 16))
     return base * (1.0 - JITTER + 2.0 * JITTER * dice)
 
 

@@ -17,6 +17,7 @@ from supervisor.lifecycle import State
 from supervisor.model import Content, Deployment, Overrides, RunId, Scaling
 from supervisor.policy import Load
 
+SOON = 5.0  # seconds until the next try of a start that count as: it may be started
 DEMAND = 30.0  # seconds for which one visit wants the app running
 BEFORE_READY = (State.QUEUED, State.STARTING, State.PROBING)
 
@@ -104,7 +105,7 @@ class Crew:
         counted = [worker for worker in self.workers if self.counts(worker)]
         ready = sum(worker.load().ready for worker in counted)
         starting = len(counted) - ready + self.launching
-        if trio.current_time() < self.failures.retry_at:
+        if self.failures.retry_at - trio.current_time() > SOON:
             return starting
         return max(starting, self.scaling.most - ready)
 

@@ -19,6 +19,7 @@ class Failures:
 
     count: int = 0
     last: Failure | None = None
+    _passing: int = 0
     _asked_at: float = float("-inf")
     _dice: random.Random = attrs.field(factory=random.Random)
 
@@ -32,10 +33,13 @@ class Failures:
         passing: bool = False,
     ) -> None:
         """Note a failed start. passing: it will mend by itself, so never give up because of it."""
-        if not (passing and policy.gives_up(self.count + 1)):
-            self.count += 1
-        wait = 0.0 if at_once else policy.delay(self.count, self._dice.random())
-        given_up = policy.gives_up(self.count)
+        if passing:
+            self._passing += 1
+        else:
+            self.count, self._passing = self.count + 1, 0
+        failures = self._passing if passing else self.count
+        wait = 0.0 if at_once else policy.delay(failures, self._dice.random(), passing=passing)
+        given_up = not passing and policy.gives_up(self.count)
         self.last = Failure(
             code="gave-up" if given_up else code,
             reason=reason,
@@ -43,9 +47,13 @@ class Failures:
             retry_at=None if given_up else trio.current_time() + wait,
         )
 
+    def works(self) -> None:
+        """Learn that a process is ready; the count stays until it has served for a while."""
+        self._passing, self.last = 0, None
+
     def forget(self) -> None:
         """Begin anew."""
-        self.count, self.last = 0, None
+        self.count, self._passing, self.last = 0, 0, None
 
     def try_again(self) -> bool:
         """Let a visitor have it tried now; False where one did so a moment ago."""

@@ -367,7 +367,7 @@ class Keeper(Crew):
     def notice(self, worker: Worker) -> None:
         """Be told that one of its workers moved."""
         if worker.state is State.READY and worker.ready.is_set() and self.counts(worker):
-            self.failures.last = None
+            self.failures.works()
             self.demand_until = float("-inf")  # what was wanted is there
             for old in list(filter(self.is_old, self.workers)):
                 self._retire(old, "replaced by a new process")

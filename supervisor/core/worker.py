@@ -35,7 +35,7 @@ from supervisor.policy import Load
 LAST_OUTPUT = 2.0  # seconds to read what a process wrote before it ended
 LOOK_LIMIT = 5.0  # seconds to look for what a failed start has left
 LOOKS, BETWEEN = 3, 0.5  # how often, and seconds apart, a worker is looked at that was doubted
-PULSE = 0.2  # seconds in which a worker answers that does not compute
+PULSE = 0.1  # seconds in which a worker answers that does not compute
 FRESH = 0.5  # seconds for which its last answer counts
 
 

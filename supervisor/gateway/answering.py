@@ -77,6 +77,10 @@ class Answering:
     def _finish(self) -> None:
         raise NotImplementedError
 
+    def unconnected(self, code: str, reason: str) -> None:
+        """Ask the core once more, or answer that there is nobody."""
+        raise NotImplementedError
+
     def crashed(self) -> None:
         """Let go of everything."""
         self.close()
@@ -249,6 +253,10 @@ class Answering:
             self.close()  # the client must see that the answer is cut short
         elif self.answering == AWAITING:
             reason = "the connection ended before an answer came"
+            if self.request is not None and self.request.websocket and not self.partial:
+                self._drop_upstream()
+                self.unconnected("unavailable", reason)  # its process died: there may be another
+                return
             if self.worker is not None and self.worker.address is not None:
                 # what stands before the process there accepts whether that listens or not
                 self.gateway.unreachable(self.worker, reason)
