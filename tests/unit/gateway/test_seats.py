@@ -116,6 +116,21 @@ def test_a_failed_connect_gives_the_seat_back_and_asks_for_another(scene: Scene)
     assert b"HTTP/1.1 502 " in scene.client.sent
 
 
+def test_a_worker_that_dies_under_a_websockets_request_is_asked_for_another_once(
+    scene: Scene,
+) -> None:
+    scene.says(scene.get(*UPGRADE))
+    scene.exchange.answered(GRANTED)
+    scene.exchange.ended(scene.gateway.upstream)  # type: ignore[arg-type]
+    first, second = scene.gateway.seats_asked
+    assert [(first, True)] == scene.gateway.left_seats
+    assert b"" == scene.client.sent
+    scene.exchange.answered(GRANTED)
+    scene.exchange.ended(scene.gateway.upstream)  # type: ignore[arg-type]
+    assert [(first, True), (second, True)] == scene.gateway.left_seats
+    assert b"HTTP/1.1 502 " in scene.client.sent
+
+
 def test_a_grant_in_a_run_that_is_gone_gives_the_seat_back(scene: Scene) -> None:
     scene.says(scene.get(*UPGRADE))
     scene.exchange.answered({"as": "worker", "run": "02unknown"})
