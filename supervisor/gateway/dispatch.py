@@ -110,7 +110,11 @@ class Dispatch(Asking):
             self._await_core()
             return
         pin = self.gateway.pins.verify(self.guid, value, self.gateway.loop.wall)
-        self.visitor = new_visitor() if pin is None else pin.visitor
+        if pin is None:  # only who was shown the page has a place: let them load it
+            text = "this address holds no place in line; load the page again"
+            self.answer(answers.note(409, "conflict", text, as_json=True))
+            return
+        self.visitor = pin.visitor
         self._ask("wait", None)
 
     # The upstream

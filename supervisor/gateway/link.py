@@ -61,6 +61,7 @@ class Link:
         self._sock: socket.socket | None = None
         self._queue: deque[Message] = deque()
         self._asked: dict[int, tuple[Message, Asker]] = {}
+        self._numbers: dict[Asker, int] = {}  # of its question: nobody has two at once
         self._early: list[Asker] = []  # before the first core
         self._abandoned: dict[int, str] = {}  # seats that were asked for and are not wanted
         self._last = 0
@@ -89,6 +90,7 @@ class Link:
         if seat is not None:
             message["seat"] = seat
         self._asked[self._last] = (message, asker)
+        self._numbers[asker] = self._last
         if self.up:
             self._send(message)
 
@@ -97,13 +99,14 @@ class Link:
         self._early.append(asker)
 
     def forget(self, asker: Asker) -> None:
-        """Drop the questions of an asker; a seat that is still granted is given back at once."""
-        for number in [number for number, (_, who) in self._asked.items() if who is asker]:
+        """Drop the question of an asker; a seat that is still granted is given back at once."""
+        number = self._numbers.pop(asker, None)
+        if number is not None:
             message, _ = self._asked.pop(number)
-            if "seat" in message:
-                self._abandoned[number] = str(message["seat"])
-            if self.up:
+            if self.up:  # else nobody answers it
                 self._send({"type": "forget", "id": number})
+                if "seat" in message:
+                    self._abandoned[number] = str(message["seat"])
         if asker in self._early:
             self._early.remove(asker)
 
@@ -244,6 +247,7 @@ class Link:
         _, asker = self._asked.pop(number, (None, None))
         seat = self._abandoned.pop(number, None)
         if asker is not None:
+            del self._numbers[asker]
             self._call(asker, lambda: asker.answered(message))
         elif seat is not None and message.get("as") == "worker":
             self.vacate(seat, True)
@@ -321,8 +325,9 @@ class Link:
 
     def _report(self) -> None:
         self._reporting = False
-        if self.up:  # else the picture for the next core has it
-            for message in activity.changes(self._sessions.take_changes(), self._seats.take_left()):
+        left = self._seats.take_left()
+        if self.up:  # else the picture for the next core has it, and what is not in it has ended
+            for message in activity.changes(self._sessions.take_changes(), left):
                 self._send(message)
 
 

@@ -203,9 +203,12 @@ def test_a_client_that_ends_before_its_socket_is_there_is_let_go(
 
 
 def test_a_waiting_page_that_is_closed_gives_up_its_question(scene: Scene) -> None:
-    scene.says(ours(b"wait/" + GUID))
+    pin = scene.gateway.pins.sign(GUID, "waiting", "v", 1000)
+    scene.says(ours(b"wait/" + GUID + b"?pin=" + pin))
+    assert (1, 0) == (len(scene.gateway.asked), scene.gateway.forgotten)
     scene.exchange.ended(scene.client)  # type: ignore[arg-type]
     assert (True, True) == (scene.client.closed, scene.gateway.over)
+    assert 1 == scene.gateway.forgotten
 
 
 def test_a_plain_request_may_come_from_a_client_that_has_ended_its_side(scene: Scene) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from supervisor.gateway import activity
+from supervisor.gateway.link import Link
 from supervisor.gateway.loop import NEVER
 from supervisor.gateway.seats import Seat, Seats
-from supervisor.gateway.sessions import PIN_SECONDS, WAITING, Worker
+from supervisor.gateway.sessions import PIN_SECONDS, WAITING, Pins, Sessions, Worker
 from tests.support.exchange import GUID, OK, Scene
 
 UPGRADE = (b"Upgrade: websocket", b"Connection: upgrade")
@@ -208,11 +210,10 @@ def test_a_waiting_page_asks_with_its_visitor(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("query", [b"", b"?pin=", b"?pin=waiting.v.1000." + b"A" * 43])
-def test_a_waiting_page_without_a_good_pin_is_somebody_new(scene: Scene, query: bytes) -> None:
+def test_who_was_never_shown_the_page_that_waits_gets_no_place(scene: Scene, query: bytes) -> None:
     scene.says(b"GET /__supervisor__/wait/%b%b HTTP/1.1\r\nHost: h\r\n\r\n" % (GUID, query))
-    ((want, visitor, run),) = scene.gateway.asked
-    assert ("wait", None) == (want, run)
-    assert "v" != visitor
+    assert [] == scene.gateway.asked
+    assert b"HTTP/1.1 409 " in scene.client.sent  # upon which a page loads itself again
 
 
 # The core comes and goes
@@ -290,3 +291,17 @@ def test_usage_is_told_in_parts() -> None:
         (message["id"], len(message["seats"]), message.get("more")) for message in messages
     ]
     assert [{"type": "told", "id": 7, "seats": []}] == list(activity.usage(7, []))
+
+
+def test_what_is_given_up_while_no_core_lives_is_not_remembered() -> None:
+    seats = Seats()
+    loop: Any = SimpleNamespace(later=lambda seconds, call: call())
+    link = Link(loop, "/nonexistent", Sessions(), Pins(), seats)
+    askers: list[Any] = [object() for _ in range(3)]
+    for asker in askers:
+        link.ask(asker, GUID, "socket", "v", None, seats.name())
+        link.vacate(seats.name(), True)
+        link.forget(asker)
+        link.forget(asker)
+    assert ({}, {}, {}) == (link._asked, link._abandoned, link._numbers)
+    assert [] == seats.take_left()
