@@ -6,12 +6,15 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.kube.place import Place
 
 CI = os.environ.get("CI", "").lower() in ("1", "true")
 ROOT = Path(__file__).parent
@@ -59,6 +62,15 @@ class Needs:
         )
         return self.program("chromium", "chromium-browser")
 
+    def kube(self) -> None:
+        """A Kubernetes can be started here (tests/kube)."""
+        from tests.kube import cluster
+
+        why = cluster.missing()
+        self._need(not why, why)
+        lacking = cluster.host_lacks()
+        self.kernel(not lacking, lacking)
+
     def kernel(self, there: bool, what: str) -> None:
         """Something that only another kernel or host could give; skipped in CI too."""
         self._need(there, f"not on this kernel: {what}")
@@ -81,6 +93,55 @@ def _r_has(rscript: str, package: str) -> bool:
 def needs() -> Needs:
     """Say what the test needs: `needs.root()`, `needs.r("shiny")`, `needs.program("nginx")`."""
     return Needs()
+
+
+@pytest.fixture(scope="session")
+def kube_cluster(needs: Needs) -> Iterator[Place]:
+    """A Kubernetes, one for the session; tests take `kube`, to be in its network."""
+    needs.kube()
+    from tests.kube import cluster
+    from tests.kube.place import Place
+
+    place = Place()
+    ours = cluster.up(place, with_caller=True)
+    yield place
+    if ours:
+        cluster.down(place)
+
+
+@pytest.fixture
+def kube(kube_cluster: Place) -> Iterator[Place]:
+    """A Kubernetes, in whose network the test and the processes that it starts are."""
+    with kube_cluster.network():
+        yield kube_cluster
+
+
+@pytest.fixture
+def kube_namespace(kube: Place) -> Iterator[str]:
+    """A namespace of the test's own, ready for Pods."""
+    from tests.kube.place import new_namespace, remove_namespace
+
+    name = new_namespace(kube)
+    yield name
+    remove_namespace(kube, name)
+
+
+@pytest.fixture(scope="session")
+def kube_python_image(kube_cluster: Place) -> str:
+    """An image with the host's Python and the content Python of `./dev`; gives its name."""
+    from tests.kube.images import provide
+
+    venv = CONTENT_PYTHON.parent.parent
+    return provide(kube_cluster, "python", python=True, add=[venv] if venv.exists() else [])
+
+
+@pytest.fixture(scope="session")
+def kube_r_image(kube_cluster: Place, needs: Needs) -> str:
+    """An image with the host's R and its packages; gives its name."""
+    needs.r("shiny")
+    from tests.kube.images import provide
+
+    return provide(kube_cluster, "r", r=True)
 
 
 @pytest.fixture(scope="session")
