@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections import deque
@@ -15,6 +16,7 @@ from supervisor.core.keeper import Keeper
 from supervisor.log import Log
 
 SEND_LIMIT = 10.0  # seconds for which a gateway may take nothing before it is given up
+FIGURES = 4  # of a seat: seconds of silence of client and worker, bytes in and out
 MOST_WAITING = 10_000  # messages that a gateway may be behind, and visitors that wait in it
 
 
@@ -77,8 +79,10 @@ class Gateway:
         usage = self._usage.get(int(message.get("id", 0)))
         if usage is None:
             return
-        for seat, *figures in message.get("seats", ()):
-            usage.seats[str(seat)] = [float(figure) for figure in figures]
+        for seat, *given in message.get("seats", ()):
+            figures = [float(figure) for figure in given]
+            if len(figures) == FIGURES and all(map(math.isfinite, figures)):
+                usage.seats[str(seat)] = figures
         if not message.get("more"):
             usage.complete.set()
 

@@ -290,6 +290,7 @@ class Keeper(Crew):
     def retry(self) -> None:
         """Try once more because a visitor asked for it on the failed page."""
         if self.failures.try_again():
+            self.log.info("retry-asked", content=self.content.id)
             self.want()
             self.tell()
             self.wake()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 from collections.abc import Callable
 
@@ -16,6 +17,8 @@ from supervisor.model import Endpoint, Ready, TcpEndpoint, UnixEndpoint
 
 # seconds between two tries: each is 0.1 ms of work, and the first visitor waits for the last one
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.03
+
+_STATUS = re.compile(rb"[0-9]{3}")
 DIAL_LIMIT = 3.0  # seconds for a TCP connection
 HELD = 0.2  # seconds for which a connection stays open that leads to a process which accepts
 
@@ -145,7 +148,7 @@ async def _get(stream: trio.socket.SocketType, ready: Ready) -> str | None:
             return "it closed the connection without an answer"
         head += data
     parts = head.split(None, 2)
-    if len(parts) < 2 or not parts[0].startswith(b"HTTP/") or not parts[1].isdigit():
+    if len(parts) < 2 or not parts[0].startswith(b"HTTP/") or not _STATUS.fullmatch(parts[1]):
         return "it does not speak HTTP"
     status = int(parts[1])
     if status in ready.statuses or (not ready.statuses and status < 500):

@@ -23,6 +23,8 @@ from supervisor.model import Endpoint, Guid, RunId, UnixEndpoint
 ACCEPT_AGAIN = 0.2
 MOST_GATEWAYS = 8  # at once; old ones may still serve their visitors to the end
 MOST_COUNTED = 10_000  # runs that a gateway may say are busy
+MOST_SEATS = 100_000  # that a gateway may say are open
+OLDEST = 1e9  # seconds that a session may say it is open
 USAGE_LIMIT = 2.0  # seconds for a gateway to say how its seats are used
 LINES, LINE, TEXT = 20, 200, 500  # of a failure's answer: a packet has 64 KiB, a character up to 12
 
@@ -131,7 +133,6 @@ class Routes:
             case "retry":
                 keeper = self.keepers.get(Guid(str(message.get("content"))))
                 if keeper is not None:
-                    self.log.info("retry-asked", content=keeper.content.id)
                     keeper.retry()
             case "unreachable":
                 worker = self.workers.get(RunId(str(message.get("run"))))
@@ -209,13 +210,16 @@ class Routes:
             keeper = self._keeper_of(RunId(str(run)))
             if keeper is None:
                 continue  # its run has ended, and so will the session
-            since = trio.current_time() - float(age)
+            since = trio.current_time() - min(max(0.0, float(age)), OLDEST)
             keeper.admission.opened(str(name), RunId(str(run)), str(visitor), gateway.name, since)
             gateway.seats[str(name)] = keeper
             if gateway.picture is not None:
                 gateway.picture.add(str(name))
         for name, clean in message.get("left", ()):
             self._leave(gateway, str(name), clean=bool(clean))
+        if len(gateway.seats) > MOST_SEATS:
+            self.log.error("gateway-seats-too-much", seats=len(gateway.seats))
+            gateway.hang_up()
         if gateway.picture is not None and not message.get("more"):
             for name in gateway.seats.keys() - gateway.picture:
                 self._leave(gateway, name, clean=False)

@@ -108,10 +108,11 @@ class Reloading:
 
     def abandon(self) -> None:
         """Do no more: the server stops."""
-        self._steps, self.wanted = None, False
+        ended, self._steps, self.wanted = self.wanted, None, False
         if self._check is not None:
             check, self._check = self._check, None
-            check.abandon()
+            if not ended:
+                check.abandon()
             self._refuse(check.asker, "the server stops", "")
 
     def _refuse(self, asker: Child | None, reason: str, hint: str) -> None:

@@ -6,6 +6,7 @@ import os
 import stat
 
 from supervisor.errors import SupervisorError
+from supervisor.parent import trust
 from supervisor.templates.check import check
 
 SIZE_LIMIT = 65536  # bytes of one file
@@ -15,10 +16,13 @@ def read_templates(folder: str | None, *, owner: int) -> dict[str, str]:
     """Read the `*.html` of a folder, file name → text; none where there is no folder.
 
     Files belong to root or `owner`. Raises SupervisorError("settings-invalid") naming the first
-    file that cannot be used, and why.
+    file that cannot be used, and why; "not-root-owned" for a folder in which others than root could
+    put a link, by which root would publish what root alone can read.
     """
     if folder is None:
         return {}
+    if owner == 0:
+        trust.refuse_writable([folder])
     try:
         names = sorted(name for name in os.listdir(folder) if name.endswith(".html"))
     except OSError as error:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
+from supervisor.core import routes
 from supervisor.core.line import Line
 from supervisor.core.seats import CALLED, CLOSED, FIRM
 from supervisor.core.verdict import Verdict
+from supervisor.core.views import session_views
+from supervisor.log import Log
 from supervisor.model import Overrides
 from supervisor.testing.executors import Behaviour
 from supervisor.testing.house import House, a_content, a_deployment
@@ -159,3 +164,47 @@ def test_a_place_that_was_given_up_does_not_speak_for_its_visitors_new_one() -> 
     line.join("v", "v", 1.0, comes_back=True)
     line.listens(old, -1)
     assert 1 == line.waiting()
+
+
+async def test_a_gateway_that_talks_nonsense_of_seats_is_not_believed(
+    house: House, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "MOST_SEATS", 10)
+    async with linked(house, short) as link:
+        gateway = link.connect()
+        await gateway.greet()
+        worker = await link.ready()
+        ages = [float("nan"), float("inf"), -5.0, 1.5]
+        seats = [[f"g-{number}", worker.id, "v", age] for number, age in enumerate(ages)]
+        gateway.say("activity", runs={}, seats=seats)
+        await trio.sleep(0.2)
+        usage: dict[str, list[float]] = {}
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                usage.update(await link.routes.usage())
+
+            nursery.start_soon(ask)
+            number = (await gateway.hear("tell"))["id"]
+            figures = [["g-0", 1], ["g-1", 1, 2, 3, float("inf")], ["g-2", 1, 2, 3, float("nan")]]
+            gateway.say("told", id=number, seats=[*figures, ["g-3", 1, 2, 3, 4]])
+        assert {"g-3": [1, 2, 3, 4]} == usage
+        views = list(session_views(link.keeper, usage))
+        assert 4 == len(views)
+        assert all(math.isfinite(view.age) for view in views)
+
+        many = [[f"h-{number}", worker.id, "v", 1.0] for number in range(11)]
+        gateway.say("activity", runs={}, seats=many)
+        await gateway.until_hung_up()
+
+
+async def test_visitors_who_ask_for_another_try_again_and_again_fill_no_log(house: House) -> None:
+    async with app(house, most=1) as keeper:
+        house.executor.behaves = Behaviour(lives=0.1, listens=None)
+        await keeper.admission.page("a", None)
+        await trio.sleep(0.5)
+        log = os.memfd_create("log")
+        keeper.log = Log("core", fd=log)
+        for _ in range(100):
+            keeper.retry()
+        assert 1 == os.pread(log, 65536, 0).count(b"retry-asked")

@@ -114,6 +114,7 @@ async def test_a_connection_is_no_pulse(short: Path) -> None:
     [
         (b"SSH-2.0-x\r\n", "it does not speak HTTP"),
         (b"HTTP/1.1 abc\r\n", "it does not speak HTTP"),
+        (b"HTTP/1.1 " + b"9" * 5000 + b"\r\n", "it does not speak HTTP"),
         (b"", "it closed the connection without an answer"),
         (b"x" * 10_000, "it does not speak HTTP"),
     ],

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +16,12 @@ from supervisor.errors import SupervisorError
 from supervisor.log import Log
 from supervisor.parent import handover, identity, renewal
 from supervisor.parent.child import Child, Program, sealed
+from supervisor.parent.children import Children
 from supervisor.parent.handover import State
+from supervisor.parent.notify import Notifier
 from supervisor.parent.plan import Plan
-from supervisor.parent.reload import explain
+from supervisor.parent.reload import Check, explain
+from supervisor.parent.reloading import Reloading
 from supervisor.parent.watch import TimeLimits, Watch
 from supervisor.settings import Entry, configure
 
@@ -212,3 +218,24 @@ def test_renewing_gives_up_in_time_and_leaves_the_child_as_it_is(pair: Pair) -> 
         next(renewal.renew(pair.watch, 0.0))
     assert "it did not renew itself within 0 s" == done.value.value
     assert pair.watch.ready
+
+
+def test_a_server_that_is_stopped_when_the_check_has_just_ended_stops_in_order() -> None:
+    ended = subprocess.Popen(["/bin/true"])
+    ended.wait()
+    output = os.memfd_create("output")
+    check = Check(pid=ended.pid, output=output, asker=None, since=time.monotonic())
+    new_code: Any = SimpleNamespace(check=lambda living, asker: check)
+    reloading = Reloading(
+        Children([], limits=TimeLimits(), log=QUIET),
+        reload=new_code,
+        limits=TimeLimits(),
+        log=QUIET,
+        notifier=Notifier(None),
+        resumed=False,
+    )
+    reloading.ask(None)
+    assert reloading.ended(ended.pid, 0)
+    assert reloading.wanted
+    reloading.abandon()  # there is no process to kill any more, or it is somebody else's
+    assert not reloading.wanted

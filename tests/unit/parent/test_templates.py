@@ -73,3 +73,16 @@ def test_what_belongs_to_somebody_else_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path / "full.html", theirs, -1)
     assert f"full.html: it belongs to uid {theirs}" in refusal(tmp_path, owner=54321)
     assert {"full.html": ""} == read_templates(str(tmp_path), owner=theirs)
+
+
+def test_root_publishes_no_file_through_a_link_in_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    secret, folder = tmp_path / "shadow", tmp_path / "pages"
+    secret.write_text("root:secret")
+    folder.mkdir()
+    (folder / "missing.html").symlink_to(secret)
+    if MINE == 0:
+        assert {"missing.html": "root:secret"} == read_templates(str(folder), owner=0)
+        os.chown(folder, 12345, -1)
+    with pytest.raises(SupervisorError) as refused:
+        read_templates(str(folder), owner=0)
+    assert "not-root-owned" == refused.value.code
