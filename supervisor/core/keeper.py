@@ -11,7 +11,7 @@ from supervisor import policy
 from supervisor.core.admission import Admission
 from supervisor.core.crew import BEFORE_READY, DEMAND, Crew
 from supervisor.core.declared import works
-from supervisor.core.starts import Starts
+from supervisor.core.starts import LONGEST_START, Starts
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
 from supervisor.lifecycle import State
@@ -148,7 +148,8 @@ class Keeper(Crew):
         return None if unwanted or outdated else made  # nothing of it is recorded yet
 
     async def _leave_starts(self, worker: Worker, asked: bool) -> None:
-        await worker.settled.wait()
+        with trio.move_on_after(LONGEST_START):
+            await worker.settled.wait()
         self.starts.leave(asked=asked)
 
     def _add(self, worker: Worker, deployment: Deployment) -> None:
@@ -232,11 +233,13 @@ class Keeper(Crew):
             worker, job = await self.make(candidate, deployment, 1)
             if self.closing:
                 raise SupervisorError("unavailable", "the content or the server is being stopped")
-            self._add(worker, deployment)
-            self._nursery.start_soon(self._slot, worker, job)
-            await worker.settled.wait()
-        finally:
+        except BaseException:
             self.starts.leave(asked=True)
+            raise
+        self._add(worker, deployment)
+        self._nursery.start_soon(self._leave_starts, worker, True)
+        self._nursery.start_soon(self._slot, worker, job)
+        await worker.settled.wait()
         if worker.ready.is_set():
             return worker
         if worker.error is not None:

@@ -7,6 +7,8 @@ from collections import deque
 import attrs
 import trio
 
+LONGEST_START = 120.0  # seconds for which one start keeps those of other contents waiting
+
 
 @attrs.define(eq=False)
 class Starts:
@@ -40,7 +42,7 @@ class Starts:
         self._count(asked, 1)
 
     def leave(self, *, asked: bool) -> None:
-        """Give the room back: the process is ready, or gone."""
+        """Give the room back: the process is ready, or gone, or takes too long."""
         self._count(asked, -1)
         for line, wanted in ((self._visitors, True), (self._others, False)):
             while line and self._has_room(wanted):

@@ -13,12 +13,13 @@ import trio.testing
 from supervisor.core import routes
 from supervisor.core.line import Line
 from supervisor.core.seats import CALLED, CLOSED, FIRM
+from supervisor.core.starts import LONGEST_START, Starts
 from supervisor.core.verdict import Verdict
 from supervisor.core.views import session_views
 from supervisor.log import Log
 from supervisor.model import Overrides
 from supervisor.testing.executors import Behaviour
-from supervisor.testing.house import House, a_content, a_deployment
+from supervisor.testing.house import House, a_content, a_deployment, keeping
 from tests.unit.core.test_admission import GATEWAY, app, enter, leave, open_socket
 from tests.unit.core.test_routes import linked
 
@@ -208,3 +209,19 @@ async def test_visitors_who_ask_for_another_try_again_and_again_fill_no_log(hous
         for _ in range(100):
             keeper.retry()
         assert 1 == os.pread(log, 65536, 0).count(b"retry-asked")
+
+
+async def test_a_content_that_starts_for_ever_does_not_keep_all_others_from_starting(
+    house: House,
+) -> None:
+    starts = Starts(most=1)
+    endless = house.keeper(a_content(1, scaling=Overrides(init=0.0)))
+    other = house.keeper(a_content(2))
+    endless.starts = other.starts = starts
+    house.executor.behaves = Behaviour(listens=None)
+    async with keeping(endless), keeping(other):
+        await endless.admission.page("a", None)
+        await trio.sleep(1)
+        house.executor.behaves = Behaviour(listens=1)
+        with trio.fail_after(LONGEST_START + 5):
+            await enter(other, "b")
