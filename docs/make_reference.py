@@ -21,8 +21,8 @@ from supervisor import hookspecs
 from supervisor.api.app import API_ROUTES
 from supervisor.cli import root
 from supervisor.core import line
+from supervisor.core import pulse as pulse_times
 from supervisor.core import seats as seat_times
-from supervisor.core import worker as worker_times
 from supervisor.errors import CODES
 from supervisor.lifecycle import ONE_SHOT, SERVING
 from supervisor.templates import PAGES
@@ -99,8 +99,8 @@ def seats() -> str:
         (seat_times.RESERVED, "the visitor is still sent there if there is room"),
         (seat_times.CLOSED, "the session was closed in order: a reload gets its seat back"),
         (line.PATIENCE, "a waiting page has not asked again: its place in line is lost"),
-        (worker_times.PULSE, "a process with sessions has not answered: it computes"),
-        (worker_times.FRESH, "an answer counts for so long: then it is asked again"),
+        (pulse_times.PULSE, "a process with sessions has not answered: it computes"),
+        (pulse_times.FRESH, "an answer counts for so long: then it is asked again"),
     ]
     lines = [f"| {seconds:g} | {what} |" for seconds, what in rows]
     return "\n".join(["| seconds | |", "|---|---|", *lines])

@@ -149,8 +149,8 @@ class Admission:
         worker = self.crew.find(seat.run) if seat is not None else None
         if worker is None or which != "connection":
             return seat is not None
-        await worker.pulse()
-        return not (worker.busy or works(worker.endpoint))
+        await worker.look()
+        return not (worker.pulse.busy or works(worker.endpoint))
 
     # -- the task -----------------------------------------------------------------------------
 
@@ -221,9 +221,9 @@ class Admission:
             if run is None:
                 return None
             worker = workers[run]
-            if not self.crew.seats.held(run) or worker.pulse_known:
+            if not self.crew.seats.held(run) or worker.pulse.known:
                 return worker
-            await worker.pulse()
+            await worker.look()
         return None
 
     # -- looks, without a moment in between ----------------------------------------------------

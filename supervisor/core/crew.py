@@ -86,7 +86,7 @@ class Crew:
         """
         if self.deployment is None or self.content.stopped:
             return ()
-        ready = [w for w in self.workers if w.deployment == self.deployment.id and w.load().ready]
+        ready = [w for w in self.workers if w.deployment == self.deployment.id and w.takes_visitors]
         new = [worker for worker in ready if self.counts(worker)]
         return new or ready
 
@@ -95,7 +95,7 @@ class Crew:
         for worker in self.workers:
             if worker.id == run:
                 draining = worker.state is State.DRAINING and worker.exit is None
-                return worker if worker.load().ready or draining else None
+                return worker if worker.takes_visitors or draining else None
         return None
 
     def coming(self) -> int:
@@ -103,7 +103,7 @@ class Crew:
         if self.deployment is None or self.content.stopped or self.closing:
             return 0
         counted = [worker for worker in self.workers if self.counts(worker)]
-        ready = sum(worker.load().ready for worker in counted)
+        ready = sum(worker.takes_visitors for worker in counted)
         starting = len(counted) - ready + self.launching
         if self.failures.retry_at - trio.current_time() > SOON:
             return starting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import aclosing, suppress
+from functools import partial
 
 import attrs
 import trio
@@ -12,6 +13,7 @@ from supervisor.core import calls
 from supervisor.core.calls import AGAIN, CALL_LIMIT, RECORD_LIMIT, START_LIMIT
 from supervisor.core.output import Output
 from supervisor.core.probe import answers, listens, until_ready
+from supervisor.core.pulse import Pulse
 from supervisor.core.tracked import Tracked, describe, outcome
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Executor
@@ -35,8 +37,6 @@ from supervisor.policy import Load
 LAST_OUTPUT = 2.0  # seconds to read what a process wrote before it ended
 LOOK_LIMIT = 5.0  # seconds to look for what a failed start has left
 LOOKS, BETWEEN = 3, 0.5  # how often, and seconds apart, a worker is looked at that was doubted
-PULSE = 0.1  # seconds in which a worker answers that does not compute
-FRESH = 0.5  # seconds for which its last answer counts
 
 
 @attrs.define(eq=False)
@@ -65,9 +65,7 @@ class Worker:
     exit: Exit | None = None
     too_slow: bool = False
     ends_at: float | None = None
-    busy: bool = False
-    _answered_at: float = float("-inf")
-    _asking: trio.Event | None = None
+    pulse: Pulse = attrs.field(init=False)
     _nursery: trio.Nursery | None = None
     _doubted: trio.Event = attrs.field(factory=trio.Event)
     _order: trio.Event = attrs.field(factory=trio.Event)
@@ -77,6 +75,9 @@ class Worker:
     _probing: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _quiet: trio.Event = attrs.field(factory=trio.Event)
     _free: trio.Event = attrs.field(factory=trio.Event)
+
+    def __attrs_post_init__(self) -> None:
+        self.pulse = Pulse(changed=lambda: self.changed(self))
 
     @property
     def id(self) -> RunId:
@@ -88,16 +89,21 @@ class Worker:
         """The run's state."""
         return self.tracked.run.state
 
+    @property
+    def takes_visitors(self) -> bool:
+        """Whether new visitors may go there: it is ready, and nobody doubts it."""
+        return self.state is State.READY and self.exit is None and not self._doubted.is_set()
+
     def load(self, *, taken: int = 0, held: int = 0) -> Load:
         """What policy may know of it; seats are its keeper's to count."""
         return Load(
             run=self.id,
-            ready=self.state is State.READY and self.exit is None and not self._doubted.is_set(),
+            ready=self.takes_visitors,
             taken=taken,
             held=held,
             requests=self.requests,
             idle=trio.current_time() - self.active_at,
-            busy=self.busy,
+            busy=self.pulse.busy,
         )
 
     def stop(self, reason: str, *, grace: float | None = None) -> None:
@@ -125,33 +131,11 @@ class Worker:
         if self.state is State.READY:
             self._doubted.set()
 
-    @property
-    def pulse_known(self) -> bool:
-        """Whether it has answered just now, or is known to compute."""
-        return self.busy or trio.current_time() - self._answered_at < FRESH
-
-    async def pulse(self) -> None:
-        """Find out within PULSE whether it computes; the question stays open until it answers."""
-        if self._nursery is None or self.state is not State.READY:
-            return
-        asking = self._asking
-        if asking is None:
-            asking = self._asking = trio.Event()
-            self._nursery.start_soon(self._ask, asking)
-        with trio.move_on_after(PULSE) as limit:
-            await asking.wait()
-        if limit.cancelled_caught and not self.busy:
-            self.busy = True
-            self.changed(self)
-
-    async def _ask(self, answered: trio.Event) -> None:
-        if self.endpoint is not None:
-            await answers(self.endpoint, self.ready_rule)
-        self._asking, self._answered_at = None, trio.current_time()
-        answered.set()
-        if self.busy:
-            self.busy = False
-            self.changed(self)
+    async def look(self) -> None:
+        """Take its pulse: find out soon whether it computes."""
+        if self._nursery is not None and self.endpoint is not None and self.state is State.READY:
+            ask = partial(answers, self.endpoint, self.ready_rule)
+            await self.pulse.look(ask, self._nursery)
 
     def drain(self, reason: str, *, ends_at: float | None = None) -> None:
         """Give it no new sessions; it ends by stop(), at trio's time `ends_at` at the latest."""

@@ -410,7 +410,7 @@ async def test_an_idle_process_is_not_asked_for_its_pulse(house: House) -> None:
         leave(keeper, "a", 0.0)
         worker.ready_rule = COMPUTES
         assert worker is await enter(keeper, "b")
-        assert not worker.busy
+        assert not worker.pulse.busy
 
 
 # -- changes ------------------------------------------------------------------------------------
