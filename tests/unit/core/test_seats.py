@@ -49,7 +49,11 @@ class SeatsAndModel(RuleBasedStateMachine):
     @rule(visitor=VISITORS, run=RUNS, firm=st.sampled_from([FIRM, CALLED]))
     def a_page_is_loaded(self, visitor: str, run: RunId, firm: float) -> None:
         self.seats.reserve(visitor, run, self.now, firm=firm)
-        self.promised[visitor] = (run, self.now + firm, self.now + max(firm, RESERVED))
+        end = self.now + firm
+        earlier = self.promised.get(visitor)
+        if earlier is not None and earlier[0] == run:
+            end = max(end, earlier[1])  # a promise is never made shorter
+        self.promised[visitor] = (run, end, max(end, self.now + RESERVED))
 
     @rule(visitor=VISITORS)
     def a_promise_is_taken_back(self, visitor: str) -> None:
