@@ -45,7 +45,8 @@ class Capabilities:
     """What an executor can do. What is not claimed is neither asked for nor tested.
 
     limits: the names of model.Limits' fields that it enforces. shared_files: whether its processes
-    see the DataDir of this node.
+    see the DataDir of this node. streams: whether output tells standard error from standard output;
+    otherwise all of it is "stdout".
     """
 
     lifetime: Lifetime
@@ -53,6 +54,7 @@ class Capabilities:
     limits: frozenset[str] = frozenset()
     shared_files: bool = True
     output: bool = False
+    streams: bool = True
     usage: bool = False
 
 

@@ -67,6 +67,7 @@ class KubernetesExecutor(Executor):
         limits=frozenset({"memory_high", "memory_max", "cpu", "tmp", "run_time"}),
         shared_files=False,
         output=True,
+        streams=False,
     )
 
     def __init__(
