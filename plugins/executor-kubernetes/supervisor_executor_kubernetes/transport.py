@@ -139,7 +139,7 @@ class Transport:
         request = pool.build_request(
             method,
             path,
-            params={key: value for key, value in query.items() if value},
+            params={key: value for key, value in query.items() if value} or None,
             content=msgspec.json.encode(body) if body is not None else None,
             headers=headers,
             timeout=httpx2.Timeout(silence, connect=connect, pool=connect, write=self._limits.read),
