@@ -53,6 +53,9 @@ class Keeper(Crew):
             self._nursery = nursery
             for worker in list(self.workers):
                 nursery.start_soon(self._slot, worker, None)
+                if worker.state in BEFORE_READY:
+                    self.starts.adopt()
+                    nursery.start_soon(self._leave_starts, worker, True)
                 self._go_on(worker)
             nursery.start_soon(self.admission.serve)
             task_status.started()

@@ -41,6 +41,10 @@ class Starts:
             return
         self._count(asked, 1)
 
+    def adopt(self) -> None:
+        """Count a process that an earlier core began to start; leave(asked=True) follows."""
+        self._count(True, 1)
+
     def leave(self, *, asked: bool) -> None:
         """Give the room back: the process is ready, or gone, or takes too long."""
         self._count(asked, -1)
