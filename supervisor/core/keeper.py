@@ -95,7 +95,7 @@ class Keeper(Crew):
             elif worker.id in surplus and not self._works_on(worker):
                 self._retire(worker, "idle", bounded=False)
         due = policy.idle_in(self.scaling, loads)
-        wanted = self.is_wanted() or self.line.waiting()
+        wanted = self.is_wanted() or self.line.staying()
         if wanted and now < self.failures.retry_at < FOREVER:
             due = min(due, self.failures.retry_at - now)
         return due
@@ -103,7 +103,7 @@ class Keeper(Crew):
     def _start_missing(self, deployment: Deployment, loads: Sequence[Load]) -> None:
         # A process that is being made, and has no worker yet, is one of those that start.
         made = [Load(run=RunId(f"{n}"), ready=False) for n in range(self.launching)]
-        demand, waiting = self.is_asked_for(), self.line.waiting()
+        demand, waiting = self.is_asked_for(), self.line.staying()
         for _ in range(
             policy.missing(self.scaling, [*loads, *made], demand=demand, waiting=waiting)
         ):

@@ -120,6 +120,10 @@ class Line:
         """Give how many wait in earnest."""
         return len(self._counted)
 
+    def staying(self) -> int:
+        """Give for how many a process may be started: not for a page that was only just loaded."""
+        return sum(p.comes_back or p.seat is not None for p in self._counted.values())
+
     def position(self, place: Place) -> int:
         """Give 1 for whoever is next; one past the last for a place that is not in line."""
         if not self._positions:

@@ -225,3 +225,15 @@ async def test_a_content_that_starts_for_ever_does_not_keep_all_others_from_star
         house.executor.behaves = Behaviour(listens=1)
         with trio.fail_after(LONGEST_START + 5):
             await enter(other, "b")
+
+
+async def test_a_flood_of_page_loads_starts_no_further_process(house: House) -> None:
+    async with app(house, sessions_each=4, most=3) as keeper:
+        await enter(keeper, "first")
+        for second in range(20):
+            async with trio.open_nursery() as nursery:
+                for number in range(30):
+                    visitor = f"crawler-{second}-{number}"
+                    nursery.start_soon(keeper.admission.page, visitor, None)
+            await trio.sleep(1)
+        assert 1 == len(keeper.workers)
