@@ -235,10 +235,8 @@ class Processes(Executor):
 
     def _look_at_limits(self, process: Process) -> None:
         core, app = self.world.core, process.app
-        # a new core does not count those that it finds starting
-        own = sum(since >= self.world.core_died for since in self.starting.values())
-        if own > self.most_starting:
-            self.world.broke(app, f"{own} processes start at once")
+        if len(self.starting) > self.most_starting:
+            self.world.broke(app, f"{len(self.starting)} processes start at once")
         self.world.figures["most starting"] = max(
             self.world.figures["most starting"], len(self.starting)
         )

@@ -48,7 +48,6 @@ class Server:
         self._note("the core dies")
         core, self.world.core = self.world.core, None
         core.scope.cancel()
-        self.world.core_died = trio.current_time()
         for app in self.world.apps.values():
             app.waiting.clear()
         await trio.sleep(self.world.random.uniform(0.1, 3.0))

@@ -85,7 +85,6 @@ class World:
     stirring: dict[App, None] = attrs.field(factory=dict)
     core: Core | None = None
     core_since: float = 0.0
-    core_died: float = 0.0
     gateways: list[DayGateway] = attrs.field(factory=list)
     figures: Counter[str] = attrs.field(factory=Counter)
     waited: list[float] = attrs.field(factory=list)
