@@ -51,6 +51,7 @@ _TABLE = (
     Code("plan-refused", 400, 65, "A runtime asked for more than its purpose may have."),
     Code("limit-unenforceable", 400, 78, "The executor cannot enforce a limit of the content."),
     Code("no-executor", 500, 78, "No installed plugin can run this content."),
+    Code("executor-away", 503, 69, "The executor of the content cannot be reached; retry."),
     Code("no-store", 500, 78, "No installed plugin provides the configured database."),
     Code("no-runtime", 400, 65, "No installed plugin knows this kind of content."),
     Code("runtime-missing", 500, 69, "The interpreter of the content is not installed here."),

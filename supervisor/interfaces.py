@@ -91,8 +91,9 @@ class OutputChunk:
 class Executor(ABC):
     """Start, watch and end processes somewhere. One instance per core; all methods run under trio.
 
-    The core puts a time limit around every call. Errors are SupervisorError; an ended process is an
-    Exit, never an error.
+    The core puts a time limit around every call, makes calls only while serve() runs, and cancels
+    those that are open when it ends. Errors are SupervisorError; an ended process is an Exit, never
+    an error. Generators hold no nursery and no cancel scope open while they yield.
     """
 
     name: str

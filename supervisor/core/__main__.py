@@ -15,6 +15,7 @@ import trio
 from supervisor.api.access import api_settings
 from supervisor.api.server import serve_api
 from supervisor.core.control import Control, dump_stacks_on_signal
+from supervisor.core.executors import default_of
 from supervisor.core.libraries import take_over
 from supervisor.core.server import Server, Sockets, context_of, store_of
 from supervisor.errors import SupervisorError
@@ -71,6 +72,7 @@ def check(settings: Settings) -> int:
         store_of(settings, plugins)
         if not plugins.executors:
             raise SupervisorError("no-executor", "no installed plugin can run content")
+        default_of(settings.applications.executor, plugins.executors)
         api_settings(settings)
     except SupervisorError as error:
         sys.stderr.write(f"{error}\n")

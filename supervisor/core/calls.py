@@ -40,13 +40,26 @@ async def read_output(
     output: Output,
     heard: Callable[[str, bytes], None] = lambda stream, data: None,
 ) -> None:
-    """Copy what a run writes into its log until the end; `heard` is given the bytes as well."""
+    """Copy what a run writes into its log until the end; `heard` is given the bytes as well.
+
+    While the executor is away it is asked again, from where it was read to.
+    """
     if not executor.capabilities.output:
         return
-    try:
-        async with aclosing(executor.output(receipt)) as chunks:
-            async for chunk in chunks:
-                output.write(chunk.stream, chunk.data)
-                heard(chunk.stream, chunk.data)
-    except SupervisorError as error:
-        output.say(f"[supervisor] its output cannot be read: {error.message}")
+    trouble = ""
+    while True:
+        try:
+            async with aclosing(executor.output(receipt, output.cursor)) as chunks:
+                async for chunk in chunks:
+                    output.write(chunk.stream, chunk.data)
+                    heard(chunk.stream, chunk.data)
+                    output.cursor = chunk.cursor
+                    trouble = ""
+            return
+        except SupervisorError as error:
+            if error.message != trouble:
+                output.say(f"[supervisor] its output cannot be read: {error.message}")
+            if not error.recoverable:
+                return
+            trouble = error.message
+        await trio.sleep(AGAIN)

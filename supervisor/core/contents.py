@@ -44,7 +44,6 @@ from supervisor.model import (
     Overrides,
     PlaceKind,
     PlaceRef,
-    Purpose,
     Run,
     RunId,
     Scaling,
@@ -84,7 +83,7 @@ class Contents(Service):
         self.publisher = Publisher(
             journal=self.journal,
             log=self.log,
-            executor=lambda content: self.makers.executor(content, Purpose.UNPACK),
+            executor=self.makers.keeper_of_files,
             unpack=self.makers.unpack,
             detect=self.makers.detect,
             installation=self.makers.installation,
@@ -137,14 +136,10 @@ class Contents(Service):
         if deployment.id == active:
             return
         place = PlaceRef(kind=PlaceKind.DEPLOYMENT, ids=(deployment.content, deployment.id))
-        for executor in self.makers.plugins.executors.values():
-            if executor.capabilities.shared_files:
-                try:
-                    await executor.remove(place)
-                except SupervisorError as error:
-                    self.log.warning(
-                        "directory-left", deployment=deployment.id, error=error.message
-                    )
+        try:
+            await self.makers.keeper_of_files().remove(place)
+        except SupervisorError as error:
+            self.log.warning("directory-left", deployment=deployment.id, error=error.message)
 
     def url(self, content: Content) -> str:
         """Where people find it."""
@@ -176,11 +171,14 @@ class Contents(Service):
     def _run_view(
         self, run: Run, worker: Worker | None = None, used: Usage | None = None
     ) -> RunView:
+        away = self.makers.executors.away(run.executor) if worker is not None else ""
+        if away:
+            run = attrs.evolve(run, reason=away)
         return run_view(run, self.registry.numbered(run.content), worker, used)
 
     async def _usage(self) -> dict[RunId, Usage]:
         used: dict[RunId, Usage] = {}
-        for name, executor in self.makers.plugins.executors.items():
+        for name, executor in self.makers.executors.by_name.items():
             theirs = [w.id for w in self.registry.workers.values() if w.executor.name == name]
             if theirs and executor.capabilities.usage:
                 with suppress(SupervisorError):
@@ -244,8 +242,10 @@ class Contents(Service):
         return self.makers.plugins.views()
 
     async def findings(self) -> Sequence[Finding]:
-        found = list(self.findings_of())
-        for name, executor in self.makers.plugins.executors.items():
+        found = [*self.findings_of(), *self.makers.executors.findings()]
+        for name, executor in self.makers.executors.by_name.items():
+            if self.makers.executors.away(name):
+                continue
             try:
                 with trio.fail_after(20):
                     found += await executor.check()
@@ -349,7 +349,7 @@ class Contents(Service):
     async def assign(self, ref: str, executor: str | None) -> None:
         keeper = self.registry.keeper(ref)
         if executor is not None:
-            self.makers.executor_named(executor)
+            self.makers.server_named(executor)
         if executor != keeper.content.executor:
             rolled = keeper.after_all_runs(time.time())
             await self._change(keeper, executor=executor, rolled=rolled)
@@ -377,7 +377,7 @@ class Contents(Service):
         content = await self._change(keeper, removed=time.time(), stopped=True)
         del self.registry.by_guid[content.guid]
         await keeper.close("removed", 5.0)
-        executor = self.makers.executor(content, Purpose.UNPACK)
+        executor = self.makers.keeper_of_files()
         await remove_files(content, executor, self.journal, self.registry, self.data_dir)
 
     async def _change(self, keeper: Keeper, **fields: Any) -> Content:

@@ -13,10 +13,12 @@ import trio
 
 from supervisor import layout
 from supervisor.core.asking import ask
+from supervisor.core.executors import Executors
 from supervisor.core.journal import Journal
 from supervisor.core.oneshot import OneShot
-from supervisor.core.output import TAIL, Output, read_tail
+from supervisor.core.output import TAIL, Output, read_cursor, read_tail
 from supervisor.core.placing import GRACE, common_environment, make_job
+from supervisor.core.service import LogLine
 from supervisor.core.tracked import Tracked
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
@@ -24,6 +26,7 @@ from supervisor.interfaces import (
     Detected,
     Executor,
     Installation,
+    Lifetime,
     PlanContext,
     Runtime,
 )
@@ -39,6 +42,7 @@ from supervisor.model import (
     Purpose,
     Ready,
     Run,
+    RunId,
     Scaling,
     new_job_key,
     new_run_id,
@@ -54,7 +58,10 @@ Section = Mapping[str, Sequence[str]]
 
 @attrs.define(eq=False)
 class Makers:
-    """What every new run of this core needs. installed: per runtime, best first."""
+    """What every new run of this core needs.
+
+    default: the executor of contents that name none; installed: per runtime, best first.
+    """
 
     journal: Journal
     plugins: Plugins
@@ -63,8 +70,14 @@ class Makers:
     data_dir: str
     server: str
     scaling: Scaling
+    default: str | None = None
     changed: Callable[[Worker], None] = lambda worker: None
     installed: dict[str, Sequence[Installation]] = attrs.field(factory=dict)
+    executors: Executors = attrs.field(
+        default=attrs.Factory(
+            lambda self: Executors.served(self.plugins.executors, self.log), takes_self=True
+        )
+    )
     wanted: trio.Event = attrs.field(factory=trio.Event)
     looked: trio.Event = attrs.field(factory=trio.Event)
 
@@ -74,7 +87,8 @@ class Makers:
         self, content: Content, deployment: Deployment, attempt: int
     ) -> tuple[Worker, Job]:
         """Make a worker and its job; SupervisorError where a plugin is missing or refuses."""
-        executor = self.executor(content, Purpose.SERVE)
+        executor = self.executor(content)
+        await self.executors.wait_for(executor)
         run = self._run(content, Purpose.SERVE, executor, deployment.id, attempt)
         plan = await self.plan(content, deployment)
         job = await self._job(run, content, plan, deployment.runtime)
@@ -91,9 +105,9 @@ class Makers:
             except SupervisorError as error:  # its runtime is gone; the process serves all the same
                 self.log.warning("plan-unknown", run=run.id, error=error.message)
         worker = self.worker_of(run, content, executor, ready)
-        worker.output.tail.extend(
-            await trio.to_thread.run_sync(read_tail, self.log_path(run), run.id, TAIL)
-        )
+        tail, cursor = await trio.to_thread.run_sync(_written, self.log_path(run), run.id)
+        worker.output.tail.extend(tail)
+        worker.output.cursor = cursor
         return worker
 
     def worker_of(self, run: Run, content: Content, executor: Executor, ready: Ready) -> Worker:
@@ -129,7 +143,8 @@ class Makers:
 
         Raises SupervisorError("bundle-invalid") with what the unpacker said.
         """
-        executor = self.executor(content, Purpose.UNPACK)
+        executor = self.keeper_of_files()
+        await self.executors.wait_for(executor)
         run = self._run(content, Purpose.UNPACK, executor, number, 1)
         job = await self._job(run, content, unpack_plan(interpreter()), "unpack", bundle.digest)
         heard = {"stdout": bytearray(), "stderr": bytearray()}
@@ -170,27 +185,46 @@ class Makers:
 
     # -- parts --------------------------------------------------------------------------------
 
-    def executor(self, content: Content, purpose: Purpose) -> Executor:
-        """Choose who runs this: the content's own executor, else the first that can."""
-        if content.executor is not None:
-            return self.executor_named(content.executor)
-        for executor in self.plugins.executors.values():
-            if purpose in executor.capabilities.purposes:
+    def executor(self, content: Content) -> Executor:
+        """Choose who serves this: the content's own executor, the server's, else the first."""
+        name = content.executor or self.default
+        if name is not None:
+            return self.executor_named(name)
+        for executor in self.executors.by_name.values():
+            if Purpose.SERVE in executor.capabilities.purposes:
                 return executor
-        raise SupervisorError(
-            "no-executor",
-            f"no installed executor can {purpose.value}",
-            hint="Install a plugin that provides one, for example content-supervisor[all].",
-        )
+        raise _no_executor(Purpose.SERVE)
+
+    def keeper_of_files(self) -> Executor:
+        """Choose who unpacks and removes directories of DataDir, whoever serves the content.
+
+        One that lives on this node, where there is one, since others cost more than the work.
+        """
+        able = [
+            executor
+            for executor in self.executors.by_name.values()
+            if Purpose.UNPACK in executor.capabilities.purposes
+            and executor.capabilities.shared_files
+        ]
+        if not able:
+            raise _no_executor(Purpose.UNPACK)
+        return min(able, key=lambda e: e.capabilities.lifetime is Lifetime.REMOTE)
 
     def executor_named(self, name: str) -> Executor:
         """Give an executor by name."""
         try:
-            return self.plugins.executors[name]
+            return self.executors.by_name[name]
         except KeyError:
             raise SupervisorError(
                 "no-executor", f"the executor {name!r} is not installed", hint=_INSTALL
             ) from None
+
+    def server_named(self, name: str) -> Executor:
+        """Give an executor by name that can serve contents."""
+        executor = self.executor_named(name)
+        if Purpose.SERVE not in executor.capabilities.purposes:
+            raise SupervisorError("no-executor", f"the executor {name!r} cannot run applications")
+        return executor
 
     def runtime(self, name: str) -> Runtime:
         """Give a runtime by name."""
@@ -298,6 +332,18 @@ class Makers:
     def log_path(self, run: Run) -> str:
         """Where a run's log lies."""
         return os.path.join(self.data_dir, *layout.log_components(run.content, run.id))
+
+
+def _written(path: str, run: RunId) -> tuple[Sequence[LogLine], str]:
+    return read_tail(path, run, TAIL), read_cursor(path)
+
+
+def _no_executor(purpose: Purpose) -> SupervisorError:
+    return SupervisorError(
+        "no-executor",
+        f"no installed executor can {purpose.value}",
+        hint="Install a plugin that provides one, for example content-supervisor[all].",
+    )
 
 
 def interpreter() -> str:

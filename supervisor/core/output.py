@@ -29,6 +29,7 @@ RATE = 1024 * 1024  # bytes per second that are kept in the long run
 BURST = 8 * 1024 * 1024
 LINE_COST = 64  # bytes that a line costs besides its text: a gigabyte of newlines is no work either
 NEWEST = 20  # lines kept of what came too fast
+_CURSOR = ".cursor"
 _CONTROL = {i: f"\\x{i:02x}" for i in (*range(9), *range(10, 32), 127)}
 
 
@@ -90,13 +91,15 @@ class Budget:
 class Output:
     """What one run wrote. `path` is its file; a full disk costs only the file.
 
-    in_thread: calls the blocking part of writing it.
+    in_thread: calls the blocking part of writing it. cursor: where to read on, for a core to come:
+    kept beside the file, once that has all before it.
     """
 
     run: str
     path: str
     clock: Callable[[], float] = time.time
     in_thread: Callable[..., Awaitable[Any]] = trio.to_thread.run_sync
+    cursor: str = ""
     tail: deque[LogLine] = attrs.field(factory=lambda: deque(maxlen=TAIL))
     _errors: deque[LogLine] = attrs.field(factory=lambda: deque(maxlen=NEWEST))
     _streams: dict[str, Lines] = attrs.field(factory=dict)
@@ -215,7 +218,7 @@ class Output:
     async def _flush(self) -> None:
         data, self._pending = bytes(self._pending), bytearray()
         if data:
-            await self.in_thread(self._append, data)
+            await self.in_thread(self._append, data, self.cursor)
 
     def _make_room(self) -> None:
         own = os.path.dirname(self.path)
@@ -223,7 +226,7 @@ class Output:
             os.makedirs(own, mode=0o700)
             _remove_oldest(os.path.dirname(own))
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, data: bytes, cursor: str) -> None:
         try:
             self._make_room()
             if self._size + len(data) > FILE_LIMIT and os.path.exists(self.path):
@@ -235,6 +238,8 @@ class Output:
                 self._size = os.fstat(fd).st_size
             finally:
                 os.close(fd)
+            if cursor:
+                _put(f"{self.path}{_CURSOR}", cursor)
         except OSError:
             self._size = 0  # a full disk costs the log on disk, never the run
 
@@ -243,6 +248,22 @@ def _remove_oldest(directory: str) -> None:
     """Keep the logs of the newest KEPT runs of a content; ids of runs are in their order."""
     for run in sorted(os.listdir(directory))[:-KEPT]:
         shutil.rmtree(os.path.join(directory, run), ignore_errors=True)
+
+
+def _put(path: str, text: str) -> None:
+    """Write a small file such that it is read as it was or as it is."""
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(f"{path}.new", path)
+
+
+def read_cursor(path: str) -> str:
+    """Give where to read on the output of a run whose file this is; "" for its beginning."""
+    try:
+        with open(f"{path}{_CURSOR}", encoding="utf-8") as file:
+            return file.read()
+    except (OSError, ValueError):
+        return ""
 
 
 def _last_lines(data: bytes) -> bytes:

@@ -104,7 +104,7 @@ class Publisher:
 
     journal: Journal
     log: Log
-    executor: Callable[[Content], Executor]
+    executor: Callable[[], Executor]
     unpack: Callable[[Content, DeploymentId, Bundle], Awaitable[Unpacked]]
     detect: Callable[[Unpacked], Awaitable[Detected]]
     installation: Callable[[Detected], Awaitable[Installation]]
@@ -198,7 +198,7 @@ class Publisher:
             worker.stop("its deployment failed")
             await worker.gone.wait()
         try:
-            await self.executor(content).remove(deployment_place(content, number))
+            await self.executor().remove(deployment_place(content, number))
         except SupervisorError as error:
             self.log.warning("directory-left", deployment=number, error=error.message)
 

@@ -10,6 +10,7 @@ import socket
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,9 +19,10 @@ import trio
 
 from supervisor import __version__
 from supervisor.core import lease
-from supervisor.core.adopt import adopt
+from supervisor.core.adopt import adopt, sweep
 from supervisor.core.contents import Contents
 from supervisor.core.control import Control
+from supervisor.core.executors import Executors, default_of
 from supervisor.core.journal import Journal
 from supervisor.core.makers import Makers
 from supervisor.core.observers import Observers
@@ -30,7 +32,7 @@ from supervisor.core.starts import Starts
 from supervisor.core.tasks import LiveTask, Tasks
 from supervisor.errors import SupervisorError
 from supervisor.hookspecs import Context
-from supervisor.interfaces import Executor, Finding, Store
+from supervisor.interfaces import Finding, Store
 from supervisor.log import Log
 from supervisor.model import BundleId, ContentId, Scaling
 from supervisor.plugins import Plugins
@@ -38,7 +40,6 @@ from supervisor.settings import Settings
 
 JOURNAL_SHARE = 1.0  # seconds of the shutdown that are the journal's
 LAST_ANSWERS = 5.0  # seconds for requests that are under way when another core takes over
-RETRY_FIRST, RETRY_MOST = 0.2, 5.0
 
 
 class ServeApi(Protocol):
@@ -118,8 +119,9 @@ class Server:
 
     async def _with_executors(self, journal: Journal, node: str) -> None:
         async with trio.open_nursery() as nursery:
-            for executor in self.plugins.executors.values():
-                await nursery.start(self._serve_executor, executor)
+            default = default_of(self.settings.applications.executor, self.plugins.executors)
+            executors = Executors(installed=self.plugins.executors, log=self.log)
+            await nursery.start(executors.serve)
             makers = Makers(
                 journal=journal,
                 plugins=self.plugins,
@@ -128,7 +130,10 @@ class Server:
                 data_dir=self.settings.data_dir,
                 server=self.settings.server_address,
                 scaling=self._scaling(),
+                default=default,
+                executors=executors,
             )
+            executors.returned = partial(sweep, journal=journal, makers=makers, log=self.log)
             nursery.start_soon(makers.look_for_installations, self._section)
             await self._with_contents(journal, makers)
             nursery.cancel_scope.cancel()
@@ -219,26 +224,6 @@ class Server:
             async with trio.open_nursery() as nursery:
                 for keeper in contents.registry.by_guid.values():
                     nursery.start_soon(keeper.close, "the server stops", grace)
-
-    async def _serve_executor(
-        self, executor: Executor, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Keep an executor's own task going; the first time, wait until it can be used."""
-        status: trio.TaskStatus[None] = task_status
-        pause = RETRY_FIRST
-        while True:
-            try:
-                async with trio.open_nursery() as nursery:
-                    await nursery.start(_serve, executor)
-                    pause = RETRY_FIRST
-                    status.started()
-                    status = trio.TASK_STATUS_IGNORED
-            except Exception as error:
-                self.log.error("executor-away", executor=executor.name, exc=error)
-            else:
-                self.log.error("executor-away", executor=executor.name, error="it returned")
-            await trio.sleep(pause)
-            pause = min(RETRY_MOST, pause * 2)
 
     # -- facts --------------------------------------------------------------------------------
 
@@ -335,10 +320,6 @@ async def _publish_in_order(
 ) -> None:
     for task, bundle in bundles:
         await contents.publisher.publish(task, content, bundle)
-
-
-async def _serve(executor: Executor, *, task_status: trio.TaskStatus[None]) -> None:
-    await executor.serve(task_status=task_status)
 
 
 def store_of(settings: Settings, plugins: Plugins) -> Callable[[Context], Store]:

@@ -82,9 +82,13 @@ class Privileged:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Applications:
-    """Whose identity content gets: one uid per content from uid_first to uid_last, inclusive."""
+    """Who runs content, and as whom: one uid per content from uid_first to uid_last, inclusive.
+
+    executor: the one of contents that name none, "" for the first that is installed.
+    """
 
     section: ClassVar[str] = "Applications"
+    executor: str = _key("Executor", values.text, "")
     uid_first: int = _key("UidFirst", values.integer, 200_000)
     uid_last: int = _key("UidLast", values.integer, 299_999)
     run_as: str = _key("RunAs", values.text, "", later=True)

@@ -6,10 +6,11 @@ import attrs
 import pytest
 import trio
 
-from supervisor.core.adopt import adopt
+from supervisor.core.adopt import adopt, sweep
+from supervisor.core.executors import Executors
 from supervisor.core.makers import Makers
 from supervisor.core.worker import Worker
-from supervisor.interfaces import Change
+from supervisor.interfaces import Change, Lifetime
 from supervisor.lifecycle import State
 from supervisor.model import Content, ContentId, Purpose, Run, Scaling
 from supervisor.plugins import Plugins
@@ -148,3 +149,69 @@ async def test_adopted_workers_serve_on(house: House) -> None:
         assert worker.endpoint is not None
         nursery.cancel_scope.cancel()
     assert 1 == len(house.executor.living)
+
+
+def remote(house: House) -> None:
+    """Let the house's executor be one that no node belongs to."""
+    claimed = attrs.evolve(house.executor.capabilities, lifetime=Lifetime.REMOTE)
+    house.executor.capabilities = claimed
+
+
+async def test_what_another_node_started_elsewhere_is_adopted_as_ours(house: House) -> None:
+    remote(house)
+    run = await recorded(house, a_run(state=State.READY, node="before-the-reboot"))
+    (worker,) = await adopted(house)
+    assert (run.id, "node") == (worker.id, worker.tracked.run.node)
+    assert 0 == house.executor.count("stop")
+
+
+async def test_what_another_node_started_elsewhere_and_is_gone_is_lost(house: House) -> None:
+    remote(house)
+    run = await recorded(house, a_run(state=State.READY, node="other"), started=False)
+    assert [] == await adopted(house)
+    assert State.LOST is stored(house, run).state
+
+
+async def test_an_open_run_of_another_node_is_no_stray(house: House) -> None:
+    await recorded(house, a_run(state=State.READY, node="other"))
+    assert [] == await adopted(house)
+    assert 1 == len(house.executor.living)
+
+
+async def test_what_is_recorded_as_ended_and_lives_is_stopped(house: House) -> None:
+    await recorded(house, a_run(state=State.FAILED))
+    assert [] == await adopted(house)
+    assert [] == house.executor.living
+
+
+async def adopted_while_away(house: House) -> list[Worker]:
+    """Adopt while the executor has not been reached."""
+    makers = makers_of(house, house.executor)
+    makers.executors = Executors(installed={"scripted": house.executor}, log=house.log)
+    found = await adopt(house.journal, makers, {a_content().id: a_content()}, house.log)
+    return [worker for workers in found.values() for worker in workers]
+
+
+async def test_an_executor_that_is_away_loses_nothing_and_stops_nothing(house: House) -> None:
+    run = await recorded(house, a_run(state=State.READY))
+    await house.executor.start(a_job(a_run()))
+    (worker,) = await adopted_while_away(house)
+    assert (run.id, State.READY) == (worker.id, worker.state)
+    assert (2, 0) == (len(house.executor.living), house.executor.count("stop"))
+
+
+async def test_a_start_of_which_nobody_knows_is_lost_where_its_executor_is_away(
+    house: House,
+) -> None:
+    run = await recorded(house, a_run(state=State.STARTING), started=False)
+    assert [] == await adopted_while_away(house)
+    assert State.LOST is stored(house, run).state
+    assert "the executor 'scripted' is away" in stored(house, run).reason
+
+
+async def test_an_executor_that_is_back_is_rid_of_strays_alone(house: House) -> None:
+    mine = await recorded(house, a_run(state=State.READY))
+    await recorded(house, a_run(state=State.FAILED))
+    await house.executor.start(a_job(a_run()))
+    await sweep(house.executor, house.journal, makers_of(house, house.executor), house.log)
+    assert [mine.id] == [living.job.run for living in house.executor.living]

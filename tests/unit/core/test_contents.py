@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from supervisor.core.contents import Contents
+from supervisor.core.executors import Executors
 from supervisor.core.makers import Makers
 from supervisor.core.service import RunView
 from supervisor.core.tasks import Tasks
@@ -403,3 +404,14 @@ async def test_a_new_core_opens_a_content_with_its_deployment(core: Core) -> Non
     again = attrs.evolve(content, active_deployment=DeploymentId(1))
     keeper = await core.contents.open(again, ())
     assert keeper.deployment == a_deployment(1)
+
+
+async def test_an_executor_that_is_away_is_said_by_ps_and_doctor(core: Core) -> None:
+    await core.deployed()
+    contents = core.contents
+    makers = contents.makers
+    makers.executors = Executors(installed={"scripted": core.executor}, log=contents.log)
+    (view,) = await contents.runs()
+    assert "the executor 'scripted' is away" in view.run.reason
+    (finding,) = await contents.findings()
+    assert ("executor scripted", False) == (finding.name, finding.ok)

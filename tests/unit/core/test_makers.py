@@ -12,7 +12,7 @@ import trio.testing
 
 from supervisor.core.makers import Makers
 from supervisor.errors import SupervisorError
-from supervisor.interfaces import Detected, Installation
+from supervisor.interfaces import Capabilities, Detected, Installation, Lifetime
 from supervisor.log import Log
 from supervisor.model import ContentKind, DeploymentId, Purpose, Scaling
 from supervisor.plugins import Plugins
@@ -82,3 +82,62 @@ async def test_a_run_is_never_older_than_the_generation_it_belongs_to() -> None:
         run = made._run(content, Purpose.SERVE, executor, DeploymentId(1), 1)
         assert run.created == pytest.approx(expected, abs=60)
         assert run.created >= rolled
+
+
+def executor(name: str, lifetime: Lifetime, *purposes: Purpose, files: bool = True) -> object:
+    made = ScriptedExecutor("/nonexistent")
+    made.name = name
+    made.capabilities = Capabilities(
+        lifetime=lifetime, purposes=frozenset(purposes), shared_files=files
+    )
+    return made
+
+
+LOCAL = executor("local", Lifetime.NODE, *Purpose)
+FAR = executor("far", Lifetime.REMOTE, *Purpose)
+NO_FILES = executor("no-files", Lifetime.REMOTE, Purpose.SERVE, Purpose.UNPACK, files=False)
+
+
+def choosing(*executors: object, default: str | None = None) -> Makers:
+    plugins = Plugins()
+    for each in executors:
+        plugins.executors[each.name] = each  # type: ignore[attr-defined, assignment]
+    return Makers(
+        journal=MemoryJournal(MemoryStore()),
+        plugins=plugins,
+        log=Log("test", fd=2),
+        node="n",
+        data_dir="/nonexistent",
+        server="",
+        scaling=Scaling(),
+        default=default,
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "chosen"),
+    [(None, None, "far"), (None, "local", "local"), ("far", "local", "far")],
+)
+def test_a_content_runs_where_it_says_else_where_the_server_says_else_on_the_first(
+    own: str | None, default: str | None, chosen: str
+) -> None:
+    made = choosing(FAR, LOCAL, default=default)
+    assert chosen == made.executor(a_content(executor=own)).name
+
+
+def test_a_content_whose_executor_is_not_installed_is_refused_by_its_name() -> None:
+    with pytest.raises(SupervisorError, match="'far' is not installed"):
+        choosing(LOCAL).executor(a_content(executor="far"))
+
+
+def test_files_are_kept_by_an_executor_of_this_node_whoever_serves() -> None:
+    assert "local" == choosing(NO_FILES, FAR, LOCAL, default="far").keeper_of_files().name
+    assert "far" == choosing(NO_FILES, FAR).keeper_of_files().name
+    with pytest.raises(SupervisorError, match="no installed executor can unpack"):
+        choosing(NO_FILES).keeper_of_files()
+
+
+def test_contents_are_given_only_to_an_executor_that_serves() -> None:
+    made = choosing(executor("unpacker", Lifetime.NODE, Purpose.UNPACK))
+    with pytest.raises(SupervisorError, match="cannot run applications"):
+        made.server_named("unpacker")

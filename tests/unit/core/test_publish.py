@@ -57,7 +57,7 @@ class Press:
         self.publisher = Publisher(
             journal=self.house.journal,
             log=self.house.log,
-            executor=lambda content: self.house.executor,
+            executor=lambda: self.house.executor,
             unpack=self._unpack,
             detect=self._detect,
             installation=self._installation,
