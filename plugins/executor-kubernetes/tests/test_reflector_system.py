@@ -132,7 +132,8 @@ async def test_a_version_that_etcd_has_dropped_is_listed_anew(
     seen = Seen()
 
     async def forget() -> None:
-        made = await other.create(path, event("missed", kube_namespace))
+        await other.create(path, event("missed", kube_namespace))
+        made = await other.create(path, event("kept", kube_namespace))
         await trio.run_process(
             [etcdctl, "compact", made["metadata"]["resourceVersion"]],
             env={**os.environ, "ETCDCTL_API": "3"},
