@@ -74,7 +74,7 @@ def up(place: Place, *, api_only: bool = False, with_caller: bool = False) -> bo
         _clean(place)
         if why := missing() or host_lacks():
             raise Failed(why)
-        _unpack(place)
+        unpack(place)
         for directory in (place.log, place.volumes, place.images):
             directory.mkdir(exist_ok=True)
         pki.write(place)
@@ -103,7 +103,8 @@ def locked(place: Place) -> Iterator[None]:
         yield
 
 
-def _unpack(place: Place) -> None:
+def unpack(place: Place) -> None:
+    """Unpack the programs, once for each archive."""
     found = Path(ARCHIVE).stat()
     stamp = f"{found.st_size} {found.st_mtime_ns}"
     marker = place.bin / ".stamp"

@@ -6,6 +6,7 @@ Run by `up` in namespaces of its own: python -m tests.kube.inside DIRECTORY [--a
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from tests.kube import programs
 from tests.kube.images import import_image
-from tests.kube.place import ADDRESS, PODS, SERVICES, Failed, Place
+from tests.kube.place import ADDRESS, API_SERVICE, PODS, SERVICES, Failed, Place
 
 PAUSE = 1.0  # seconds before a program that ended is started again
 STEP = 0.05
@@ -88,6 +89,7 @@ def main(root: Path, api_only: bool) -> None:
             lambda: has_network(place),
             lambda: start(running, "kube-proxy", programs.proxy(place)),
             lambda: node_is_ready(place),
+            reaches_services,
         ]
     while True:
         running.reap()
@@ -150,6 +152,15 @@ def node_is_ready(place: Place) -> bool:
         return False
     conditions = node.get("status", {}).get("conditions", [])
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def reaches_services() -> bool:
+    """Whether addresses of Services lead somewhere."""
+    try:
+        socket.create_connection((API_SERVICE, 443), timeout=0.5).close()
+    except OSError:
+        return False
+    return True
 
 
 def isolate(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import signal
@@ -116,6 +117,22 @@ async def test_a_wrong_token_and_a_wrong_authority_are_told_apart(
     async with Client.from_kubeconfig(wrong_authority) as client:
         with trio.fail_after(5), pytest.raises(Untrusted, match="certificate"):
             await client.list("/api/v1/namespaces")
+
+
+async def test_a_service_account_is_known_to_the_server(
+    kube: Place, kube_namespace: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = f"/api/v1/namespaces/{kube_namespace}/serviceaccounts/default"
+    [secret] = kube.ask("GET", account)["secrets"]
+    found = kube.ask("GET", f"/api/v1/namespaces/{kube_namespace}/secrets/{secret['name']}")
+    for name, value in found["data"].items():
+        (tmp_path / name).write_bytes(base64.b64decode(value))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    async with Client.in_cluster(tmp_path) as client:
+        assert kube_namespace == client.namespace
+        with pytest.raises(Forbidden, match=f"system:serviceaccount:{kube_namespace}:default"):
+            await client.list(f"/api/v1/namespaces/{kube_namespace}/pods")
 
 
 async def test_a_version_that_was_compacted_away_is_gone(
