@@ -135,12 +135,15 @@ class Crew:
 
     def counts(self, worker: Worker) -> bool:
         """Whether a worker is, or will be, one of those that the content shall have."""
+        living = worker.state in (*BEFORE_READY, State.READY)
+        return living and not worker.ordered and self.is_newest(worker)
+
+    def is_newest(self, worker: Worker) -> bool:
+        """Whether a worker is of the active deployment and of its newest generation."""
         return (
             self.deployment is not None
             and worker.deployment == self.deployment.id
             and worker.tracked.run.created >= self.content.rolled
-            and not worker.ordered
-            and worker.state in (*BEFORE_READY, State.READY)
         )
 
     def after_all_runs(self, now: float) -> float:

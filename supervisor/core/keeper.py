@@ -68,7 +68,8 @@ class Keeper(Crew):
     def _go_on(self, worker: Worker) -> None:
         """Go on with ending an adopted worker that no new visitor will come to."""
         if worker.state is State.DRAINING:
-            worker.ends_at = self._drain_end()
+            if not self.is_newest(worker):  # else it drains because there are too many
+                worker.ends_at = self._drain_end()
             self._end_deserted(worker, "no new sessions", settle=RETURN)
         elif self.deployment is None or worker.deployment != self.deployment.id:
             self._retire(worker, "its deployment is not active", settle=RETURN)

@@ -6,6 +6,7 @@ import math
 import os
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -16,10 +17,11 @@ from supervisor.core.seats import CALLED, CLOSED, FIRM
 from supervisor.core.starts import LONGEST_START, Starts
 from supervisor.core.verdict import Verdict
 from supervisor.core.views import session_views
+from supervisor.lifecycle import State
 from supervisor.log import Log
 from supervisor.model import Overrides
 from supervisor.testing.executors import Behaviour
-from supervisor.testing.house import House, a_content, a_deployment, keeping
+from supervisor.testing.house import House, a_content, a_deployment, a_job, a_run, keeping
 from tests.unit.core.test_admission import GATEWAY, app, enter, leave, open_socket
 from tests.unit.core.test_routes import linked
 
@@ -237,3 +239,15 @@ async def test_a_flood_of_page_loads_starts_no_further_process(house: House) -> 
                     nursery.start_soon(keeper.admission.page, visitor, None)
             await trio.sleep(1)
         assert 1 == len(keeper.workers)
+
+
+@pytest.mark.parametrize(("rolled", "bounded"), [(0.0, False), (5.0, True)])
+async def test_a_new_core_ends_no_session_that_the_old_one_would_have_let_go_on(
+    house: House, rolled: float, bounded: bool
+) -> None:
+    run = a_run(state=State.DRAINING, created=1.0)  # replaced, or one of too many processes
+    worker = house.worker(attrs.evolve(run, receipt=await house.executor.start(a_job(run))))
+    keeper = house.keeper(a_content(rolled=rolled), workers=[worker])
+    async with keeping(keeper):
+        await trio.sleep(1)
+        assert bounded is (worker.ends_at is not None)
