@@ -149,14 +149,14 @@ class KubernetesExecutor(Executor):
                 await self._read_events(view, receipt)
 
     async def stop(self, receipt: Receipt, grace: float) -> None:
-        """Delete the Job and its Pod, and return when the Pod is gone. See Executor.stop."""
+        """Delete the Job and its Pod, and return when the process is gone. See Executor.stop."""
         view = await self._view(receipt)
-        if view is not None and not (view.gone and view.exit is not None):
+        if view is not None and not view.gone:
             view.asked = view.asked or view.exit is None
             await self._end(view, receipt, grace)
 
     async def list(self) -> Sequence[Receipt]:
-        """Give a receipt of every Job of this server, and of every Pod that outlived its own."""
+        """Give a receipt of every Job of this server, and of what outlived its own."""
         labels = selector(self._own_key().instance)
         found: dict[RunId, Receipt] = {}
         for job in (await self._api.list(self._path("jobs"), labels=labels)).items:
@@ -167,7 +167,7 @@ class KubernetesExecutor(Executor):
         for pod in (await self._api.list(self._path("pods"), labels=labels)).items:
             said = pod["metadata"]["labels"]
             run = RunId(said[RUN])
-            if run not in found:
+            if run not in found and not status.has_ended(pod):
                 found[run] = self._receipt(run, said["job-name"], said["controller-uid"])
         return list(found.values())
 
@@ -201,7 +201,7 @@ class KubernetesExecutor(Executor):
     # -- ending -------------------------------------------------------------------------------
 
     async def _end(self, view: View, receipt: Receipt, grace: float) -> None:
-        """Delete what a run has in the cluster and wait until none of it is left.
+        """Delete what a run has in the cluster and wait until its process is gone.
 
         The Job goes first: without it nothing puts another Pod in the place of this one. Its end
         is the Pod's as well, with the grace that the Pod was made with. That can be shortened
@@ -218,9 +218,10 @@ class KubernetesExecutor(Executor):
             # 0 would take the object away while the process lives
             pod = self._path("pods", view.pod["metadata"]["name"])
             await self._api.delete(pod, grace=max(1.0, grace))
-        while not view.gone:
-            news = view.news
-            await news.wait()
+        if view.doomed is not None and not (view.pod and status.has_started(view.pod)):
+            view.exit = view.doomed  # what has not begun, and is deleted, does not begin
+        while not isinstance(view.seen(), Exit):
+            await view.news.wait()
 
     async def _look_for_pod(self, view: View) -> None:
         """Take in a Pod that was made a moment ago; without one the run is gone."""
@@ -232,7 +233,7 @@ class KubernetesExecutor(Executor):
         view.tell()
 
     def _remove_replacement(self, view: View) -> None:
-        """Delete the Job of a Pod that somebody else has removed, before it makes a new one."""
+        """Delete the Job of a Pod that somebody else removes: it would make another."""
         if self._nursery is not None and view.pod is not None:
             job = view.pod["metadata"]["labels"]["job-name"]
             self._nursery.start_soon(self._delete_quietly, job)

@@ -21,7 +21,7 @@ REMEMBERED = 1000  # ends of runs whose Pods are gone, so that a second watch gi
 class View:
     """One run. pod: its newest form, kept when it is gone; exit: its end, once that is certain.
 
-    asked: its end was ordered; ending: we have begun to delete it, for whatever reason. said: what
+    asked: its end was ordered; ending: it is being deleted, by us or by somebody else. said: what
     the events of its Job or Pod tell while it waits.
     """
 
@@ -50,22 +50,22 @@ class View:
 
     def seen(self) -> status.Seen:
         """Say where the run stands. The end that was told once stays."""
-        if self.exit is None and self.gone:
-            self.exit = self.doomed or status.gone(self.pod, asked=self.asked)
-        if self.exit is not None:
-            return self.exit
-        if self.doomed is not None:
-            return status.Doomed(self.doomed)
+        if self.exit is None:
+            self.last = self._now()
+            if isinstance(self.last, Exit):
+                self.exit = self.last
+        return self.exit or self.last
+
+    def _now(self) -> status.Seen:
+        if self.gone:
+            return self.doomed or status.gone(self.pod, asked=self.asked)
         seen: status.Seen = Pending() if self.pod is None else self._look(self.pod)
-        if isinstance(seen, Exit):
-            if self.ending:
-                return self.last  # what we end is told once its Pod is gone
-            self.exit = seen
-        elif isinstance(seen, status.Doomed):
-            self.doomed = seen.exit
-        elif self.said and status.is_silent(seen):
-            seen = Pending(reason=self.said)
-        self.last = seen
+        if isinstance(seen, status.Doomed):
+            self.doomed = self.doomed or seen.exit
+        if self.doomed is not None:
+            return self.doomed if isinstance(seen, Exit) else status.Doomed(self.doomed)
+        if self.said and status.is_silent(seen):
+            return Pending(reason=self.said)
         return seen
 
     def _look(self, pod: Object) -> status.Seen:
@@ -73,7 +73,7 @@ class View:
 
 
 class Views:
-    """All runs by id. lost: called with a view whose Pod somebody else has removed."""
+    """All runs by id. lost: called once with a view whose Pod somebody else removes."""
 
     def __init__(self, secret: Callable[[RunId], str], lost: Callable[[View], None]) -> None:
         self._views: dict[RunId, View] = {}
@@ -102,10 +102,10 @@ class Views:
         if view.pod is not None and view.pod["metadata"]["uid"] != metadata.get("uid"):
             return  # Kubernetes made another Pod in place of the one that was removed
         view.pod = pod
-        if new is None:
-            view.gone = True
-            if not view.ending and view.exit is None:
-                self._lost(view)
+        view.gone = new is None
+        if (view.gone or "deletionTimestamp" in metadata) and not view.ending:
+            view.ending = True
+            self._lost(view)
         view.tell()
 
     def keep_only(self, pods: Iterable[Object]) -> None:
