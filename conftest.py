@@ -150,6 +150,11 @@ def checkout() -> Path:
     return ROOT
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests that need the Kubernetes last: while it is up it takes its share of the machine."""
+    items.sort(key=lambda item: "kube_cluster" in getattr(item, "fixturenames", ()))
+
+
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 

@@ -6,9 +6,9 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from math import inf
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import httpx2
@@ -84,6 +84,7 @@ class Transport:
         """Open one answer that goes on, in chunks; silence: the seconds it may bring nothing."""
         request = self._request(self._streams, call, "GET", path, query, silence)
         response: httpx2.Response | None = None
+        chunks: _Chunks | None = None
         try:
             with _api_errors(call):
                 # Kubelets answer for a silent log when it says something, which may take days.
@@ -97,11 +98,14 @@ class Transport:
                 raise from_status(
                     call, response.status_code, body, response.headers.get("Retry-After")
                 )
-            yield _chunks(call, response)
+            chunks = _Chunks(call, response)
+            yield chunks
         finally:
-            if response is not None:
-                with trio.CancelScope(shield=True):  # closes a socket, waits for nobody
+            with trio.CancelScope(shield=True):  # closes a socket, waits for nobody
+                if response is not None:
                     await response.aclose()
+                if chunks is not None:
+                    await chunks.exhaust()
 
     def _pool(self, connections: int) -> httpx2.AsyncClient:
         tls = self._access.tls
@@ -149,10 +153,25 @@ class Transport:
         return request
 
 
-async def _chunks(call: str, response: httpx2.Response) -> AsyncIterator[bytes]:
-    with _api_errors(call):
-        async for chunk in response.aiter_bytes():
-            yield chunk
+class _Chunks:
+    """The chunks of a response."""
+
+    def __init__(self, call: str, response: httpx2.Response) -> None:
+        self._call = call
+        self._source = response.aiter_bytes()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with _api_errors(self._call):
+            return await anext(self._source)
+
+    async def exhaust(self) -> None:
+        """After the response was closed: end its generators, which httpx2 would leave to chance."""
+        with suppress(httpx2.RequestError, httpx2.StreamError, RuntimeError):
+            async for _ in self._source:
+                pass
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import ssl
+import warnings
 from typing import Any
 
 import pytest
@@ -284,6 +286,23 @@ async def test_a_watch_can_be_left_and_cancelled_at_once(api: FakeApi) -> None:
         with trio.move_on_after(0.1) as scope:
             await read(client)
         assert scope.cancelled_caught
+        await all_closed(api)
+
+
+async def test_streams_that_are_left_leave_nothing_to_the_garbage_collector(
+    api: FakeApi,
+) -> None:
+    api.answers = [streams({"type": "ADDED", "object": ONE}, then=silence)]
+    async with api.client(streams=2) as client:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            async with client.watch(PODS) as events:
+                await anext(events)
+            for milliseconds in range(40):  # more than there are connections, at every point
+                with trio.move_on_after(milliseconds / 2000):
+                    await read(client)
+            gc.collect()
+        assert [] == [str(each.message) for each in warned if "generator" in str(each.message)]
         await all_closed(api)
 
 
