@@ -58,9 +58,15 @@ class Crew:
         if serving:
             worker = min(serving, key=lambda worker: (self.load(worker).taken, worker.id))
             return Answer(verdict=Verdict.WORKER, worker=worker)
-        if not self.starting and trio.current_time() < self.failures.retry_at:
+        if not self.starting and not self._starts_soon():
             return Answer(verdict=Verdict.FAILED, failure=self.failure)
         return Answer(verdict=Verdict.STARTING, failure=self.failure)
+
+    def _starts_soon(self) -> bool:
+        """Whether the next visit starts it, or it failed by no fault of its and is soon tried."""
+        wait = self.failures.retry_at - trio.current_time()
+        passing = self.failure is not None and self.failure.passing
+        return wait <= (SOON if passing else 0.0)
 
     @property
     def failure(self) -> Failure | None:

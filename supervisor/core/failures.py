@@ -45,6 +45,7 @@ class Failures:
             reason=reason,
             lines=lines,
             retry_at=None if given_up else trio.current_time() + wait,
+            passing=passing,
         )
 
     def works(self) -> None:

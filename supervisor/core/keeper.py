@@ -215,7 +215,8 @@ class Keeper(Crew):
         passing: bool = False,
     ) -> None:
         self.failures.note(code, reason, lines, at_once=at_once, passing=passing)
-        self.demand_until = float("-inf")  # the next visit asks anew
+        if not passing:
+            self.demand_until = float("-inf")  # the next visit asks anew
         self.log.warning(
             "content-failed", content=self.content.id, failures=self.failures.count, reason=reason
         )

@@ -25,13 +25,15 @@ class Verdict(StrEnum):
 class Failure:
     """Why a content does not run.
 
-    retry_at: trio's time from which a visit starts it again; None: not before a restart.
+    retry_at: trio's time from which a visit starts it again; None: not before a restart. passing:
+    it will mend by itself.
     """
 
     code: str
     reason: str
     lines: tuple[str, ...] = ()
     retry_at: float | None = None
+    passing: bool = False
 
 
 @attrs.frozen(kw_only=True)

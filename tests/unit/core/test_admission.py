@@ -17,7 +17,7 @@ from supervisor.core.seats import CLOSED, FIRM
 from supervisor.core.verdict import Answer, Verdict
 from supervisor.core.worker import Worker
 from supervisor.lifecycle import State
-from supervisor.model import Overrides, Ready, RunId, UnixEndpoint
+from supervisor.model import Cause, Exit, Overrides, Ready, RunId, UnixEndpoint
 from supervisor.testing.executors import Behaviour
 from supervisor.testing.house import House, a_content, a_deployment, keeping
 
@@ -527,6 +527,20 @@ async def test_silence_does_not_end_a_session_whose_process_computes(house: Hous
         assert not await keeper.admission.is_over("s-a", "connection")
         assert await keeper.admission.is_over("s-a", "read")
         assert not await keeper.admission.is_over("nobody", "read")
+
+
+async def test_visitors_wait_while_the_helper_comes_back_and_see_no_failure(house: House) -> None:
+    async with app(house, most=1) as keeper:
+        house.executor.behaves = Behaviour(lives=0.2, listens=None, end=Exit(cause=Cause.LOST))
+        verdicts = set()
+        with trio.move_on_after(1.5):
+            while True:
+                verdicts.add((await keeper.admission.page("a", None)).verdict)
+                await trio.sleep(0.05)
+        assert {Verdict.STARTING} == verdicts
+        house.executor.behaves = Behaviour()
+        with trio.fail_after(5):
+            await enter(keeper, "a")
 
 
 async def test_a_visitor_may_have_a_given_up_app_tried_again_once_in_a_while(
