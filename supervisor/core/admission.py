@@ -25,6 +25,7 @@ from supervisor.model import RunId
 PAGE_WAIT = 0.3  # seconds for which a page waits for its turn: two looks at a pulse
 LOOK = 20.0  # seconds after which a waiting page is answered, changed or not
 LAST_TRY = 5.0  # seconds over InitTimeout for which a WebSocket waits for a seat
+TELL_EACH = 0.005  # seconds between two rounds of news for each who waits: a round costs them all
 ENDLESS = 60.0  # seconds that stand for an InitTimeout of 0, as for every request
 
 _HOPEFUL = (Verdict.WORKER, Verdict.STARTING)
@@ -160,7 +161,7 @@ class Admission:
 
     async def serve(self) -> None:
         """Let in, in the order of the line, until cancelled."""
-        told: object = None
+        told, again = None, float("-inf")  # what all were told last, and when they may be anew
         while True:
             self._wake = trio.Event()
             now = trio.current_time()
@@ -172,10 +173,14 @@ class Admission:
             elif self.crew.line.waiting():
                 self.crew.wake()  # they may need another process
             standing = self._standing()
-            if standing != told:  # each of n who wait asks again and again, which is no news to n
-                self.crew.line.tell()
-                told = standing
             moment = min(self.crew.seats.next_moment(), self.crew.line.next_moment())
+            if standing != told:  # each of n who wait asks again and again, which is no news to n
+                now = trio.current_time()
+                if now >= again:
+                    self.crew.line.tell()
+                    told, again = standing, now + TELL_EACH * len(self.crew.line)
+                else:
+                    moment = min(moment, again)
             with trio.move_on_at(moment):
                 await self._wake.wait()
 

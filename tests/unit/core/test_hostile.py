@@ -251,3 +251,35 @@ async def test_a_new_core_ends_no_session_that_the_old_one_would_have_let_go_on(
     async with keeping(keeper):
         await trio.sleep(1)
         assert bounded is (worker.ends_at is not None)
+
+
+async def test_a_crowd_that_comes_one_by_one_does_not_keep_the_core_telling_its_line(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = 0
+
+    def tell(line: Line) -> None:
+        nonlocal told
+        told += len(line)
+
+    async with app(house, sessions_each=1, least=1, most=1) as keeper:
+        await enter(keeper, "in")
+        async with trio.open_nursery() as nursery:
+
+            async def wait(visitor: str) -> None:
+                while (await keeper.admission.wait(visitor)).worker is None:
+                    pass
+
+            for number in range(100):
+                nursery.start_soon(wait, f"v{number}")
+            await trio.sleep(1)
+            monkeypatch.setattr(Line, "tell", tell)
+            for number in range(100):
+                nursery.start_soon(wait, f"w{number}")
+                await trio.sleep(0.01)
+            assert 0 < told < 100 * 10  # each arrival told at once would be 100 * 150
+            monkeypatch.undo()
+            leave(keeper, "in", 0.0)
+            await trio.sleep(0.2)  # whose turn it is learns at once
+            assert 1 == keeper.seats.taken(keeper.workers[0].id)
+            nursery.cancel_scope.cancel()
