@@ -38,7 +38,8 @@ async def adopt(
             held.update({run.id: run.receipt for run in mine if run.receipt})
             return
         held.update({receipt.run: receipt for receipt in listed if receipt.run in known})
-        await _stop_strays(executor, listed, journal, log)
+        unknown = [receipt for receipt in listed if receipt.run not in known]
+        await _stop_strays(executor, unknown, journal, log)
 
     async with trio.open_nursery() as nursery:
         for executor in makers.executors.by_name.values():

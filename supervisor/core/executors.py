@@ -14,19 +14,23 @@ from supervisor.interfaces import Executor, Finding
 from supervisor.log import Log
 from supervisor.model import Purpose
 
-FIRST_LIMIT = 20.0  # seconds that a core which starts waits for its executors
+FIRST_LIMIT = 10.0  # seconds for executors to come, or to fail; visitors of all others wait too
 RETRY_FIRST, RETRY_MOST = 0.2, 5.0
 PATIENCE = 5.0  # seconds that a start waits for an executor that is away
 
 
 @attrs.define(eq=False)
 class Presence:
-    """Whether an executor is there. trouble: why not, or ""; guarded: how others call it."""
+    """Whether an executor is there. trouble: why not, or ""; guarded: how others call it.
+
+    told: set once it has come or failed.
+    """
 
     executor: Executor
     trouble: str = "it has not answered since the core was started"
     since: float = attrs.field(factory=time.time)
     here: trio.Event = attrs.field(factory=trio.Event)
+    told: trio.Event = attrs.field(factory=trio.Event)
     guarded: Guarded = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -36,6 +40,7 @@ class Presence:
         """Be told that it can be used."""
         self.trouble = ""
         self.here.set()
+        self.told.set()
 
     def leaves(self, trouble: str) -> None:
         """Be told that it cannot."""
@@ -45,6 +50,7 @@ class Presence:
         if self.here.is_set():
             self.here = trio.Event()
         self.guarded.interrupt()
+        self.told.set()
 
     @property
     def words(self) -> str:
@@ -85,7 +91,7 @@ class Executors:
         limit: float = FIRST_LIMIT,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Keep all going until cancelled; started once each is there, or `limit` has passed.
+        """Keep all going until cancelled; started once each has come or failed, or after `limit`.
 
         Those that come later, or come back, are given to `returned`, if that is set by then.
         """
@@ -94,10 +100,10 @@ class Executors:
                 nursery.start_soon(self._serve, presence)
             with trio.move_on_after(limit):
                 for presence in self._presences.values():
-                    await presence.here.wait()
+                    await presence.told.wait()
             for presence in self._presences.values():
                 if presence.trouble:
-                    self.log.error("executor-not-there", reason=presence.words, seconds=limit)
+                    self.log.error("gone-on-without-executor", reason=presence.words)
             task_status.started()
 
     def away(self, name: str) -> str:

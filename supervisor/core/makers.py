@@ -186,29 +186,29 @@ class Makers:
     # -- parts --------------------------------------------------------------------------------
 
     def executor(self, content: Content) -> Executor:
-        """Choose who serves this: the content's own executor, the server's, else the first."""
+        """Choose who serves this: the content's own executor, the server's, else one of here."""
         name = content.executor or self.default
-        if name is not None:
-            return self.executor_named(name)
-        for executor in self.executors.by_name.values():
-            if Purpose.SERVE in executor.capabilities.purposes:
-                return executor
-        raise _no_executor(Purpose.SERVE)
+        return self._of_here(Purpose.SERVE) if name is None else self.executor_named(name)
 
     def keeper_of_files(self) -> Executor:
-        """Choose who unpacks and removes directories of DataDir, whoever serves the content.
+        """Choose who unpacks and removes directories of DataDir, whoever serves the content."""
+        return self._of_here(Purpose.UNPACK)
 
-        One that lives on this node, where there is one, since others cost more than the work.
-        """
+    def _of_here(self, purpose: Purpose) -> Executor:
+        """Give the first executor that can, of this node where there is one: others cost more."""
         able = [
             executor
             for executor in self.executors.by_name.values()
-            if Purpose.UNPACK in executor.capabilities.purposes
-            and executor.capabilities.shared_files
+            if purpose in executor.capabilities.purposes
+            and (executor.capabilities.shared_files or purpose is Purpose.SERVE)
         ]
         if not able:
-            raise _no_executor(Purpose.UNPACK)
-        return min(able, key=lambda e: e.capabilities.lifetime is Lifetime.REMOTE)
+            raise SupervisorError(
+                "no-executor",
+                f"no installed executor can {purpose.value}",
+                hint="Install a plugin that provides one, for example content-supervisor[all].",
+            )
+        return min(able, key=lambda executor: executor.capabilities.lifetime is Lifetime.REMOTE)
 
     def executor_named(self, name: str) -> Executor:
         """Give an executor by name."""
@@ -336,14 +336,6 @@ class Makers:
 
 def _written(path: str, run: RunId) -> tuple[Sequence[LogLine], str]:
     return read_tail(path, run, TAIL), read_cursor(path)
-
-
-def _no_executor(purpose: Purpose) -> SupervisorError:
-    return SupervisorError(
-        "no-executor",
-        f"no installed executor can {purpose.value}",
-        hint="Install a plugin that provides one, for example content-supervisor[all].",
-    )
 
 
 def interpreter() -> str:

@@ -91,8 +91,9 @@ class Worker:
 
     @property
     def takes_visitors(self) -> bool:
-        """Whether new visitors may go there: it is ready, and nobody doubts it."""
-        return self.state is State.READY and self.exit is None and not self._doubted.is_set()
+        """Whether new visitors may go there: it is ready, where is known, and nobody doubts it."""
+        known = self.ready.is_set() and self.exit is None and not self._doubted.is_set()
+        return known and self.state is State.READY
 
     def load(self, *, taken: int = 0, held: int = 0) -> Load:
         """What policy may know of it; seats are its keeper's to count."""

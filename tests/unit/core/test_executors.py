@@ -61,7 +61,7 @@ async def test_one_that_never_starts_is_gone_on_without(house: House) -> None:
     late, there = Fickle(house.paths, there=False), ScriptedExecutor(house.paths)
     before = trio.current_time()
     async with served(late, there) as executors:
-        assert 20.0 == trio.current_time() - before
+        assert 10.0 == trio.current_time() - before
         assert "it has not answered since the core was started" in executors.away("fickle")
         assert "" == executors.away("scripted")
         (finding,) = executors.findings()
@@ -80,6 +80,16 @@ async def test_all_are_there_at_once_where_they_can(house: House) -> None:
     before = trio.current_time()
     async with served(Fickle(house.paths), ScriptedExecutor(house.paths)):
         assert before == trio.current_time()
+
+
+async def test_one_that_fails_is_not_waited_for(house: House) -> None:
+    executor = Fickle(house.paths)
+    executor.leave.set()
+    before = trio.current_time()
+    async with served(executor) as executors:
+        assert before == trio.current_time()
+        await trio.sleep(1.0)
+        assert "" == executors.away("fickle")
 
 
 async def test_one_that_ends_is_served_again_and_says_why_meanwhile(house: House) -> None:

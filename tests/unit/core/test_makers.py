@@ -116,9 +116,9 @@ def choosing(*executors: object, default: str | None = None) -> Makers:
 
 @pytest.mark.parametrize(
     ("own", "default", "chosen"),
-    [(None, None, "far"), (None, "local", "local"), ("far", "local", "far")],
+    [(None, None, "local"), (None, "far", "far"), ("local", "far", "local")],
 )
-def test_a_content_runs_where_it_says_else_where_the_server_says_else_on_the_first(
+def test_a_content_runs_where_it_says_else_where_the_server_says_else_here(
     own: str | None, default: str | None, chosen: str
 ) -> None:
     made = choosing(FAR, LOCAL, default=default)

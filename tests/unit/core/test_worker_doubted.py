@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import attrs
 import trio
 
+from supervisor.core.guarded import Guarded
 from supervisor.core.worker import Worker
 from supervisor.lifecycle import State
 from supervisor.model import UnixEndpoint
 from supervisor.testing.executors import Behaviour
-from supervisor.testing.house import House, a_job
+from supervisor.testing.house import House, a_job, a_run
 
 
 def socket_of(worker: Worker) -> Path:
@@ -91,3 +93,22 @@ async def test_a_worker_that_moves_is_looked_at_and_told_where_it_is(house: Hous
         run.tell()
     assert worker.state is State.FAILED
     assert "does not accept connections any more" in worker.tracked.run.reason
+
+
+async def test_an_adopted_worker_gets_no_visitor_before_its_executor_says_where_it_is(
+    house: House,
+) -> None:
+    run = a_run(state=State.READY)
+    run = attrs.evolve(run, receipt=await house.executor.start(a_job(run)))
+    away = "it is away"
+    worker = house.worker(run, executor=Guarded(house.executor, lambda: away))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.live, None)
+        await trio.sleep(3)
+        assert not worker.takes_visitors
+        assert worker.state is State.READY
+        away = ""
+        with trio.fail_after(2):
+            await worker.ready.wait()
+        assert worker.takes_visitors
+        nursery.cancel_scope.cancel()
