@@ -13,6 +13,7 @@ import trio
 from supervisor.model import (
     Bundle,
     Content,
+    ContentId,
     ContentKind,
     Deployment,
     Job,
@@ -150,6 +151,13 @@ class Executor(ABC):
 
     async def usage(self, runs: Iterable[RunId]) -> Mapping[RunId, Usage]:
         """Give what each run uses now; runs that are gone are left out. capabilities.usage only."""
+        raise NotImplementedError
+
+    async def prepare(self, place: PlaceRef, content: ContentId, uid: int) -> None:
+        """Make the directory of a place, owned by a content's uid. Idempotent; as `remove`.
+
+        Asked for what another executor's process writes to: it may not be able to give it an owner.
+        """
         raise NotImplementedError
 
     async def remove(self, place: PlaceRef) -> None:

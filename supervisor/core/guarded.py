@@ -10,7 +10,7 @@ import trio
 
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Capabilities, Executor, Finding, OutputChunk
-from supervisor.model import Job, Observation, PlaceRef, Receipt, RunId, Usage
+from supervisor.model import ContentId, Job, Observation, PlaceRef, Receipt, RunId, Usage
 
 T = TypeVar("T")
 
@@ -56,6 +56,9 @@ class Guarded(Executor):
 
     async def usage(self, runs: Iterable[RunId]) -> Mapping[RunId, Usage]:
         return await self._call(self.inner.usage, runs)
+
+    async def prepare(self, place: PlaceRef, content: ContentId, uid: int) -> None:
+        await self._call(self.inner.prepare, place, content, uid)
 
     async def remove(self, place: PlaceRef) -> None:
         await self._call(self.inner.remove, place)

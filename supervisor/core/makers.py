@@ -38,6 +38,7 @@ from supervisor.model import (
     Deployment,
     DeploymentId,
     Job,
+    PlaceKind,
     Plan,
     Purpose,
     Ready,
@@ -46,6 +47,7 @@ from supervisor.model import (
     Scaling,
     new_job_key,
     new_run_id,
+    place_key,
 )
 from supervisor.plugins import Plugins
 from supervisor.unpack import Unpacked, read_answer, unpack_plan
@@ -92,6 +94,8 @@ class Makers:
         run = self._run(content, Purpose.SERVE, executor, deployment.id, attempt)
         plan = await self.plan(content, deployment)
         job = await self._job(run, content, plan, deployment.runtime)
+        if executor.capabilities.lifetime is Lifetime.REMOTE:
+            await self._prepare(job)
         return self.worker_of(run, content, executor, plan.ready or Ready()), job
 
     async def adopted(self, run: Run, content: Content, deployment: Deployment) -> Worker:
@@ -189,6 +193,14 @@ class Makers:
         """Choose who serves this: the content's own executor, the server's, else one of here."""
         name = content.executor or self.default
         return self._of_here(Purpose.SERVE) if name is None else self.executor_named(name)
+
+    async def _prepare(self, job: Job) -> None:
+        """Make what a process elsewhere writes to, with its owner: nobody there could."""
+        keeper = self.keeper_of_files()
+        for mount in job.plan.mounts:
+            place = job.places.get(place_key(mount))
+            if place is not None and place.kind is PlaceKind.STATE:
+                await keeper.prepare(place, job.content, job.uid)
 
     def keeper_of_files(self) -> Executor:
         """Choose who unpacks and removes directories of DataDir, whoever serves the content."""

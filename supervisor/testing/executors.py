@@ -20,6 +20,7 @@ from supervisor.interfaces import Capabilities, Executor, Lifetime, OutputChunk
 from supervisor.layout import PlaceRef
 from supervisor.model import (
     Cause,
+    ContentId,
     Exit,
     Job,
     Observation,
@@ -259,6 +260,9 @@ class ScriptedExecutor(Executor):
         wanted = set(runs)
         living = [run.job.run for run in self.living if run.job.run in wanted]
         return {run: Usage(cpu=1.0, memory=2**20, processes=1) for run in living}
+
+    async def prepare(self, place: PlaceRef, content: ContentId, uid: int) -> None:
+        self.calls.append(("prepare", place))
 
     async def remove(self, place: PlaceRef) -> None:
         self.calls.append(("remove", place))

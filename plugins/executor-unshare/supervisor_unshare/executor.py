@@ -157,6 +157,10 @@ class UnshareExecutor(Executor):
         answer, _ = await self._helper.request("usage", runs=[*runs])
         return {RunId(run): from_json(Usage, used) for run, used in answer["usage"].items()}
 
+    async def prepare(self, place: PlaceRef, content: int, uid: int) -> None:
+        """Make the directory of a place, owned by a content's uid."""
+        await self._helper.request("prepare", place=to_json(place), content=content, uid=uid)
+
     async def remove(self, place: PlaceRef) -> None:
         """Remove a place and all beneath it."""
         await self._helper.request("remove", place=to_json(place))
