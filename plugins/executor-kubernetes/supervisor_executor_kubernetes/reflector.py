@@ -22,6 +22,7 @@ from supervisor_executor_kubernetes.errors import (
 
 SHORTEST = 1.0  # seconds: the first pause after a failure
 LONGEST = 15.0  # seconds: the pause after many
+PATIENT = 60.0  # seconds of pause that we grant a server that asks for one
 STEADY = 10.0  # seconds that a watch must last to count as a success
 WATCH_SECONDS = (240.0, 300.0)  # what the server is asked to end a watch after, at random
 
@@ -78,6 +79,7 @@ class Reflector:
         started = False
         while True:
             self._opened_at = inf
+            asked_for = 0.0
             try:
                 if not self._version:
                     await self._list()
@@ -87,6 +89,7 @@ class Reflector:
                 await self._watch()
             except (ServerFailed, TooMany) as error:
                 self.trouble = error
+                asked_for = min(error.retry_after, PATIENT)
             except Gone as error:
                 self.trouble = error
                 self._version = ""
@@ -98,7 +101,7 @@ class Reflector:
                 backoff.reset()
             # Watches that end well but at once would make a storm of requests too.
             if self.trouble is not None or not steady:
-                await trio.sleep(backoff.pause())
+                await trio.sleep(max(asked_for, backoff.pause()))
 
     async def _list(self) -> None:
         """Take in a whole list, and tell what differs from the cache."""

@@ -17,6 +17,7 @@ from supervisor_executor_kubernetes.errors import (
     Gone,
     NotFound,
     ServerFailed,
+    TooMany,
     Unauthorised,
     Untrusted,
 )
@@ -192,6 +193,16 @@ async def test_after_a_success_the_pauses_begin_short_again(
     assert times[8] - times[7] > LONGEST / 2
     assert times[9] - times[8] < 60 + 1.1
     assert times[10] - times[9] < 2.1
+
+
+@pytest.mark.parametrize(("asked", "granted"), [(25.0, 25), (3600.0, 60)])
+async def test_a_server_that_asks_for_a_pause_gets_it_within_reason(
+    autojump_clock: trio.testing.MockClock, asked: float, granted: int
+) -> None:
+    busy = TooMany("watch pods", "later", status=429)
+    busy.retry_after = asked
+    client, _, _ = await reflect([names()], [[busy], FOREVER], 100)
+    assert [0, 0, granted] == [round(when - client.asked[0][0]) for when, _ in client.asked]
 
 
 @pytest.mark.parametrize("kind", [Unauthorised, Forbidden])
