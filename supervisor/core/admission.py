@@ -77,7 +77,7 @@ class Admission:
             raise
         return self._told(place)
 
-    async def socket(self, seat: str, visitor: str, pinned: RunId | None, gateway: str) -> Answer:
+    async def socket(self, seat: str, visitor: str, pinned: RunId | None) -> Answer:
         """Take the seat for a session, where it was promised or where there is room.
 
         Cancelled: nothing is taken.
@@ -85,10 +85,10 @@ class Admission:
         self.crew.want()
         worker = self._returning(visitor, pinned)
         if worker is not None:
-            self.opened(seat, worker.id, visitor, gateway, trio.current_time())
+            self.opened(seat, worker.id, visitor, trio.current_time())
             return Answer(verdict=Verdict.WORKER, worker=worker)
         place = self.crew.line.join(seat, visitor, trio.current_time())
-        place.seat, place.pinned, place.gateway = seat, pinned, gateway
+        place.seat, place.pinned = seat, pinned
         limit = (self.crew.scaling.init or ENDLESS) + LAST_TRY
         try:
             with self._listening(place), trio.move_on_after(limit):
@@ -125,9 +125,9 @@ class Admission:
             self.crew.want()
             await self.crew.news()
 
-    def opened(self, seat: str, run: RunId, visitor: str, gateway: str, since: float) -> None:
+    def opened(self, seat: str, run: RunId, visitor: str, since: float) -> None:
         """Take a seat: granted just now, or by an earlier core, or by a pin while none lived."""
-        self.crew.seats.take(seat, run, visitor, gateway, since)
+        self.crew.seats.take(seat, run, visitor, since)
         self.crew.wake()  # that may be one too many for the load factor
         self.wake()  # whoever waits for the last seat waits in vain now
 
@@ -206,7 +206,7 @@ class Admission:
                 return
             now = trio.current_time()
             if place.seat is not None:
-                self.opened(place.seat, worker.id, place.visitor, place.gateway, now)
+                self.opened(place.seat, worker.id, place.visitor, now)
             else:
                 firm = CALLED if place.comes_back else FIRM
                 self.crew.seats.reserve(place.visitor, worker.id, now, firm=firm)

@@ -84,13 +84,14 @@ class Keeper(Crew):
         if any(worker.tracked.ended for worker in self.workers):
             return FOREVER  # first learn from how it ended; that wakes us
         now = trio.current_time()
-        counted = [worker for worker in self.workers if self.counts(worker)]
-        loads = [self.load(worker) for worker in counted]
+        given_up = self.failures.retry_at == FOREVER  # then what was to be replaced stays
+        lasting = [w for w in self.workers if self.counts(w) or (given_up and self.is_old(w))]
+        loads = [self.load(worker) for worker in lasting]
         if now >= self.failures.retry_at:
             self._start_missing(self.deployment, loads)
         over = set(policy.excess(self.scaling, loads))
         surplus = set(policy.surplus(self.scaling, loads))
-        for worker in counted:
+        for worker in lasting:
             if worker.id in over:
                 self._retire(worker, "more processes than MaxProcesses", bounded=False)
             elif worker.id in surplus and not self._works_on(worker):

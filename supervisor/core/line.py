@@ -21,7 +21,7 @@ PATIENCE = 10.0  # seconds without a sign after which a place is lost
 class Place:
     """One place in line. granted is set when its turn has come; told is what it was told last.
 
-    seat: the name under which a WebSocket wants its seat, through which gateway; None for a page.
+    seat: the name under which a WebSocket wants its seat; None for a page.
     """
 
     key: str
@@ -31,7 +31,6 @@ class Place:
     seat: str | None = None
     pinned: RunId | None = None
     granted: RunId | None = None
-    gateway: str = ""
     listening: int = 0
     comes_back: bool = False
     told: object = None

@@ -14,7 +14,8 @@ from supervisor import packets
 from supervisor.core.gateways import MOST_WAITING, Gateway
 from supervisor.core.keeper import Keeper
 from supervisor.core.seats import CLOSED
-from supervisor.core.verdict import Answer, Verdict
+from supervisor.core.telling import TEXT, describe
+from supervisor.core.verdict import Answer
 from supervisor.core.worker import Worker
 from supervisor.lifecycle import State
 from supervisor.log import Log
@@ -26,7 +27,6 @@ MOST_COUNTED = 10_000  # runs that a gateway may say are busy
 MOST_SEATS = 100_000  # that a gateway may say are open
 OLDEST = 1e9  # seconds that a session may say it is open
 USAGE_LIMIT = 2.0  # seconds for a gateway to say how its seats are used
-LINES, LINE, TEXT = 20, 200, 500  # of a failure's answer: a packet has 64 KiB, a character up to 12
 
 _TIME_LIMITS = {"connection": "ConnectionTimeout", "read": "ReadTimeout"}
 _STATES = {State.READY: "live", State.DRAINING: "draining"}
@@ -211,7 +211,7 @@ class Routes:
             if keeper is None:
                 continue  # its run has ended, and so will the session
             since = trio.current_time() - min(max(0.0, float(age)), OLDEST)
-            keeper.admission.opened(str(name), RunId(str(run)), str(visitor), gateway.name, since)
+            keeper.admission.opened(str(name), RunId(str(run)), str(visitor), since)
             gateway.seats[str(name)] = keeper
             if gateway.picture is not None:
                 gateway.picture.add(str(name))
@@ -270,7 +270,7 @@ class Routes:
         try:
             with scope:
                 answer = await self._ask(gateway, keeper, message)
-                said = _describe(keeper, answer)
+                said = describe(keeper, answer)
                 if answer.worker is not None:
                     self._tell_one(gateway, answer.worker)
         finally:
@@ -290,7 +290,7 @@ class Routes:
                 gateway.seats[seat] = keeper
                 worker = None
                 try:
-                    answer = await keeper.admission.socket(seat, visitor, pinned, gateway.name)
+                    answer = await keeper.admission.socket(seat, visitor, pinned)
                     worker = answer.worker
                     return answer
                 finally:
@@ -362,39 +362,3 @@ def _where(endpoint: Endpoint) -> tuple[dict[str, Any], str | None]:
     if isinstance(endpoint, UnixEndpoint):
         return {"name": endpoint.name, "uid": endpoint.uid}, endpoint.directory
     return {"address": [endpoint.host, endpoint.port], "secret": endpoint.secret}, None
-
-
-def _describe(keeper: Keeper, answer: Answer) -> dict[str, Any]:
-    title = (keeper.content.title or keeper.content.name)[:TEXT]
-    match answer.verdict:
-        case Verdict.WORKER:
-            assert answer.worker is not None
-            return {"as": "worker", "run": answer.worker.id}
-        case Verdict.STARTING:
-            return {"as": "starting", "title": title}
-        case Verdict.QUEUED:
-            return {"as": "queued", "title": title, "position": answer.position}
-        case Verdict.FULL:
-            return {"as": "full", "title": title}
-        case Verdict.STOPPED:
-            return {"as": "stopped", "title": title}
-        case Verdict.EMPTY:
-            return {
-                "as": "failed",
-                "title": title,
-                "code": "no-app-found",
-                "reason": "nothing has been deployed yet",
-                "lines": [],
-                "retry": 60,
-            }
-    failure = answer.failure
-    assert failure is not None
-    retry = None if failure.retry_at is None else max(1, failure.retry_at - trio.current_time())
-    return {
-        "as": "failed",
-        "title": title,
-        "code": failure.code,
-        "reason": failure.reason[:TEXT],
-        "lines": [line[:LINE] for line in failure.lines[-LINES:]],
-        "retry": retry,
-    }

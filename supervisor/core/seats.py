@@ -41,7 +41,6 @@ class Seat:
     hold: Hold
     since: float
     name: str = ""
-    gateway: str = ""
     firm: float = FOREVER  # it counts as taken until then
     until: float = FOREVER  # it is held until then
 
@@ -110,7 +109,7 @@ class Seats:
 
     # -- sessions -----------------------------------------------------------------------------
 
-    def take(self, name: str, run: RunId, visitor: str, gateway: str, now: float) -> None:
+    def take(self, name: str, run: RunId, visitor: str, now: float) -> None:
         """Open a session: in the seat of that name, the visitor's promised or lost one, or anew.
 
         Whether there is room is the caller's question.
@@ -125,7 +124,7 @@ class Seats:
             self._back(seat)
         if self.reservation(visitor) == run:
             self.cancel(visitor)
-        seat.hold, seat.name, seat.gateway, seat.until = Hold.OPEN, name, gateway, FOREVER
+        seat.hold, seat.name, seat.until = Hold.OPEN, name, FOREVER
         self._named[name] = seat
 
     def lost(self, visitor: str, run: RunId) -> bool:
@@ -140,7 +139,7 @@ class Seats:
         if keep <= 0:
             self.drop(name)
             return
-        seat.hold, seat.until, seat.gateway = Hold.AWAY, now + keep, ""
+        seat.hold, seat.until = Hold.AWAY, now + keep
         self._away.setdefault(seat.visitor, []).append(seat)
         self._due(seat.until, seat)
 
@@ -149,11 +148,6 @@ class Seats:
         seat = self._lost_one(visitor, run)
         if seat is not None:
             self.drop(seat.name)
-
-    def leave_all(self, gateway: str, now: float, keep: float) -> None:
-        """Learn that a gateway is gone, and all its connections with it."""
-        for seat in [seat for seat in self._named.values() if seat.gateway == gateway]:
-            self.leave(seat.name, now, keep)
 
     def drop(self, name: str) -> None:
         """Free a seat at once."""

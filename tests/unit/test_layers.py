@@ -24,7 +24,7 @@ LAYERS = (
     "core.",
     "core.worker core.oneshot",
     "core.verdict core.failures core.crew core.admission core.makers",
-    "core.keeper core.gateways core.publish core.routes core.views",
+    "core.keeper core.gateways core.telling core.publish core.routes core.views",
     "core.adopt core.contents core.copying core.registry core.removal",
     "core.server",
     "api pages",

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 
@@ -24,7 +25,6 @@ from supervisor.testing.house import House, a_content, a_deployment, keeping
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 COMPUTES = Ready(path="/")  # a scripted process never answers a request
-GATEWAY = "gateway"
 
 
 @asynccontextmanager
@@ -48,7 +48,7 @@ async def enter(keeper: Keeper, visitor: str) -> Worker:
 
 
 async def open_socket(keeper: Keeper, visitor: str, pinned: RunId | None) -> Worker:
-    answer = await keeper.admission.socket(f"s-{visitor}", visitor, pinned, GATEWAY)
+    answer = await keeper.admission.socket(f"s-{visitor}", visitor, pinned)
     assert answer.worker is not None
     return answer.worker
 
@@ -122,7 +122,7 @@ async def test_sockets_without_a_page_are_served_up_to_the_last_seat_and_then_re
     verdicts: list[Verdict] = []
 
     async def ask(keeper: Keeper, number: int) -> None:
-        answer = await keeper.admission.socket(f"s{number}", f"v{number}", None, GATEWAY)
+        answer = await keeper.admission.socket(f"s{number}", f"v{number}", None)
         verdicts.append(answer.verdict)
 
     async with app(house, sessions_each=20, most=3) as keeper:
@@ -152,7 +152,7 @@ async def test_a_socket_goes_where_its_page_came_from(house: House) -> None:
         assert page.worker is await open_socket(keeper, "a", page.worker.id)
         assert page.worker is not await enter(keeper, "b")
         # another tab of the same page belongs there as well, though more are there
-        answer = await keeper.admission.socket("tab", "a", page.worker.id, GATEWAY)
+        answer = await keeper.admission.socket("tab", "a", page.worker.id)
         assert page.worker is answer.worker
         assert 1 == keeper.seats.held(other.id)
 
@@ -197,7 +197,7 @@ async def test_a_reserved_seat_is_nobody_elses_for_a_moment(house: House) -> Non
         assert page.worker is not None
         begun = trio.current_time()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(keeper.admission.socket, "s-b", "b", None, GATEWAY)
+            nursery.start_soon(keeper.admission.socket, "s-b", "b", None)
             await trio.sleep(FIRM / 2)
             assert page.worker is await open_socket(keeper, "a", page.worker.id)
         assert 1 == sum(held(keeper))
@@ -333,7 +333,7 @@ async def test_a_socket_is_not_refused_while_the_process_that_is_full_may_be_gon
 async def test_a_socket_whose_visitor_hangs_up_in_line_leaves_nothing(house: House) -> None:
     async with app(house, sessions_each=1, least=0, most=1) as keeper:
         with trio.move_on_after(0.5):
-            await keeper.admission.socket("s", "a", None, GATEWAY)
+            await keeper.admission.socket("s", "a", None)
         assert (0, 0) == (len(keeper.line), keeper.seats.total())
 
 
@@ -351,7 +351,7 @@ async def test_a_lost_client_comes_back_to_its_process_though_all_others_wait(
             await trio.sleep(1)
             leave(keeper, "a", keep=15.0)
             await trio.sleep(14)
-            answer = await keeper.admission.socket("again", "a", worker.id, GATEWAY)
+            answer = await keeper.admission.socket("again", "a", worker.id)
             assert worker is answer.worker
             assert 1 == sum(held(keeper))
             nursery.cancel_scope.cancel()
@@ -466,6 +466,11 @@ async def test_a_new_generation_that_fails_leaves_the_old_one_serving(house: Hou
         assert old is await enter(keeper, "b")
         assert keeper.failure is not None
         assert "gave-up" == keeper.failure.code
+        keeper.content = attrs.evolve(keeper.content, scaling=Overrides(least=0, most=1))
+        leave(keeper, "a", 0.0)
+        leave(keeper, "b", 0.0)
+        await trio.sleep(keeper.scaling.idle + 10)
+        assert [] == keeper.workers  # like any other that nobody uses
 
 
 async def test_fewer_processes_at_most_end_those_without_sessions_and_wait_for_the_others(

@@ -22,7 +22,7 @@ from supervisor.log import Log
 from supervisor.model import Overrides
 from supervisor.testing.executors import Behaviour
 from supervisor.testing.house import House, a_content, a_deployment, a_job, a_run, keeping
-from tests.unit.core.test_admission import GATEWAY, app, enter, leave, open_socket
+from tests.unit.core.test_admission import app, enter, leave, open_socket
 from tests.unit.core.test_routes import linked
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
@@ -51,13 +51,13 @@ async def test_a_seat_that_is_granted_while_its_socket_is_forgotten_is_free(hous
         worker = await enter(keeper, "a")
         for _ in range(30):  # whether the grant or the end of the wait comes first is by chance
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(keeper.admission.socket, "s-b", "b", None, GATEWAY)
+                nursery.start_soon(keeper.admission.socket, "s-b", "b", None)
                 await trio.testing.wait_all_tasks_blocked()
                 keeper.seats.drop("s-a")
                 keeper.admission.wake()
                 nursery.cancel_scope.cancel()
             assert [] == list(keeper.seats)
-            keeper.admission.opened("s-a", worker.id, "a", GATEWAY, 0.0)
+            keeper.admission.opened("s-a", worker.id, "a", 0.0)
 
 
 async def test_who_was_called_from_the_line_has_time_to_load_a_heavy_page(house: House) -> None:
@@ -116,7 +116,7 @@ async def test_without_a_limit_to_the_start_a_socket_waits_for_it_like_everybody
 ) -> None:
     async with app(house, init=0.0) as keeper:
         house.executor.behaves = Behaviour(listens=30)
-        assert Verdict.WORKER is (await keeper.admission.socket("s", "v", None, GATEWAY)).verdict
+        assert Verdict.WORKER is (await keeper.admission.socket("s", "v", None)).verdict
 
 
 async def test_visitors_in_line_are_reason_enough_to_try_again_after_a_failed_start(

@@ -18,7 +18,6 @@ VISITORS = st.sampled_from(["ann", "bob", "cid"])
 NAMES = st.sampled_from(
     [f"{gateway}-{who}-{n}" for gateway in ("old", "new") for who in ("ann", "bob") for n in "12"]
 )
-GATEWAYS = st.sampled_from(["old", "new"])
 SECONDS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, 10.0, 15.0])
 
 
@@ -28,7 +27,6 @@ class Held:
 
     run: RunId
     visitor: str
-    gateway: str
     until: float | None = None
     place: int = 0  # among all that were ever left
 
@@ -62,13 +60,13 @@ class SeatsAndModel(RuleBasedStateMachine):
 
     @rule(name=NAMES, run=RUNS)
     def a_session_opens(self, name: str, run: RunId) -> None:
-        gateway, visitor, _ = name.split("-")
-        self.seats.take(name, run, visitor, gateway, self.now)
+        _, visitor, _ = name.split("-")
+        self.seats.take(name, run, visitor, self.now)
         if name not in self.named:
             lost = self.lost_ones(visitor, run)
             if lost:
                 del self.named[lost[0]]
-        self.named[name] = Held(run=run, visitor=visitor, gateway=gateway)
+        self.named[name] = Held(run=run, visitor=visitor)
         if self.promised.get(visitor, ("",))[0] == run:
             del self.promised[visitor]
 
@@ -76,13 +74,6 @@ class SeatsAndModel(RuleBasedStateMachine):
     def a_session_is_left(self, name: str, keep: float) -> None:
         self.seats.leave(name, self.now, keep)
         self._leave(name, keep)
-
-    @rule(gateway=GATEWAYS, keep=SECONDS)
-    def a_gateway_ends(self, gateway: str, keep: float) -> None:
-        self.seats.leave_all(gateway, self.now, keep)
-        for name, held in list(self.named.items()):
-            if held.gateway == gateway:
-                self._leave(name, keep)
 
     def _leave(self, name: str, keep: float) -> None:
         held = self.named.get(name)
