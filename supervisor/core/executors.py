@@ -112,11 +112,14 @@ class Executors:
         return presence.words if presence is not None else ""
 
     async def wait_for(self, executor: Executor) -> None:
-        """Return once it is there, or after PATIENCE: its calls say then that it is away."""
+        """Return once it is there; raises executor-away after PATIENCE, before a run is made."""
         presence = self._presences.get(executor.name)
-        if presence is not None:
-            with trio.move_on_after(PATIENCE):
-                await presence.here.wait()
+        if presence is None:
+            return
+        with trio.move_on_after(PATIENCE):
+            await presence.here.wait()
+            return
+        raise presence.guarded.error()
 
     def findings(self) -> list[Finding]:
         """Give a line for each executor that is away."""
@@ -144,8 +147,9 @@ class Executors:
             except Exception as error:
                 trouble = _reason(error)
                 self.log.debug("executor-failed", executor=executor.name, exc=error)
+            if trouble != presence.trouble:
+                self.log.error("executor-away", executor=executor.name, reason=trouble)
             presence.leaves(trouble)
-            self.log.error("executor-away", executor=executor.name, reason=trouble)
             await trio.sleep(pause)
             pause = min(RETRY_MOST, pause * 2)
 

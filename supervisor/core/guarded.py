@@ -68,18 +68,18 @@ class Guarded(Executor):
 
     async def _call(self, call: Callable[..., Awaitable[T]], *args: object) -> T:
         if self._away():
-            raise self._error()
+            raise self.error()
         with trio.CancelScope() as scope:
             self._open.add(scope)
             try:
                 return await call(*args)
             finally:
                 self._open.discard(scope)
-        raise self._error()
+        raise self.error()
 
     async def _all(self, made: Callable[[], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
         if self._away():
-            raise self._error()
+            raise self.error()
         async with aclosing(made()) as values:
             while True:
                 try:
@@ -88,7 +88,8 @@ class Guarded(Executor):
                     return
                 yield value
 
-    def _error(self) -> SupervisorError:
+    def error(self) -> SupervisorError:
+        """Say that it is away."""
         return SupervisorError(
             "executor-away",
             self._away() or f"the executor {self.name!r} was away",

@@ -120,10 +120,10 @@ async def test_a_start_waits_for_one_that_is_away_for_a_moment_only(house: House
         executor.go()
         await trio.sleep(0.1)
         before = trio.current_time()
-        await executors.wait_for(executor)
+        with pytest.raises(SupervisorError, match="nobody answers") as caught:
+            await executors.wait_for(executor)
+        assert ("executor-away", True) == (caught.value.code, caught.value.recoverable)
         assert 5.0 == trio.current_time() - before
-        with pytest.raises(SupervisorError, match="nobody answers"):
-            await executors.by_name["fickle"].start(a_job(a_run()))
 
 
 async def test_open_calls_end_with_the_executor(house: House) -> None:
