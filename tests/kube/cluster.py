@@ -69,7 +69,10 @@ def up(place: Place, *, api_only: bool = False, with_caller: bool = False) -> bo
     it does not work, with the end of the logs.
     """
     with locked(place):
+        without_node = place.root / "api-only"
         if place.holder() and place.ready.exists():
+            if without_node.exists() and not api_only:
+                raise Failed("the cluster is up without a node; ./dev kube down ends it")
             return False
         _clean(place)
         if why := missing() or host_lacks():
@@ -80,6 +83,8 @@ def up(place: Place, *, api_only: bool = False, with_caller: bool = False) -> bo
         pki.write(place)
         programs.write_files(place)
         make_pause(place)
+        if api_only:
+            without_node.touch()
         _start(place, api_only, with_caller)
         _wait(place)
         return True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kube import cluster
-from tests.kube.place import CHECKOUT, Place, start_time
+from tests.kube.place import CHECKOUT, Failed, Place, start_time
 
 if TYPE_CHECKING:
     from conftest import Needs
@@ -71,6 +71,8 @@ def test_a_cluster_whose_starter_is_killed_ends_and_the_machine_is_as_it_was(
             server = place.pid("kube-apiserver")
             with place.network():
                 assert "ok" == place.ask("GET", "/readyz")
+            with pytest.raises(Failed, match="without a node"):
+                cluster.up(place)
             assert before == host()
             holder = place.holder()
             assert holder is not None
