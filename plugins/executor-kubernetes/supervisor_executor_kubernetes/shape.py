@@ -54,6 +54,13 @@ def selector(instance: str) -> str:
 
 def shape(job: Job, settings: KubernetesSettings, server: Server, secret: str) -> Object:
     """Give the Job object of a run. Raises SupervisorError where no Pod can do what it asks."""
+    for limit in ("pids", "files"):
+        if getattr(job.limits, limit) is not None:
+            raise SupervisorError(
+                "limit-unenforceable",
+                f"Kubernetes has no limit {limit!r} for one Pod",
+                hint="The nodes have their own; take this one from the content.",
+            )
     name = job_name(job.purpose, job.run)
     labels = {
         MANAGED_BY: _US,

@@ -198,6 +198,13 @@ def test_limits_become_resources() -> None:
     assert {"sizeLimit": "1048576"} == volumes["tmp"]["emptyDir"]
 
 
+@pytest.mark.parametrize("limit", ["pids", "files"])
+def test_a_limit_that_a_pod_cannot_have_is_refused(limit: str) -> None:
+    with pytest.raises(SupervisorError, match=limit) as refused:
+        made(limited(**{limit: 10}))
+    assert "limit-unenforceable" == refused.value.code
+
+
 def test_without_limits_there_are_none() -> None:
     assert {"limits": {}, "requests": {}} == content()["resources"]
     assert "activeDeadlineSeconds" not in pod()
