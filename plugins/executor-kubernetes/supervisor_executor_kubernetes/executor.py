@@ -90,12 +90,16 @@ class KubernetesExecutor(Executor):
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Watch the Pods of this server; see Executor.serve. Raises what a person must mend."""
-        self._own_key()
+        try:
+            await self._serve(task_status)
+        except ExceptionGroup as group:  # people read the error, not the nursery around it
+            raise _innermost(group) from None
+
+    async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
+        labels = selector(self._own_key().instance)
         async with self._new_client() as client, trio.open_nursery() as nursery:
             self._client, self._nursery = client, nursery
-            pods = Reflector(
-                client, self._path("pods"), selector(self._own_key().instance), self._views.changed
-            )
+            pods = Reflector(client, self._path("pods"), labels, self._views.changed)
             await nursery.start(pods.run)
             self._views.keep_only(pods.cache.values())
             nursery.start_soon(self._forget)
@@ -334,3 +338,9 @@ class KubernetesExecutor(Executor):
 def _name(receipt: Receipt) -> str:
     name = receipt.data.get("name")
     return name if isinstance(name, str) else job_name(Purpose.SERVE, receipt.run)
+
+
+def _innermost(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

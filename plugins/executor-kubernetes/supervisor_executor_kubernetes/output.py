@@ -74,13 +74,19 @@ async def _read(
     """Read the log once, to its end. The stream may outlive the container: then it is left."""
     assert view.pod is not None
     metadata = view.pod["metadata"]
+    trouble: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_leave_after_end, view, nursery.cancel_scope)
-        async with client.log(
-            metadata["namespace"], metadata["name"], CONTENT, since=position.time, follow=True
-        ) as lines:
-            await _copy(lines, position, send)
+        try:
+            async with client.log(
+                metadata["namespace"], metadata["name"], CONTENT, since=position.time, follow=True
+            ) as lines:
+                await _copy(lines, position, send)
+        except (ApiError, trio.BrokenResourceError) as error:
+            trouble = error  # a nursery would wrap it
         nursery.cancel_scope.cancel()
+    if trouble is not None:
+        raise trouble
 
 
 async def _copy(

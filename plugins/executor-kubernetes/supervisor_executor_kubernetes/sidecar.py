@@ -7,7 +7,6 @@ spec holds only the SHA-256 of the secret. All other bytes pass as they are, bot
 
 It listens while the app does: a refused connection means what it means locally. It ends when no
 other process is left in the Pod, whose containers share one table of processes.
-
 Arguments: the app's socket, the TCP port, the SHA-256 of the secret in hex.
 """
 
@@ -27,7 +26,6 @@ MOST_UNKNOWN = 512  # connections that have not said the secret yet
 LOOK = 0.1  # seconds between two looks for the app's socket
 ALONE = 0.5  # seconds between two looks for other processes
 CHUNK = 65536
-BACKLOG = 1024
 
 
 class Access:
@@ -38,6 +36,7 @@ class Access:
         self.port = port
         self.digest = digest
         self.unknown = 0
+        self.visits: set[object] = set()  # asyncio itself forgets tasks that wait
         self.refused = asyncio.Event()
         self.ending = False
 
@@ -46,9 +45,8 @@ class Access:
         while not self.ending:
             await until_listening(self.app)
             self.refused = asyncio.Event()
-            server = await asyncio.start_server(
-                self.visit, sock=listener(self.port), limit=CHUNK, backlog=BACKLOG
-            )
+            sock = listener(self.port)
+            server = await asyncio.start_server(self.visit, sock=sock, limit=CHUNK, backlog=1024)
             await self.refused.wait()
             server.close()
 
@@ -58,7 +56,8 @@ class Access:
         self.refused.set()
 
     async def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        app = None
+        app, visit = None, asyncio.current_task()
+        self.visits.add(visit)
         try:
             if await self.is_known(reader):
                 app_reader, app = await connect(self.app)
@@ -70,6 +69,7 @@ class Access:
                 end.transport.abort()
         for end in filter(None, (app, writer)):
             end.close()
+        self.visits.discard(visit)
 
     async def is_known(self, reader: asyncio.StreamReader) -> bool:
         """Tell whether the visitor says the secret, in time."""
