@@ -64,7 +64,7 @@ class KubernetesExecutor(Executor):
     capabilities = Capabilities(
         lifetime=Lifetime.REMOTE,
         purposes=frozenset({Purpose.SERVE}),
-        limits=frozenset({"memory_high", "memory_max", "cpu", "tmp", "run_time"}),
+        limits=frozenset({"memory_high", "memory_max", "cpu", "run_time"}),
         shared_files=False,
         output=True,
         streams=False,
