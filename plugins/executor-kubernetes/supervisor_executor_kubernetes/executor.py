@@ -222,6 +222,7 @@ class KubernetesExecutor(Executor):
             # 0 would take the object away while the process lives
             pod = self._path("pods", view.pod["metadata"]["name"])
             await self._api.delete(pod, grace=max(1.0, grace))
+        view.seen()  # a core that did not watch it may learn only here that it is doomed
         if view.doomed is not None and not (view.pod and status.has_started(view.pod)):
             view.exit = view.doomed  # what has not begun, and is deleted, does not begin
         while not isinstance(view.seen(), Exit):

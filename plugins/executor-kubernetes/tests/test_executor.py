@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -240,3 +240,20 @@ async def test_what_a_person_must_mend_ends_serve_with_its_own_words(
     )
     with pytest.raises(SupervisorError, match="no such kind"):
         await executor.serve()
+
+
+async def test_a_core_that_never_watched_a_pod_without_its_image_does_not_wait_for_its_removal(
+    cluster: Cluster, executor: KubernetesExecutor
+) -> None:
+    asked = job()
+    receipt = await executor.start(asked)
+    waiting = {"waiting": {"reason": "ErrImageNeverPull", "message": "no image"}}
+    await cluster.tells("ADDED", asked, waiting, phase="Pending")
+    await _until(lambda: executor._views.of(asked.run).pod is not None)
+    with trio.fail_after(5):
+        await executor.stop(receipt, 0.5)  # nodes take long to let go of such a Pod
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110
+        await trio.sleep(0.01)
