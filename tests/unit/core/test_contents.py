@@ -21,6 +21,7 @@ from supervisor.core.tasks import Tasks
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Change, Detected, Installation, PlanContext, Runtime, SourceFile
+from supervisor.lifecycle import State
 from supervisor.log import Log
 from supervisor.model import (
     Content,
@@ -404,6 +405,19 @@ async def test_a_new_core_opens_a_content_with_its_deployment(core: Core) -> Non
     again = attrs.evolve(content, active_deployment=DeploymentId(1))
     keeper = await core.contents.open(again, ())
     assert keeper.deployment == a_deployment(1)
+
+
+async def test_another_executor_takes_over_though_nobody_visits(core: Core) -> None:
+    await core.deployed()
+    old = await core.run()
+    await core.contents.assign("an-app", "scripted")
+    keeper = core.contents.registry.keeper("an-app")
+    with trio.fail_after(10):
+        while old.run.id in {worker.id for worker in keeper.workers}:
+            await keeper.news()
+    (new,) = keeper.workers
+    assert State.READY is new.state
+    assert 0 == keeper.scaling.least
 
 
 async def test_an_executor_that_is_away_is_said_by_ps_and_doctor(core: Core) -> None:
