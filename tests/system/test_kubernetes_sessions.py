@@ -94,9 +94,9 @@ async def test_sessions_go_on_while_the_api_is_silent_and_nothing_is_started_twi
     server: PodServer,
 ) -> None:
     server.deploy(COUNTS, "sleeping")
-    for row in server.rows("ps"):
-        if row["content"]["name"] == "sleeping":
-            server.supervisor("stop", row["id"])
+    (row,) = (row for row in server.json("ps") if row["content"]["name"] == "sleeping")
+    server.supervisor("stop", row["id"])
+    server.until(lambda: not server.rows("ps", id=row["id"]), 20, "it sleeps")
     async with open_sessions(both(server), seconds=STARTS) as sessions, guests() as party:
         before = server.pods()
         assert 2 == len(before)
