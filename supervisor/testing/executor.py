@@ -307,7 +307,7 @@ class ExecutorContract:
         self, executor: Executor, data_dir: str | None
     ) -> None:
         if not executor.capabilities.shared_files or data_dir is None:
-            pytest.skip("this executor's processes share no files with the test")
+            pytest.skip("not claimed: files shared with the test")
         at = layout.at(Role.STATE)
         mount = Mount(role=Role.STATE, access=Access.WRITE, at=at)
         place = PlaceRef(kind=PlaceKind.STATE, ids=(1,))
@@ -461,7 +461,7 @@ class ExecutorContract:
 
     async def test_usage_is_told_of_the_living(self, executor: Executor) -> None:
         if not executor.capabilities.usage:
-            pytest.skip("this executor does not tell usage")
+            pytest.skip("not claimed: usage")
         receipt = await self.started(executor, self.job(programs.SLEEPS))
         with trio.fail_after(20 * self.scale):
             while receipt.run not in (used := await executor.usage([receipt.run])):  # noqa: ASYNC110
@@ -512,15 +512,15 @@ class ExecutorContract:
 
     def _needs_output(self, executor: Executor) -> None:
         if not executor.capabilities.output:
-            pytest.skip("this executor gives no output")
+            pytest.skip("not claimed: output")
 
     def _needs_life_of_its_own(self, executor: Executor) -> None:
         if executor.capabilities.lifetime is Lifetime.CORE:
-            pytest.skip("this executor's processes end with the core")
+            pytest.skip("not claimed: a life beyond the core")
 
     def _needs_limit(self, executor: Executor, name: str) -> None:
         if name not in executor.capabilities.limits:
-            pytest.skip(f"this executor does not claim the limit {name}, here")
+            pytest.skip(f"not claimed: the limit {name}, here")
 
 
 async def until_running(executor: Executor, receipt: Receipt) -> Running:

@@ -97,7 +97,10 @@ for group in ("content_supervisor.v1", "content_supervisor.helpers"):
         print(point.name)
 """
     done = run(environment / "bin" / "python", "-c", script, cwd=tmp_path)
-    expected = {"executor-unshare", "runtime-python", "runtime-r", "store-sql", "unshare"}
+    expected = {
+        "executor-kubernetes", "executor-unshare", "runtime-python", "runtime-r", "store-sql",
+        "unshare",
+    }  # fmt: skip
     assert expected == set(done.stdout.split()), done.stderr
 
 
