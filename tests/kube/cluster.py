@@ -116,7 +116,7 @@ def unpack(place: Place) -> None:
     if marker.exists() and marker.read_text() == stamp:
         return
     shutil.rmtree(place.bin, ignore_errors=True)
-    place.bin.mkdir()
+    place.bin.mkdir(parents=True)
     command = ["tar", "--zstd", "--extract", "--file", ARCHIVE, "--directory", str(place.bin)]
     subprocess.run(command, check=True, timeout=300)
     marker.write_text(stamp)

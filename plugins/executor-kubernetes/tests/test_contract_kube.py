@@ -42,7 +42,7 @@ class TestKubernetesExecutor(ExecutorContract):
         async def alive(run: RunId) -> int:
             path = f"/api/v1/namespaces/{kube_namespace}/pods"
             pods = kube.ask("GET", f"{path}?labelSelector=supervisor/run={run}")["items"]
-            return sum(not _has_ended(pod) for pod in pods)
+            return sum(map(_lives, pods))
 
         return alive
 
@@ -50,7 +50,10 @@ class TestKubernetesExecutor(ExecutorContract):
         return attrs.evolve(job, uid=50001, gid=50001, runtime="python")
 
 
-def _has_ended(pod: dict[str, Any]) -> bool:
-    """Tell whether nothing of a content lives; the entrance ends half a second later."""
+def _lives(pod: dict[str, Any]) -> bool:
+    """Tell whether a content's process lives; the entrance ends half a second later.
+
+    A Pod that the Job's controller made in place of a deleted one has no process yet, and goes.
+    """
     containers = pod["status"].get("containerStatuses", ())
-    return any(each["name"] == "content" and "terminated" in each["state"] for each in containers)
+    return any(each["name"] == "content" and "running" in each["state"] for each in containers)

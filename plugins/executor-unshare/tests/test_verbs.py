@@ -36,6 +36,7 @@ DEPLOYMENT = {"kind": "deployment", "ids": [1, 2], "components": []}
 @pytest.fixture
 def message(job: Callable[..., Job]) -> dict[str, Any]:
     made = json.loads(json.dumps(to_json(job("/usr/bin/true", uid=100_001))))
+    del made["runtime"]  # as the executor does: for whom it runs is no business of root's
     mount = {"role": "source", "access": "write", "at": f"{MOUNT_ROOT}/app", "name": ""}
     made["plan"]["mounts"] = [mount]
     made["places"] = {"source/": DEPLOYMENT}
