@@ -151,7 +151,7 @@ def checkout() -> Path:
 
 
 def _is_of_a_cluster(item: pytest.Item) -> bool:
-    return "kube_cluster" in getattr(item, "fixturenames", ())
+    return any("kube" in name for name in getattr(item, "fixturenames", ()))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -36,7 +36,7 @@ time.sleep(600)
 
 
 @pytest.fixture
-def place(needs: Needs, tmp_path: Path) -> Iterator[Place]:
+def lone_kube(needs: Needs, tmp_path: Path) -> Iterator[Place]:
     """A place of the test's own; the programs are unpacked once."""
     needs.kube()
     shared, own = Place(), Place(tmp_path / "kube")
@@ -60,8 +60,9 @@ def groups(place: Place) -> list[Path]:
 
 
 def test_a_cluster_whose_starter_is_killed_ends_and_the_machine_is_as_it_was(
-    place: Place,
+    lone_kube: Place,
 ) -> None:
+    place = lone_kube
     before = host()
     command = [sys.executable, "-c", START, str(place.root)]
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as starter:
