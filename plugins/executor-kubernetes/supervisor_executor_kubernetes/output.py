@@ -16,30 +16,141 @@ from supervisor_executor_kubernetes.views import View
 
 AGAIN = 1.0  # seconds until a log that broke off is asked for again
 LAST_WORDS = 3.0  # seconds for a log to end by itself once its container has
+EVERYTHING = 1 << 62  # bytes
 
 
-@attrs.define
+@attrs.frozen
+class Mark:
+    """A whole second, and how many lines since then were read.
+
+    since: the second, "" before the first line; first: the time of the first of these lines, by
+    which a log that was rotated meanwhile is told.
+    """
+
+    since: str = ""
+    first: str = ""
+    lines: int = 0
+
+    def with_line(self, time: str) -> Mark:
+        """Count a line, if it is of this mark."""
+        if _second(time) < self.since:
+            return self
+        return attrs.evolve(self, first=self.first or time, lines=self.lines + 1)
+
+
+@attrs.frozen
 class Position:
-    """How far a log was read: the time of the last line, and how many lines of that time."""
+    """How far a log was read.
 
-    time: str = ""
-    count: int = 0
+    The times of neighbouring lines may be the wrong way round, since a container's two streams are
+    written by two copiers; and the server gives the lines from a whole second on. So lines are
+    counted, from the second before the newest one: a late line of that second is counted, too.
+    """
+
+    marks: tuple[Mark, ...] = (Mark(),)
+    offset: int = 0  # bytes read of a line whose end was not
+    last: str = ""  # the time of the newest line
 
     @classmethod
     def of(cls, cursor: str) -> Position:
         """Read a cursor; "" is the beginning."""
-        time, _, count = cursor.partition(" ")
-        return cls(time, int(count or 0))
+        if not cursor:
+            return cls()
+        since, first, lines, offset, last = cursor.split(" ")
+        return cls((Mark(since, first, int(lines)),), int(offset), last)
 
     def __str__(self) -> str:
-        return f"{self.time} {self.count}" if self.time else ""
+        mark = self.marks[0]
+        return f"{mark.since} {mark.first} {mark.lines} {self.offset} {self.last}"
 
-    def step(self, time: str) -> None:
-        """Count one line."""
-        if time == self.time:
-            self.count += 1
-        else:
-            self.time, self.count = time, 1
+    @property
+    def since(self) -> str:
+        """The time to ask the server for."""
+        return self.marks[0].since
+
+    def with_line(self, time: str) -> Position:
+        """Count a line."""
+        marks = self.marks
+        if _second(time) > marks[-1].since:
+            marks = (*marks, Mark(_second(time)))[-2:]
+        return Position(
+            tuple(mark.with_line(time) for mark in marks), last=max(self.last, time, key=_key)
+        )
+
+    def reread(self, first: str) -> tuple[Position, int]:
+        """Give where an answer begins that was asked for by `since`, and how many lines to drop.
+
+        first: the time of its first line. -1 lines: those up to `last`, for the counted ones are
+        not all there any more.
+        """
+        mark = self.marks[0]
+        lines = mark.lines if mark.first in ("", first) else -1
+        return Position((Mark(mark.since),), last=self.last), lines
+
+
+@attrs.define
+class Log:
+    """The log of a run's container, and how far it was sent."""
+
+    client: Client
+    view: View
+    send: trio.MemorySendChannel[OutputChunk]
+    position: Position
+
+    async def follow(self) -> None:
+        """Send what the container writes until it has ended."""
+        while await _until_started(self.view):
+            try:
+                await self._read()
+                if await _ends(self.view):
+                    return
+            except (NotFound, trio.BrokenResourceError):  # the latter: the reader has gone
+                return
+            except ApiError:
+                pass  # broken off, or not quite started
+            await trio.sleep(AGAIN)
+
+    async def _read(self) -> None:
+        """Read the log once, to its end. The stream may outlive the container: then it is left."""
+        assert self.view.pod is not None
+        metadata = self.view.pod["metadata"]
+        namespace, pod, since = metadata["namespace"], metadata["name"], self.position.since
+        trouble: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_leave_after_end, self.view, nursery.cancel_scope)
+            try:
+                async with self.client.log(
+                    namespace, pod, CONTENT, since=since, follow=True
+                ) as lines:
+                    await self._copy(lines)
+            except (ApiError, trio.BrokenResourceError) as error:
+                trouble = error  # a nursery would wrap it
+            nursery.cancel_scope.cancel()
+        if trouble is not None:
+            raise trouble
+
+    async def _copy(self, pieces: AsyncIterator[bytes]) -> None:
+        """Send what an answer has beyond the position, and move it."""
+        before = now = self.position
+        index = drop = skip = 0
+        time, begins = "", True
+        async for piece in pieces:
+            data = piece
+            if begins:  # a long line comes in pieces, and only the first has its time
+                stamp, _, data = piece.partition(b" ")
+                time = stamp.decode("ascii", "replace")
+                if index == 0:
+                    now, drop = before.reread(time)
+                old = index < drop if drop >= 0 else _key(time) <= _key(before.last)
+                skip = EVERYTHING if old else before.offset if index == drop else 0
+            begins = piece.endswith(b"\n")
+            index += begins
+            offset = now.offset + len(data)
+            now = now.with_line(time) if begins else attrs.evolve(now, offset=offset)
+            data, skip = data[skip:], max(0, skip - len(data))
+            if data:
+                await self.send.send(OutputChunk(stream="stdout", data=data, cursor=str(now)))
+                self.position = now
 
 
 async def follow(
@@ -50,66 +161,14 @@ async def follow(
     scope: trio.CancelScope,
 ) -> None:
     """Send what the container writes, from `cursor` on, until it has ended or `scope` is over."""
-    position = Position.of(cursor)
     with scope:
         async with send:
-            while await _until_started(view):
-                try:
-                    await _read(client, view, position, send)
-                    if await _ends(view):
-                        return
-                except (NotFound, trio.BrokenResourceError):  # the latter: the reader has gone
-                    return
-                except ApiError:
-                    pass  # broken off, or not quite started
-                await trio.sleep(AGAIN)
+            await Log(client, view, send, Position.of(cursor)).follow()
 
 
-async def _read(
-    client: Client,
-    view: View,
-    position: Position,
-    send: trio.MemorySendChannel[OutputChunk],
-) -> None:
-    """Read the log once, to its end. The stream may outlive the container: then it is left."""
-    assert view.pod is not None
-    metadata = view.pod["metadata"]
-    trouble: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_leave_after_end, view, nursery.cancel_scope)
-        try:
-            async with client.log(
-                metadata["namespace"], metadata["name"], CONTENT, since=position.time, follow=True
-            ) as lines:
-                await _copy(lines, position, send)
-        except (ApiError, trio.BrokenResourceError) as error:
-            trouble = error  # a nursery would wrap it
-        nursery.cancel_scope.cancel()
-    if trouble is not None:
-        raise trouble
-
-
-async def _copy(
-    lines: AsyncIterator[bytes], position: Position, send: trio.MemorySendChannel[OutputChunk]
-) -> None:
-    seen = Position()  # of this answer, which begins with the whole second of `position`
-    before = attrs.evolve(position)
-    fresh = True  # a long line comes in pieces, and only the first has its time
-    skipping = False
-    async for piece in lines:
-        data = piece
-        if fresh:
-            stamp, _, data = piece.partition(b" ")
-            time = stamp.decode("ascii", "replace")
-            seen.step(time)
-            skipping = _key(time) < _key(before.time) or (
-                time == before.time and seen.count <= before.count
-            )
-            if not skipping:
-                position.time, position.count = seen.time, seen.count
-        fresh = piece.endswith(b"\n")
-        if not skipping:
-            await send.send(OutputChunk(stream="stdout", data=data, cursor=str(position)))
+def _second(time: str) -> str:
+    """Cut a time to its second."""
+    return time[:19] + "Z"
 
 
 def _key(time: str) -> tuple[str, str]:
