@@ -14,7 +14,7 @@ _HOME = {
     **dict.fromkeys(
         (
             "Capabilities Detected Executor Finding Installation Lifetime OutputChunk PlanContext "
-            "Runtime SourceFile Store StoreEvent Change"
+            "Runtime SourceFile Store StoreEvent Change Counter"
         ).split(),
         "supervisor.interfaces",
     ),
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from supervisor.hookspecs import hookimpl as hookimpl
     from supervisor.interfaces import Capabilities as Capabilities
     from supervisor.interfaces import Change as Change
+    from supervisor.interfaces import Counter as Counter
     from supervisor.interfaces import Detected as Detected
     from supervisor.interfaces import Executor as Executor
     from supervisor.interfaces import Finding as Finding

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -253,11 +253,15 @@ class Change:
     must be none yet; None = whatever is there is replaced (facts of a run that this core owns).
     Records with a `version` are stored with the version that they carry: was + 1 by convention;
     records without one have version 1. Transitions are only added; one told twice is kept once.
+
+    remove: the record goes instead, if its stored version is `was`; None = whatever is there goes,
+    and nothing there is fine. The transitions of a run go with it.
     """
 
     kind: str
     record: Record | Transition
     was: int | None = None
+    remove: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -266,6 +270,27 @@ class StoreEvent:
 
     kind: str
     key: str
+
+
+@attrs.frozen(kw_only=True)
+class Counter:
+    """The last id that was given of a kind."""
+
+    kind: str
+    last: int
+
+
+Row = Counter | Record | Transition
+"""What Store.dump gives: the class tells the kind."""
+
+KINDS: Mapping[str, type[Any]] = {
+    "content": Content,
+    "bundle": Bundle,
+    "deployment": Deployment,
+    "run": Run,
+    "task": Task,
+    "transition": Transition,
+}
 
 
 class Store(ABC):
@@ -340,6 +365,22 @@ class Store(ABC):
         """Give what changed after the cursor `since` (0 = all remembered) and a new cursor.
 
         Transitions are not told: the change of their run is.
+        """
+
+    @abstractmethod
+    def dump(self) -> Iterator[Row]:
+        """Yield all that must survive, as it was at one moment, in a form that any store can load.
+
+        Counters come first. Leases and the feed are left out: they are of this database alone.
+        May run in a thread of its own while others write; closed early it is given up.
+        """
+
+    @abstractmethod
+    def load(self, rows: Iterable[Row]) -> None:
+        """Take what dump() of any store gave, in one transaction, or nothing.
+
+        Raises SupervisorError("conflict") where a record or a counter is here already, ValueError
+        for a row of no known kind.
         """
 
     @abstractmethod

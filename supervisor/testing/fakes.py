@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from supervisor.errors import StoreConflict, StoreUnavailable, SupervisorError
-from supervisor.interfaces import Change, Record, Store, StoreEvent
+from supervisor.interfaces import KINDS, Change, Counter, Record, Row, Store, StoreEvent
 from supervisor.model import Lease, Transition
 
 INDEXED: Mapping[str, frozenset[str]] = {
@@ -61,7 +61,12 @@ class MemoryStore(Store):
             records = {kind: dict(held) for kind, held in self._records.items()}
             transitions = list(self.transitions)
             for change in changes:
-                if isinstance(change.record, Transition):
+                if change.remove:
+                    _take_out(records[change.kind], change)
+                    if change.kind == "run":
+                        gone = getattr(change.record, "id", "")
+                        transitions = [each for each in transitions if each.run != gone]
+                elif isinstance(change.record, Transition):
                     if change.record not in transitions:
                         transitions.append(change.record)
                 else:
@@ -138,6 +143,33 @@ class MemoryStore(Store):
         with self._lock:
             return len(self._events), tuple(self._events[since:])
 
+    def dump(self) -> Iterator[Row]:
+        self.enter("dump")
+        with self._lock:
+            rows: list[Row] = [
+                Counter(kind=kind, last=last) for kind, last in sorted(self._counters.items())
+            ]
+            rows += [record for held in self._records.values() for record in held.values()]
+            rows += self.transitions
+        yield from rows
+
+    def load(self, rows: Iterable[Row]) -> None:
+        self.enter("load")
+        with self._lock:
+            if any(self._records.values()) or self._counters or self.transitions:
+                raise SupervisorError("conflict", "the store is not empty")
+            records: dict[str, dict[str | int, Record]] = {kind: {} for kind in INDEXED}
+            counters: dict[str, int] = {}
+            transitions: list[Transition] = []
+            for row in rows:
+                if isinstance(row, Counter):
+                    counters[row.kind] = row.last
+                elif isinstance(row, Transition):
+                    transitions.append(row)
+                else:
+                    records[_kind_of(row)][row.id] = row
+            self._records, self._counters, self.transitions = records, counters, transitions
+
     def close(self) -> None:
         self.enter("close")
 
@@ -188,6 +220,23 @@ def _put(held: dict[str | int, Record], change: Change, record: Record) -> None:
         if twin is not None and twin.id != record.id and getattr(record, "removed", 0) is None:
             raise StoreConflict(f"a content named {getattr(record, 'name', '')!r} exists already")
     held[record.id] = record
+
+
+def _take_out(held: dict[str | int, Record], change: Change) -> None:
+    if isinstance(change.record, Transition):
+        raise ValueError("transitions go with their run")
+    old = held.get(change.record.id)
+    version = 0 if old is None else getattr(old, "version", 1)
+    if change.was is not None and change.was != version:
+        raise StoreConflict(f"{change.kind} {change.record.id} has version {version}")
+    held.pop(change.record.id, None)
+
+
+def _kind_of(row: object) -> str:
+    for kind, type_ in KINDS.items():
+        if isinstance(row, type_):
+            return kind
+    raise ValueError(f"{row!r} is of no known kind")
 
 
 def _living(held: Mapping[str | int, Record]) -> dict[str | int, Record]:

@@ -17,14 +17,14 @@ from __future__ import annotations
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
 import pytest
 
 from supervisor.errors import StoreConflict, StoreUnavailable, SupervisorError
-from supervisor.interfaces import Change, Store
+from supervisor.interfaces import Change, Counter, Row, Store
 from supervisor.lifecycle import State
 from supervisor.model import (
     Bundle,
@@ -240,6 +240,114 @@ class StoreContract:
         assert store.get("content", 1) is None
         assert [] == list(store.find("transition"))
         assert [] == list(store.changes(cursor)[1])
+
+    # Removing
+
+    @pytest.mark.parametrize(("kind", "record"), RECORDS, ids=[kind for kind, _ in RECORDS])
+    def test_a_removed_record_is_gone_and_the_feed_says_so(
+        self, store: Store, kind: str, record: Any
+    ) -> None:
+        store.apply([new(kind, record)])
+        cursor, _ = store.changes(0)
+        version = getattr(record, "version", 1)
+        store.apply([Change(kind=kind, record=record, was=version, remove=True)])
+        assert store.get(kind, record.id) is None
+        assert [] == list(store.find(kind))
+        assert [(kind, str(record.id))] == [(e.kind, e.key) for e in store.changes(cursor)[1]]
+
+    def test_a_removal_of_an_older_version_conflicts_and_leaves_it(self, store: Store) -> None:
+        first = content(1)
+        second = attrs.evolve(first, title="second", version=2)
+        store.apply([new("content", first)])
+        store.apply([Change(kind="content", record=second, was=1)])
+        for was in (1, 3):
+            with pytest.raises(StoreConflict):
+                store.apply([Change(kind="content", record=first, was=was, remove=True)])
+        assert second == store.get("content", 1)
+
+    def test_a_removal_of_what_is_not_there_conflicts_where_it_says_what_was(
+        self, store: Store
+    ) -> None:
+        with pytest.raises(StoreConflict):
+            store.apply([Change(kind="run", record=run(), was=1, remove=True)])
+
+    def test_a_removal_that_says_nothing_of_the_version_may_be_told_again(
+        self, store: Store
+    ) -> None:
+        gone, stays = run(1, version=5), run(2)
+        store.apply([new("run", gone), new("run", stays)])
+        for _ in range(2):
+            store.apply([Change(kind="run", record=gone, remove=True)])
+        assert [stays] == list(store.find("run"))
+
+    def test_a_conflict_leaves_what_its_transaction_would_have_removed(self, store: Store) -> None:
+        first, second = run(1), run(2)
+        store.apply([new("run", first), new("run", second)])
+        with pytest.raises(StoreConflict):
+            store.apply(
+                [
+                    Change(kind="run", record=first, was=1, remove=True),
+                    Change(kind="run", record=second, was=7, remove=True),
+                ]
+            )
+        assert [first, second] == list(store.find("run"))
+
+    def test_the_transitions_of_a_removed_run_go_with_it(self, store: Store) -> None:
+        gone, stays = run(1), run(2)
+        moves = [
+            Transition(run=each.id, content=ContentId(1), was="a", now="b", event="e")
+            for each in (gone, stays)
+        ]
+        store.apply([new("run", gone), new("run", stays)])
+        store.apply([Change(kind="transition", record=move) for move in moves])
+        store.apply([Change(kind="run", record=gone, was=1, remove=True)])
+        assert moves[1:] == list(store.find("transition"))
+
+    # Dumping and loading
+
+    def test_what_was_dumped_can_be_loaded_and_is_the_same(self, store: Store) -> None:
+        moved = Transition(run=new_run_id(), content=ContentId(7), was="a", now="b", event="e")
+        for kind, record in RECORDS:
+            store.apply([new(kind, record)])
+        store.apply([Change(kind="transition", record=moved)])
+        assert [1, 2] == [store.next_id("content") for _ in range(2)]
+        rows = list(store.dump())
+        assert [Counter(kind="content", last=2)] == [r for r in rows if isinstance(r, Counter)]
+        assert [*(record for _, record in RECORDS), moved] == [
+            row for row in rows if not isinstance(row, Counter)
+        ]
+        for kind, record in RECORDS:
+            store.apply([Change(kind=kind, record=record, remove=True)])
+        with pytest.raises(SupervisorError) as caught:
+            store.load(rows)  # it holds a transition, and has given ids
+        assert "conflict" == caught.value.code
+
+    def test_what_was_loaded_is_there_and_ids_go_on(self, store: Store) -> None:
+        moved = Transition(run=new_run_id(), content=ContentId(7), was="a", now="b", event="e")
+        rows: list[Row] = [Counter(kind="content", last=9), *(r for _, r in RECORDS), moved]
+        store.load(iter(rows))
+        assert rows == list(store.dump())
+        assert 10 == store.next_id("content")
+        for kind, record in RECORDS:
+            assert record == store.get(kind, record.id)
+
+    def test_a_load_that_fails_leaves_nothing(self, store: Store) -> None:
+        def broken() -> Iterator[Row]:
+            yield Counter(kind="content", last=9)
+            yield content(1)
+            raise ValueError("the file ends here")
+
+        with pytest.raises(ValueError, match="the file ends here"):
+            store.load(broken())
+        assert [] == list(store.dump())
+        assert 1 == store.next_id("content")
+
+    def test_a_dump_is_of_one_moment_while_others_write(self, store: Store) -> None:
+        store.apply([new("content", content(number)) for number in (1, 2)])
+        rows = store.dump()
+        seen = [next(rows)]
+        store.apply([new("content", content(3)), new("run", run())])
+        assert 2 == len([*seen, *rows])
 
     # Finding
 

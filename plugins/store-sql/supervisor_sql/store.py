@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from sqlalchemy import (
@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from supervisor import (
     Change,
+    Counter,
     Lease,
     Store,
     StoreConflict,
@@ -37,7 +38,9 @@ from supervisor_sql.backend import Backend
 from supervisor_sql.tables import KINDS, Kind, contents, counters, feed, leases
 
 Record = Any
+Row = Any
 REMEMBERED = 10_000  # changes that the feed keeps
+CHUNK = 500  # rows that a dump or a load holds in memory
 
 
 class SqlStore(Store):
@@ -143,6 +146,35 @@ class SqlStore(Store):
         cursor = rows[-1].sequence if rows else since
         return cursor, [StoreEvent(kind=row.kind, key=row.key) for row in rows]
 
+    def dump(self) -> Iterator[Row]:
+        with self._reading() as connection:
+            for row in connection.execute(select(counters).order_by(counters.c.kind)):
+                yield Counter(kind=row.kind, last=row.last)
+            for held in KINDS.values():
+                order = [held.table.c[name] for name in held.order]
+                found = connection.execute(
+                    select(held.table.c.data).order_by(*order).execution_options(yield_per=CHUNK)
+                )
+                for data in found.scalars():
+                    yield from_json(held.type, data)
+
+    def load(self, rows: Iterable[Row]) -> None:
+        with self._writing() as connection:
+            for table in (counters, *(held.table for held in KINDS.values())):
+                if connection.execute(select(table).limit(1)).first() is not None:
+                    raise SupervisorError("conflict", f"the store is not empty: {table.name}")
+            waiting = iter(rows)
+            while chunk := list(islice(waiting, CHUNK)):
+                given = [to_json(row) for row in chunk if isinstance(row, Counter)]
+                if given:
+                    connection.execute(insert(counters), given)
+                changes = [
+                    Change(kind=_kind_of(row), record=row, was=0)
+                    for row in chunk
+                    if not isinstance(row, Counter)
+                ]
+                _write(connection, self._backend, changes)
+
     def close(self) -> None:
         self._backend.close()
 
@@ -188,7 +220,9 @@ def _write(connection: Connection, backend: Backend, written: Sequence[Change]) 
     for (kind, form), group in groupby(ordered, key=lambda change: (change.kind, _form(change))):
         held = KINDS[kind]
         rows = [_row(held, change) for change in group]
-        if form == "new":
+        if form.startswith("remove"):
+            _remove(connection, kind, rows, form)
+        elif form == "new":
             connection.execute(insert(held.table), rows)
         elif form == "append":
             connection.execute(backend.insert(held.table).on_conflict_do_nothing(), rows)
@@ -203,7 +237,31 @@ def _write(connection: Connection, backend: Backend, written: Sequence[Change]) 
             raise StoreConflict(f"somebody else changed {kind} {keys} first")
 
 
+def _remove(connection: Connection, kind: str, rows: Sequence[dict[str, Any]], form: str) -> None:
+    """Remove records, of runs their transitions as well."""
+    table, moves = KINDS[kind].table, KINDS["transition"].table
+    wanted = table.c.id == bindparam("_id")
+    if form == "remove-as-it-was":
+        wanted = and_(wanted, table.c.version == bindparam("_was"))
+    gone = connection.execute(delete(table).where(wanted), rows).rowcount
+    if form == "remove-as-it-was" and gone != len(rows):
+        keys = ", ".join(str(row["_id"]) for row in rows)
+        raise StoreConflict(f"somebody else changed {kind} {keys} first")
+    if kind == "run":
+        runs = [{"_id": row["_id"]} for row in rows]
+        connection.execute(delete(moves).where(moves.c.run == bindparam("_id")), runs)
+
+
+def _kind_of(row: object) -> str:
+    for kind, held in KINDS.items():
+        if isinstance(row, held.type):
+            return kind
+    raise ValueError(f"{row!r} is of no known kind")
+
+
 def _form(change: Change) -> str:
+    if change.remove:
+        return "remove" if change.was is None else "remove-as-it-was"
     if isinstance(change.record, Transition):
         return "append"
     if change.was is None:
@@ -212,6 +270,11 @@ def _form(change: Change) -> str:
 
 
 def _row(held: Kind, change: Change) -> dict[str, Any]:
+    if change.remove:
+        if isinstance(change.record, Transition):
+            raise ValueError("transitions go with their run")
+        known = {} if change.was is None else {"_was": change.was}
+        return {"_id": change.record.id, **known}
     row = held.row(change.record, to_json(change.record))
     return {**row, "_id": row["id"], "_was": change.was} if change.was else row
 
