@@ -53,7 +53,7 @@ class Admission:
         place.pinned = pinned
         with self._listening(place):
             with trio.move_on_after(PAGE_WAIT if self.crew.serving() else 0.0):
-                while place.granted is None and self.crew.line.holds(place):
+                while not (place.granted or place.passed) and self.crew.line.holds(place):
                     await place.news.wait()
         return self._told(place)
 
@@ -203,6 +203,7 @@ class Admission:
             if not self.crew.line.holds(place):
                 continue  # it has left while we asked for a pulse
             if worker is None:
+                self.crew.line.passed()
                 return
             now = trio.current_time()
             if place.seat is not None:
@@ -215,7 +216,11 @@ class Admission:
             place.tell()
 
     async def _find(self, place: Place) -> Worker | None:
-        """Give where whoever is first in line may go now. No await follows the last look."""
+        """Give where whoever is first in line may go now. No await follows the last look.
+
+        Each worker is looked at once at most, so that this ends whatever the looks give.
+        """
+        looked: set[RunId] = set()
         while self.crew.line.holds(place):
             workers = {worker.id: worker for worker in self.crew.serving()}
             scaling, coming = self.crew.scaling, bool(self.crew.coming())
@@ -226,8 +231,9 @@ class Admission:
             if run is None:
                 return None
             worker = workers[run]
-            if not self.crew.seats.held(run) or worker.pulse.known:
+            if not self.crew.seats.held(run) or worker.pulse.known or run in looked:
                 return worker
+            looked.add(run)
             await worker.look()
         return None
 

@@ -21,7 +21,8 @@ PATIENCE = 10.0  # seconds without a sign after which a place is lost
 class Place:
     """One place in line. granted is set when its turn has come; told is what it was told last.
 
-    seat: the name under which a WebSocket wants its seat; None for a page.
+    passed: somebody looked who may go in, and nobody may before something changes. seat: the name
+    under which a WebSocket wants its seat; None for a page.
     """
 
     key: str
@@ -31,6 +32,7 @@ class Place:
     seat: str | None = None
     pinned: RunId | None = None
     granted: RunId | None = None
+    passed: bool = False
     listening: int = 0
     comes_back: bool = False
     told: object = None
@@ -142,6 +144,13 @@ class Line:
         for place in lost:
             self.leave(place)
         return bool(lost)
+
+    def passed(self) -> None:
+        """Let pages that were only just loaded be shown: nobody's turn comes at once."""
+        for place in self._counted.values():
+            if not (place.passed or place.comes_back or place.seat):
+                place.passed = True
+                place.tell()
 
     def tell(self) -> None:
         """Wake everybody who listens: positions have changed, or there is nothing to wait for."""
