@@ -28,6 +28,7 @@ _TABLE = (
     Code("not-found", 404, 66, "No such content, run, bundle, task or path."),
     Code("conflict", 409, 75, "Somebody else changed the record first; read it again."),
     Code("too-large", 413, 65, "The upload is larger than the server accepts."),
+    Code("disk-full", 507, 73, "The disk of Server.DataDir has less space left than is kept free."),
     Code("unavailable", 503, 69, "Starting, stopping, or a part is away; retry."),
     Code("settings-invalid", 500, 78, "The configuration is wrong; the message says where."),
     Code("port-in-use", 500, 69, "Another process listens on an address of HTTP.Listen."),

@@ -18,9 +18,12 @@ from supervisor.settings.sections import (
     Applications,
     Authentication,
     Database,
+    Housekeeping,
+    Jobs,
     Logging,
     Mount,
     Pages,
+    Plugins,
     Privileged,
     Scheduler,
     Server,
@@ -47,6 +50,9 @@ class Configuration:
     pages: Pages = dataclasses.field(default_factory=Pages)
     database: Database = dataclasses.field(default_factory=Database)
     logging: Logging = dataclasses.field(default_factory=Logging)
+    jobs: Jobs = dataclasses.field(default_factory=Jobs)
+    housekeeping: Housekeeping = dataclasses.field(default_factory=Housekeeping)
+    plugins: Plugins = dataclasses.field(default_factory=Plugins)
     mounts: Mapping[str, Mount] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -176,6 +182,9 @@ def configure(entries: Iterable[Entry], *, file: str | None = None) -> Configura
         pages=section(Pages),
         database=section(Database),
         logging=section(Logging),
+        jobs=section(Jobs),
+        housekeeping=section(Housekeeping),
+        plugins=section(Plugins),
         mounts={name: build(Mount, lines) for name, lines in mounts.items()},
         warnings=tuple(unknown(every)),
     )

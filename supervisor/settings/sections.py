@@ -91,6 +91,7 @@ class Applications:
     executor: str = _key("Executor", values.text, "")
     uid_first: int = _key("UidFirst", values.integer, 200_000)
     uid_last: int = _key("UidLast", values.integer, 299_999)
+    bundle_retention: int = _key("BundleRetentionLimit", values.integer, 0)
     run_as: str = _key("RunAs", values.text, "", later=True)
 
 
@@ -153,9 +154,43 @@ class Mount:
     path: str = _key("Path", values.path, "")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Jobs:
+    """What is remembered of runs that have ended; 0 is no limit. oldest_completed in seconds.
+
+    logs_kept: the newest runs of a content whose logs stay, beside those that live.
+    """
+
+    section: ClassVar[str] = "Jobs"
+    most_completed: int = _key("MaxCompleted", values.integer, 1000)
+    oldest_completed: float = _key("OldestCompleted", values.duration, 30 * 86400.0)
+    logs_kept: int = _key("LogsKept", values.integer, 20)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Housekeeping:
+    """How often what is not needed goes, when, and how much of the disk stays free."""
+
+    section: ClassVar[str] = "Housekeeping"
+    interval: float = _key("Interval", values.duration, 3600.0)
+    oldest_rejected: float = _key("OldestRejectedBundle", values.duration, 30 * 86400.0)
+    oldest_upload: float = _key("OldestUpload", values.duration, 86400.0)
+    free: tuple[values.Share, ...] = _key(
+        "MinFreeSpace", values.share, (values.Share(bytes=256_000_000),), multi=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plugins:
+    """disable: names of installed plugins that are not loaded."""
+
+    section: ClassVar[str] = "Plugins"
+    disable: tuple[str, ...] = _key("Disable", values.text, (), multi=True)
+
+
 SECTIONS = (
     Server, HTTP, Authentication, Privileged, Applications, Scheduler, Pages, Database,
-    Logging, Mount,
+    Logging, Jobs, Housekeeping, Plugins, Mount,
 )  # fmt: skip
 
 

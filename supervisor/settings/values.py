@@ -16,6 +16,12 @@ _SECONDS = {
 }  # fmt: skip
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|m|h|d)\s*")
 _BARE_INTEGER_LIMIT = 1_000_000
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+_BYTES: dict[str, int] = {"": 1, "b": 1} | {
+    f"{letter}{ending}": base**power
+    for power, letter in enumerate("kmgt", 1)
+    for ending, base in (("b", 1000), ("ib", 1024))
+}
 
 
 def text(value: str) -> str:
@@ -47,6 +53,45 @@ def duration(value: str) -> float:
     if position == 0 or position < len(value):
         raise ValueError(f"{value!r} is not a duration such as 500ms, 30s or 1h30m")
     return total
+
+
+def size(value: str) -> int:
+    """Give bytes of `5 MB` (powers of 1000), `5 MiB` (powers of 1024) or a bare number."""
+    found = _SIZE.fullmatch(value.strip())
+    if found is None or (found[2] or "").lower() not in _BYTES:
+        raise ValueError(f"{value!r} is not a size such as 512 MB, 2 GiB or 1000000")
+    return round(float(found[1]) * _BYTES[(found[2] or "").lower()])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """An amount of a disk: bytes, or a part of it from 0.0 to 1.0."""
+
+    bytes: int = 0
+    part: float = 0.0
+
+    def of(self, total: int) -> int:
+        """Give the bytes that it is of a disk of `total` bytes."""
+        return max(self.bytes, round(self.part * total))
+
+    def __str__(self) -> str:
+        if self.part:
+            return f"{self.part * 100:g}%"
+        return f"{self.bytes // 1_000_000} MB" if self.bytes % 1_000_000 == 0 else f"{self.bytes} B"
+
+
+def share(value: str) -> Share:
+    """Give an amount of a disk: `5%`, or a size."""
+    number = value.strip().removesuffix("%")
+    if number == value.strip():
+        return Share(bytes=size(value))
+    try:
+        percent = float(number)
+    except ValueError:
+        percent = -1.0
+    if not 0 <= percent <= 100:
+        raise ValueError(f"{value!r} is not a part of a disk such as 5%")
+    return Share(part=percent / 100)
 
 
 def integer(value: str) -> int:

@@ -35,7 +35,7 @@ def written(default: Any) -> str | None:
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     if isinstance(default, float) and default >= 1:
-        return f"`{default:g}s`"
+        return f"`{default:.10g}s`"
     return f"`{default}`"
 
 

@@ -93,3 +93,35 @@ def test_what_does_not_fit_is_quoted(read: Callable[[str], Any], text: str) -> N
 
 def test_a_word_is_given_as_the_program_writes_it() -> None:
     assert "JSON" == values.one_of("TEXT", "JSON")("json")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("0", 0),
+        ("1000", 1000),
+        ("5 B", 5),
+        ("5 kB", 5000),
+        ("5KiB", 5120),
+        ("1.5 MB", 1_500_000),
+        ("2 GiB", 2 * 2**30),
+        ("3 tb", 3 * 10**12),
+    ],
+)
+def test_a_size_is_bytes(written: str, expected: int) -> None:
+    assert expected == values.size(written)
+
+
+@pytest.mark.parametrize("written", ["", "MB", "5 parsecs", "-5 MB", "5 M B", "1e9"])
+def test_what_is_no_size_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        values.size(written)
+
+
+def test_a_share_of_a_disk_is_a_size_or_a_part_of_it() -> None:
+    assert 5_000_000 == values.share("5 MB").of(100)
+    assert 5 == values.share("5%").of(100)
+    assert ["5%", "256 MB", "10 B"] == [str(values.share(t)) for t in ("5 %", "256 MB", "10")]
+    for wrong in ("101%", "%", "x%"):
+        with pytest.raises(ValueError, match="part of a disk"):
+            values.share(wrong)
