@@ -16,6 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.kube.place import Place
 
+pytest_plugins = ["supervisor.testing.fixtures"]
+
 CI = os.environ.get("CI", "").lower() in ("1", "true")
 ROOT = Path(__file__).parent
 CONTENT_PYTHON = ROOT / ".dev" / "python" / "bin" / "python"
@@ -179,24 +181,9 @@ def _refuse_skip(report: Report) -> Report:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    call: pytest.CallInfo[None],
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skip into a failure in CI."""
-    report = yield
-    if report.skipped and call.excinfo is not None and isinstance(report.longrepr, tuple):
-        reason = _lost_reason(call.excinfo.value)
-        if reason:
-            report.longrepr = (*report.longrepr[:2], f"Skipped: {reason}")
-    return _refuse_skip(report)
-
-
-def _lost_reason(skipped: BaseException) -> str:
-    """Give the reason of a skip that came out of a nursery: pytest-trio raises it anew without."""
-    group = skipped.__context__
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return str(group) if isinstance(group, pytest.skip.Exception) else ""
+    return _refuse_skip((yield))
 
 
 @pytest.hookimpl(wrapper=True)

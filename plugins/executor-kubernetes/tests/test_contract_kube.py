@@ -11,8 +11,7 @@ from supervisor_executor_kubernetes.executor import KubernetesExecutor
 from supervisor_executor_kubernetes.settings import KubernetesSettings
 
 from supervisor import Job, Ready, RunId
-from supervisor.testing.executor import Alive, ExecutorContract, NewExecutor
-from supervisor.testing.programs import Program
+from supervisor.testing import Alive, ExecutorContract, NewExecutor, Program
 
 if TYPE_CHECKING:
     from tests.kube.place import Place

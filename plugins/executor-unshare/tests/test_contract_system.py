@@ -10,8 +10,7 @@ import pytest
 from supervisor_unshare.executor import UnshareExecutor
 
 from supervisor import Job, RunId
-from supervisor.testing.executor import Alive, ExecutorContract, NewExecutor
-from supervisor.testing.programs import Program
+from supervisor.testing import Alive, ExecutorContract, NewExecutor, Program
 
 pytestmark = pytest.mark.system
 

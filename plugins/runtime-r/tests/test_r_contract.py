@@ -1,0 +1,20 @@
+"""The R runtime keeps the promises of every runtime."""
+
+from __future__ import annotations
+
+import pytest
+from supervisor_r.runtime import RRuntime
+
+from supervisor.testing import MadeBundle, RuntimeContract
+
+
+class TestRRuntime(RuntimeContract):
+    bundles = (
+        MadeBundle(files={"app.R": "library(shiny)"}),
+        MadeBundle(files={"server.R": "", "ui.R": "", "www/logo.svg": "<svg/>"}),
+        MadeBundle(files={"app.R": ""}, manifest={"metadata": {"appmode": "shiny"}}),
+    )
+
+    @pytest.fixture
+    def runtime(self) -> RRuntime:
+        return RRuntime()
