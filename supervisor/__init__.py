@@ -30,6 +30,7 @@ _HOME = {
     **dict.fromkeys(("hookimpl", "Context"), "supervisor.hookspecs"),
     **dict.fromkeys(("SupervisorError", "StoreConflict", "StoreUnavailable"), "supervisor.errors"),
     **dict.fromkeys(("Log",), "supervisor.log"),
+    **dict.fromkeys(("Child", "spawn"), "supervisor.spawning"),
     **dict.fromkeys(("from_json", "to_json"), "supervisor.wire"),
 }
 
@@ -92,6 +93,8 @@ if TYPE_CHECKING:
     from supervisor.model import is_run_id as is_run_id
     from supervisor.model import new_run_id as new_run_id
     from supervisor.model import place_key as place_key
+    from supervisor.spawning import Child as Child
+    from supervisor.spawning import spawn as spawn
     from supervisor.wire import from_json as from_json
     from supervisor.wire import to_json as to_json
 
