@@ -9,6 +9,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -25,6 +26,10 @@ from supervisor.core import pulse as pulse_times
 from supervisor.core import seats as seat_times
 from supervisor.errors import CODES
 from supervisor.lifecycle import ONE_SHOT, SERVING
+from supervisor.settings.effective import written
+from supervisor.settings.keys import keys_of
+from supervisor.settings.sections import SECTIONS
+from supervisor.settings.unknown import file_of
 from supervisor.templates import PAGES
 
 DOCS = Path(__file__).parent
@@ -106,6 +111,38 @@ def seats() -> str:
     return "\n".join(["| seconds | |", "|---|---|", *lines])
 
 
+def settings() -> str:
+    """Give the core's sections: what each key means, and what brings a change into force."""
+    return "\n\n".join(section(kind, "##") for kind in SECTIONS)
+
+
+def plugin_settings() -> str:
+    """Give the sections of the plugins of this repository."""
+    kinds = [
+        kind
+        for point in sorted(entry_points(group=hookspecs.GROUP), key=lambda point: point.name)
+        if (point.dist and point.dist.name.startswith("content-supervisor"))
+        for kind in getattr(point.load(), "supervisor_settings", lambda: ())()
+    ]
+    return "\n\n".join(section(kind, "###") for kind in kinds)
+
+
+def section(kind: type, heading: str) -> str:
+    """Give the heading, prose and table of one section."""
+    name = f'{kind.section} "name"' if getattr(kind, "named", False) else kind.section
+    lines = [f"{heading} [{name}]", ""]
+    if about := getattr(kind, "about", ""):
+        lines += [about, ""]
+    lines += ["| key | default | change by | meaning |", "|---|---|---|---|"]
+    for key in keys_of(kind).values():
+        default = key.unset or ", ".join(f"`{value}`" for value in written(key)) or "none"
+        meaning = f"several; {key.about}" if key.multi else key.about
+        if key.secret:
+            meaning += f"; secret, and `{file_of(key)}` may name a file that holds it"
+        lines.append(f"| `{key.name}` | {default} | {key.change} | {meaning} |")
+    return "\n".join(lines)
+
+
 def api() -> str:
     """Give each route of the API: how it is called, and what it does."""
     rows = []
@@ -126,6 +163,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "api": api,
     "pages": pages,
     "seats": seats,
+    "settings": settings,
+    "plugin-settings": plugin_settings,
 }
 
 

@@ -9,7 +9,7 @@ from supervisor.settings.configuration import (
 from supervisor.settings.gcfg import Entry, parse
 from supervisor.settings.load import load
 from supervisor.settings.places import configuration_file, data_dir, run_dir
-from supervisor.settings.sections import unknown_keys
+from supervisor.settings.unknown import unknown_keys
 from supervisor.settings.values import Listen
 
 __all__ = [

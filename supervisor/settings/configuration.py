@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from supervisor import bounds
 from supervisor.errors import SupervisorError
+from supervisor.settings.build import attempt, by_name, misnamed, of_section
 from supervisor.settings.gcfg import Entry
+from supervisor.settings.keys import keys_of
 from supervisor.settings.sections import (
     HTTP,
     SECTIONS,
@@ -20,6 +22,7 @@ from supervisor.settings.sections import (
     Database,
     Housekeeping,
     Jobs,
+    Licensing,
     Logging,
     Mount,
     Pages,
@@ -27,12 +30,10 @@ from supervisor.settings.sections import (
     Privileged,
     Scheduler,
     Server,
-    build,
-    unknown,
 )
+from supervisor.settings.unknown import warnings
 
-T = TypeVar("T")
-_FIELDS_OF_ENTRY = ("section", "subsection", "key", "value", "file", "line")
+_FIELDS_OF_ENTRY = ("section", "subsection", "key", "value", "file", "line", "column", "text")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +54,7 @@ class Configuration:
     jobs: Jobs = dataclasses.field(default_factory=Jobs)
     housekeeping: Housekeeping = dataclasses.field(default_factory=Housekeeping)
     plugins: Plugins = dataclasses.field(default_factory=Plugins)
+    licensing: Licensing = dataclasses.field(default_factory=Licensing)
     mounts: Mapping[str, Mount] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -153,75 +155,73 @@ _RESOLVED = tuple(
 
 
 def configure(entries: Iterable[Entry], *, file: str | None = None) -> Configuration:
-    """Build the configuration; raises SupervisorError("settings-invalid")."""
+    """Build the configuration; raises SupervisorError, usually "settings-invalid"."""
     every = tuple(entries)
-    by_section: dict[str, list[Entry]] = {}
-    for entry in every:
-        by_section.setdefault(entry.section.lower(), []).append(entry)
-    for kind in SECTIONS:
-        for entry in by_section.get(kind.section.lower(), []):
-            if (kind is Mount) != bool(entry.subsection):
-                form = f'[{kind.section} "name"]' if kind is Mount else f"[{kind.section}]"
-                raise entry.refusal(f"the section is written {form}")
-
-    def section(kind: type[T]) -> T:
-        return build(kind, by_section.get(kind.section.lower(), []))  # type: ignore[attr-defined]
-
-    mounts: dict[str, list[Entry]] = {}
-    for entry in by_section.get("mount", []):
-        mounts.setdefault(entry.subsection, []).append(entry)
+    given, problems = _sections(every)
+    for problem in problems:
+        raise problem
     configuration = Configuration(
-        file=file,
-        entries=every,
-        server=section(Server),
-        http=section(HTTP),
-        authentication=section(Authentication),
-        privileged=section(Privileged),
-        applications=section(Applications),
-        scheduler=section(Scheduler),
-        pages=section(Pages),
-        database=section(Database),
-        logging=section(Logging),
-        jobs=section(Jobs),
-        housekeeping=section(Housekeeping),
-        plugins=section(Plugins),
-        mounts={name: build(Mount, lines) for name, lines in mounts.items()},
-        warnings=tuple(unknown(every)),
+        file=file, entries=every, warnings=tuple(warnings(every, SECTIONS)), **given
     )
-    _check(configuration)
+    for problem in _misfits(configuration):
+        raise problem
     return configuration
 
 
-def _check(configuration: Configuration) -> None:
-    applications, scheduler = configuration.applications, configuration.scheduler
+def problems_of(entries: Iterable[Entry]) -> list[SupervisorError]:
+    """Give all that stands in the way of a configuration, where `configure` raises the first."""
+    every = tuple(entries)
+    given, problems = _sections(every)
+    return problems or list(_misfits(Configuration(entries=every, **given)))
+
+
+def _sections(entries: Sequence[Entry]) -> tuple[dict[str, Any], list[SupervisorError]]:
+    """Build every section: field of Configuration → its value; and what stands in the way."""
+    given: dict[str, Any] = {}
+    problems: list[SupervisorError] = []
+    for kind in SECTIONS:
+        mine = of_section(entries, kind.section)
+        problems += misnamed(kind, mine)
+        if getattr(kind, "named", False):
+            built = {name: attempt(kind, lines) for name, lines in by_name(mine).items()}
+            given[f"{kind.__name__.lower()}s"] = {name: one for name, (one, _) in built.items()}
+            problems += [problem for _, found in built.values() for problem in found]
+        else:
+            given[kind.__name__.lower()], found = attempt(kind, mine)
+            problems += found
+    return given, problems
+
+
+def _misfits(configuration: Configuration) -> Iterator[SupervisorError]:
+    """Yield what is wrong with values that are each right."""
+    applications = configuration.applications
     if not 0 < applications.uid_first <= applications.uid_last < 2**32 - 1:
-        raise SupervisorError(
+        yield SupervisorError(
             "settings-invalid",
             f"Applications.UidFirst {applications.uid_first} to UidLast {applications.uid_last}"
             " is not a range of user ids",
         )
-    _check_scheduler(scheduler, configuration.entries)
+    yield from _scheduler_misfits(configuration.scheduler, configuration.entries)
     for name, mount in configuration.mounts.items():
         if not mount.path:
-            raise SupervisorError("settings-invalid", f'[Mount "{name}"] has no Path')
+            yield SupervisorError("settings-invalid", f'[Mount "{name}"] has no Path')
 
 
-def _check_scheduler(scheduler: Scheduler, entries: Iterable[Entry]) -> None:
-    """Refuse defaults that no content could have, by the line of the one that is to blame."""
-    keys = {field.name: field.metadata["name"] for field in dataclasses.fields(Scheduler)}
+def _scheduler_misfits(scheduler: Scheduler, entries: Iterable[Entry]) -> Iterator[SupervisorError]:
+    """Yield defaults that no content could have, by the line of the one that is to blame."""
+    keys = {key.field: name for name, key in keys_of(Scheduler).items()}
     written = {
-        entry.key.lower(): entry
-        for entry in entries
-        if entry.section.lower() == Scheduler.section.lower() and entry.value
+        entry.key.lower(): entry for entry in of_section(entries, "Scheduler") if entry.value
     }
     limits = {"least_limit": scheduler.least_limit, "most_limit": scheduler.most_limit}
     for found in bounds.violations(scheduler, **limits):
-        blamed = keys[found.fields[0]]
-        for field in found.fields:
-            if entry := written.get(keys[field].lower()):
-                text = found.text if keys[field] == blamed else f"{blamed} {found.text}"
-                raise entry.refusal(text, found.hint)
-        raise SupervisorError("settings-invalid", f"{blamed}: {found.text}", hint=found.hint)
+        blamed = keys_of(Scheduler)[keys[found.fields[0]]].name
+        places = [written[keys[field]] for field in found.fields if keys[field] in written]
+        if not places:
+            yield SupervisorError("settings-invalid", f"{blamed}: {found.text}", hint=found.hint)
+            continue
+        same = places[0].key.lower() == blamed.lower()
+        yield places[0].refusal(found.text if same else f"{blamed} {found.text}", found.hint)
 
 
 def _executables(configuration: Configuration) -> tuple[str, ...]:

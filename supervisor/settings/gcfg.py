@@ -7,6 +7,7 @@ white space. A value may be quoted (`\"`, `\\`, `\n`, `\t`), and a line ending i
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,82 +38,140 @@ class Entry:
     column: int = field(default=1, compare=False, repr=False)
     text: str = field(default="", compare=False, repr=False)
 
-    def refusal(self, message: str, hint: str = "") -> SupervisorError:
+    @property
+    def place(self) -> str:
+        """Where it stands: file and line, or the variable of the environment."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+    def refusal(
+        self, message: str, hint: str = "", *, code: str = "settings-invalid"
+    ) -> SupervisorError:
         """Give the error that says what is wrong with this entry, and where it stands."""
-        return _refusal(
-            self.file, self.line, self.column, self.text, f"{self.key}: {message}", hint
-        )
+        where = f"{self.place}:{self.column}" if self.line else self.file
+        return _refusal(where, self.text, f"{self.key}: {message}", hint, code=code)
+
+    def masked(self) -> Entry:
+        """Give it with its line as one may show it where the value is a secret."""
+        return dataclasses.replace(self, text=f"{self.key} = (secret)" if self.text else "")
 
 
-def parse(text: str, file: str) -> Iterator[Entry]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Line:
+    """A line joined with those that continue it: at[n] is where its n-th part begins in `whole`."""
+
+    number: int
+    parts: tuple[str, ...]
+    whole: str
+    at: tuple[int, ...]
+
+    def refusal(self, file: str, position: int, message: str, hint: str = "") -> SupervisorError:
+        part = max(n for n, begin in enumerate(self.at) if begin <= position or n == 0)
+        where = f"{file}:{self.number + part}:{position - self.at[part] + 1}"
+        return _refusal(where, self.parts[part], message, hint)
+
+
+def parse(text: str, file: str, problems: list[SupervisorError] | None = None) -> Iterator[Entry]:
     """Yield the entries of a configuration file in order; `file` is its name for messages.
 
     Raises SupervisorError("settings-invalid") with file:line:column at the first thing that is not
-    gcfg.
+    gcfg; with `problems` it is put there, and the next line is read.
     """
-    section = subsection = ""
-    for number, first, line in _logical_lines(text):
-        column = len(line) - len(line.lstrip()) + 1
-        stripped = line.strip()
+    section: tuple[str, str] | None = None
+    for line in _logical_lines(text):
+        stripped = line.whole.strip()
         if not stripped or stripped[0] in ";#":
             continue
-        if stripped[0] == "[":
-            header = _HEADER.match(stripped)
-            if header is None:
-                raise _refusal(
-                    file, number, column, first, "this is not a section header",
-                    'A header looks like [Server], or like [Mount "fonts"].',
-                )  # fmt: skip
-            section = header["name"]
-            subsection = re.sub(r"\\(.)", r"\1", header["sub"] or "")
-            continue
-        key = _KEY.match(line, column - 1)
-        if key is None:
-            raise _refusal(file, number, column, first, "a key begins with a letter")
-        if not key["equals"]:
-            raise _refusal(
-                file, number, key.end() + 1, first, f"{key['key']!r} lacks its '='",
-                "Every line is a comment, a [Section] or a Key = value.",
-            )  # fmt: skip
-        if not section:
-            raise _refusal(
-                file, number, column, first, f"{key['key']!r} stands before any [Section]",
-                "Keys belong to the section above them; the first line is often [Server].",
-            )  # fmt: skip
-        begin = len(line) - len(line[key.end() :].lstrip())
         try:
-            value = _value(line, begin)
-        except _At as error:
-            raise _refusal(file, number, error.position + 1, first, str(error)) from None
-        yield Entry(
-            section=section,
-            subsection=subsection,
-            key=key["key"],
-            value=value,
-            file=file,
-            line=number,
-            column=begin + 1,
-            text=first,
-        )
+            if stripped[0] == "[":
+                section = "", ""  # where it is broken, its keys are not also without a section
+                section = _header(line, file, stripped)
+                continue
+            entry = _entry(line, file, section)
+        except SupervisorError as error:
+            if problems is None:
+                raise
+            problems.append(error)
+            continue
+        if entry.section:
+            yield entry
 
 
-def _logical_lines(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield number, the line as it stands, and the line joined with those that continue it."""
-    lines = text.removeprefix("\ufeff").split("\n")
+def _header(line: _Line, file: str, stripped: str) -> tuple[str, str]:
+    header = _HEADER.match(stripped)
+    if header is None:
+        raise line.refusal(
+            file, _indent(line.whole), "this is not a section header",
+            'A header looks like [Server], or like [Mount "fonts"].',
+        )  # fmt: skip
+    return header["name"], re.sub(r"\\(.)", r"\1", header["sub"] or "")
+
+
+def _entry(line: _Line, file: str, section: tuple[str, str] | None) -> Entry:
+    whole, begin = line.whole, _indent(line.whole)
+    key = _KEY.match(whole, begin)
+    if key is None:
+        raise line.refusal(file, begin, "a key begins with a letter")
+    if not key["equals"]:
+        raise line.refusal(
+            file, key.end(), f"{key['key']!r} lacks its '='",
+            "Every line is a comment, a [Section] or a Key = value.",
+        )  # fmt: skip
+    if section is None:
+        raise line.refusal(
+            file, begin, f"{key['key']!r} stands before any [Section]",
+            "Keys belong to the section above them; the first line is often [Server].",
+        )  # fmt: skip
+    begin = len(whole) - len(whole[key.end() :].lstrip())
+    try:
+        value = _value(whole, begin)
+    except _At as error:
+        raise line.refusal(file, error.position, str(error)) from None
+    return Entry(
+        section=section[0],
+        subsection=section[1],
+        key=key["key"],
+        value=value,
+        file=file,
+        line=line.number,
+        column=min(begin, len(line.parts[0])) + 1,
+        text=line.parts[0],
+    )
+
+
+def _logical_lines(text: str) -> Iterator[_Line]:
+    lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
     number = 0
     while number < len(lines):
-        start, line = number, lines[number].removesuffix("\r")
-        first = line
-        comment = line.lstrip()[:1] in (";", "#")
-        while not comment and _continues(line) and number + 1 < len(lines):
+        start, whole, at = number, lines[number], [0]
+        while _continues(whole) and number + 1 < len(lines):
             number += 1
-            line = line[:-1] + lines[number].removesuffix("\r")
-        yield start + 1, first, line
+            at.append(len(whole) - 1)
+            whole = whole[:-1] + lines[number]
+        parts = tuple(lines[start : number + 1])
+        yield _Line(number=start + 1, parts=parts, whole=whole, at=tuple(at))
         number += 1
 
 
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
 def _continues(line: str) -> bool:
-    return (len(line) - len(line.rstrip("\\"))) % 2 == 1
+    if (len(line) - len(line.rstrip("\\"))) % 2 == 0:
+        return False
+    quoted, position = False, 0
+    while position < len(line):  # a comment does not go on
+        char = line[position]
+        if char == '"':
+            quoted = not quoted
+        elif not quoted and _begins_comment(line, position):
+            return False
+        position += 2 if char == "\\" else 1
+    return True
+
+
+def _begins_comment(line: str, position: int) -> bool:
+    return line[position] in ";#" and (position == 0 or line[position - 1] in " \t=")
 
 
 class _At(ValueError):
@@ -139,7 +198,7 @@ def _value(line: str, position: int) -> str:
             parts.append(_ESCAPES[escaped])
             solid = len(parts)
             position += 1
-        elif quote is None and char in ";#" and line[position - 1] in " \t=":
+        elif quote is None and _begins_comment(line, position):
             break
         elif char < " " and char != "\t":
             raise _At(f"a control character ({char!r}) in a value", position)
@@ -154,10 +213,8 @@ def _value(line: str, position: int) -> str:
 
 
 def _refusal(
-    file: str, line: int, column: int, text: str, message: str, hint: str = ""
+    where: str, text: str, message: str, hint: str, *, code: str = "settings-invalid"
 ) -> SupervisorError:
-    where = f"{file}:{line}:{column}" if line else file
     shown = f"The line is: {text.strip()}" if text.strip() else ""
-    return SupervisorError(
-        "settings-invalid", f"{where}: {message}", hint="\n  ".join(filter(None, (shown, hint)))
-    )
+    hint = "\n  ".join(filter(None, (shown, hint)))
+    return SupervisorError(code, f"{where}: {message}", hint=hint)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from supervisor.errors import SupervisorError
 from supervisor.settings import places
-from supervisor.settings.configuration import Configuration, configure
+from supervisor.settings.aliases import translate
+from supervisor.settings.configuration import Configuration, configure, problems_of
+from supervisor.settings.environment import override
 from supervisor.settings.gcfg import Entry, parse
+from supervisor.settings.secrets import resolve
 from supervisor.settings.sections import SECTIONS
-
-PREFIX = "SUPERVISOR_"
-# Set by supervisord for its own children: not meant for us.
-_FOREIGN = {
-    "SUPERVISOR_ENABLED", "SUPERVISOR_SERVER_URL", "SUPERVISOR_PROCESS_NAME",
-    "SUPERVISOR_GROUP_NAME",
-}  # fmt: skip
 
 
 def load(
@@ -28,22 +25,58 @@ def load(
     cannot be read or is wrong. Variables SUPERVISOR_SECTION_KEY override it.
     """
     environ = os.environ if environ is None else environ
+    where, text = _find(file, environ, uid)
+    entries = _entries(where, text, environ)
+    return configure(entries, file=None if text is None else where)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examined:
+    """A file that was looked at: what could be read of it, and all that is wrong with it."""
+
+    file: str | None
+    entries: tuple[Entry, ...]
+    problems: tuple[SupervisorError, ...]
+
+
+def examine(
+    file: str | None = None, *, environ: Mapping[str, str] | None = None, uid: int | None = None
+) -> Examined:
+    """Read as `load` does, but go on after each mistake. Raises where there is no text to read."""
+    environ = os.environ if environ is None else environ
+    where, text = _find(file, environ, uid)
+    problems: list[SupervisorError] = []
+    entries = _entries(where, text, environ, problems)
+    problems += problems_of(entries)
+    return Examined(
+        file=None if text is None else where, entries=tuple(entries), problems=tuple(problems)
+    )
+
+
+def _find(file: str | None, environ: Mapping[str, str], uid: int | None) -> tuple[str, str | None]:
+    """Give where the file is and its text, None where the usual one is missing."""
     uid = os.geteuid() if uid is None else uid
     where = os.path.abspath(file or places.configuration_file(environ, uid=uid))
-    entries: Iterable[Entry] = ()
     try:
-        entries = tuple(parse(_read(where), where))
+        return where, _read(where)
     except FileNotFoundError:
-        if file is not None:
-            raise SupervisorError(
-                "settings-invalid", f"there is no configuration file {where}"
-            ) from None
-        return configure(_override((), environ))
+        if file is None:
+            return where, None
+        missing = f"there is no configuration file {where}"
+        raise SupervisorError("settings-invalid", missing) from None
     except OSError as error:
-        raise SupervisorError(
-            "settings-invalid", f"cannot read {where}: {error.strerror}"
-        ) from None
-    return configure(_override(entries, environ), file=where)
+        unreadable = f"cannot read {where}: {error.strerror}"
+        raise SupervisorError("settings-invalid", unreadable) from None
+
+
+def _entries(
+    where: str,
+    text: str | None,
+    environ: Mapping[str, str],
+    problems: list[SupervisorError] | None = None,
+) -> list[Entry]:
+    written = translate(parse(text or "", where, problems))
+    return resolve(override(written, environ, SECTIONS), SECTIONS, problems)
 
 
 def _read(where: str) -> str:
@@ -57,31 +90,3 @@ def _read(where: str) -> str:
         raise SupervisorError(
             "settings-invalid", f"{where}:{line}:{column}: this is not UTF-8 text"
         ) from None
-
-
-def _override(entries: Iterable[Entry], environ: Mapping[str, str]) -> list[Entry]:
-    """Replace what the environment names: SUPERVISOR_SERVER_DATADIR is [Server] DataDir."""
-    names = {kind.section.lower(): kind.section for kind in SECTIONS}
-    merged = list(entries)
-    for variable in sorted(environ):
-        section, separator, key = variable.removeprefix(PREFIX).partition("_")
-        if not variable.startswith(PREFIX) or variable in _FOREIGN or not (separator and key):
-            continue
-        key = key.replace("_", "").lower()
-        merged = [
-            entry
-            for entry in merged
-            if (entry.section.lower(), entry.subsection, entry.key.lower())
-            != (section.lower(), "", key)
-        ]
-        merged.append(
-            Entry(
-                section=names.get(section.lower(), section.lower()),
-                subsection="",
-                key=key,
-                value=environ[variable],
-                file=f"the environment variable {variable}",
-                line=0,
-            )
-        )
-    return merged

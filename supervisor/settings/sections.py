@@ -1,33 +1,17 @@
 """The core's own sections of the configuration, as frozen dataclasses with their defaults.
 
-The sections of plugins are theirs: they pass through as entries.
+A key is declared once, here: from it come the reading of the file, the variable of the environment,
+what `supervisor config` shows and the reference. The sections of plugins are theirs.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from supervisor.settings import values
-from supervisor.settings.gcfg import Entry
-
-T = TypeVar("T")
-
-
-def _key(
-    name: str,
-    read: Callable[[str], Any],
-    default: Any,
-    *,
-    multi: bool = False,
-    later: bool = False,
-) -> Any:
-    """later: accepted, so that files can be written for what comes, and warned of: no effect."""
-    about = {"name": name, "read": read, "multi": multi, "later": later}
-    return dataclasses.field(default=default, metadata=about)
+from supervisor.settings.keys import key as _key
+from supervisor.settings.scheduling import Scheduler as Scheduler
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,14 +19,43 @@ class Server:
     """The server as a whole. data_dir and run_dir are None where the default of the tier counts."""
 
     section: ClassVar[str] = "Server"
-    address: str = _key("Address", values.text, "")
-    data_dir: str | None = _key("DataDir", values.path, None)
-    run_dir: str | None = _key("RunDir", values.path, None)
-    shutdown_timeout: float = _key("ShutdownTimeout", values.duration, 8.0)
-    beat_timeout: float = _key("BeatTimeout", values.duration, 15.0)
-    start_timeout: float = _key("StartTimeout", values.duration, 60.0)
-    gateway_drain: float = _key("GatewayDrainTimeout", values.duration, 3600.0)
-    sender_email: str = _key("SenderEmail", values.text, "", later=True)
+    address: str = _key(
+        "Address", values.text, "",
+        about="the public URL, with a path prefix if there is one; builds every link",
+        empty="is empty: links are built from the first address of HTTP.Listen, which others may"
+        " not be able to reach",
+    )  # fmt: skip
+    data_dir: str | None = _key(
+        "DataDir", values.path, None, fixed=True,
+        unset="`/var/lib/content-supervisor`",
+        about="everything that must survive; without root `~/.local/share/content-supervisor`",
+    )  # fmt: skip
+    run_dir: str | None = _key(
+        "RunDir", values.path, None, fixed=True,
+        unset="`/run/content-supervisor`",
+        about="sockets; without root `$XDG_RUNTIME_DIR/content-supervisor`",
+    )  # fmt: skip
+    shutdown_timeout: float = _key(
+        "ShutdownTimeout", values.duration, 8.0, reloadable=True,
+        about="how long an orderly end may take before everything is killed",
+    )  # fmt: skip
+    beat_timeout: float = _key(
+        "BeatTimeout", values.duration, 15.0, reloadable=True,
+        about="a core that says nothing for so long hangs and is replaced",
+    )  # fmt: skip
+    start_timeout: float = _key(
+        "StartTimeout", values.duration, 60.0, reloadable=True,
+        about="a core or gateway that is not ready by then is replaced",
+    )  # fmt: skip
+    gateway_drain: float = _key(
+        "GatewayDrainTimeout", values.duration, 3600.0, reloadable=True,
+        about="how long a gateway that `supervisor reload` has replaced may go on with what is"
+        " open",
+    )  # fmt: skip
+    sender_email: str = _key(
+        "SenderEmail", values.text, "", later=True,
+        empty="is empty: no e-mail can be sent",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +64,9 @@ class HTTP:
 
     section: ClassVar[str] = "HTTP"
     listen: tuple[values.Listen, ...] = _key(
-        "Listen", values.listen, (values.Listen(host="127.0.0.1", port=3939),), multi=True
-    )
+        "Listen", values.listen, (values.Listen(host="127.0.0.1", port=3939),), multi=True,
+        about="`:3939` is every address of the machine, IPv6 and IPv4",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +74,15 @@ class Authentication:
     """Who may come in: the name of an authenticator, or `none`: everybody who can connect."""
 
     section: ClassVar[str] = "Authentication"
-    provider: str = _key("Provider", values.text, "")
+    about: ClassVar[str] = (
+        "A `Listen` beyond loopback is refused while nobody would be asked, unless `Provider "
+        "= none` is written."
+    )
+    provider: str = _key(
+        "Provider", values.text, "",
+        about="who asks visitors who they are; `none`, written out, lets in everybody who can"
+        " connect",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,12 +94,32 @@ class Privileged:
     """
 
     section: ClassVar[str] = "Privileged"
-    helper: str = _key("Helper", values.text, "")
-    executables: tuple[str, ...] = _key("Executable", values.path, (), multi=True)
-    core_user: str = _key("CoreUser", values.text, "content-supervisor")
-    gateway_user: str = _key("GatewayUser", values.text, "content-supervisor-gw")
-    install_user: str = _key("InstallUser", values.text, "content-supervisor-run")
-    admin_group: str = _key("AdminGroup", values.text, "content-supervisor-admin")
+    about: ClassVar[str] = (
+        "What runs as root, and who the others are. Users and groups are names or numbers."
+    )
+    helper: str = _key(
+        "Helper", values.text, "", unset="the only one installed",
+        about="the helper that starts content; `none` for no helper",
+    )  # fmt: skip
+    executables: tuple[str, ...] = _key(
+        "Executable", values.path, (), multi=True,
+        about="programs that a helper may start beyond its own list",
+    )  # fmt: skip
+    core_user: str = _key(
+        "CoreUser", values.text, "content-supervisor", fixed=True, about="identity of the core"
+    )
+    gateway_user: str = _key(
+        "GatewayUser", values.text, "content-supervisor-gw", fixed=True,
+        about="identity of the gateway",
+    )  # fmt: skip
+    install_user: str = _key(
+        "InstallUser", values.text, "content-supervisor-run", fixed=True,
+        about="identity of package installs, which come later",
+    )  # fmt: skip
+    admin_group: str = _key(
+        "AdminGroup", values.text, "content-supervisor-admin", fixed=True,
+        about="members may use the command line as root does",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,36 +130,23 @@ class Applications:
     """
 
     section: ClassVar[str] = "Applications"
-    executor: str = _key("Executor", values.text, "")
-    uid_first: int = _key("UidFirst", values.integer, 200_000)
-    uid_last: int = _key("UidLast", values.integer, 299_999)
-    bundle_retention: int = _key("BundleRetentionLimit", values.integer, 0)
+    executor: str = _key(
+        "Executor", values.text, "",
+        unset="the first installed that runs content on this machine",
+        about="where contents run that name none themselves (`supervisor set CONTENT"
+        " executor=NAME`); checked at the start",
+    )  # fmt: skip
+    uid_first: int = _key(
+        "UidFirst", values.integer, 200_000, fixed=True,
+        about="content number n has the uid UidFirst + n",
+    )  # fmt: skip
+    uid_last: int = _key("UidLast", values.integer, 299_999, about="the last uid of the range")
+    bundle_retention: int = _key(
+        "BundleRetentionLimit", values.integer, 0,
+        about="how many bundles of a content stay that were served once; `0`: all. The active one"
+        " stays in every case",
+    )  # fmt: skip
     run_as: str = _key("RunAs", values.text, "", later=True)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scheduler:
-    """Defaults of a content's scaling; times in seconds.
-
-    The last three are not defaults: least_limit and most_limit are the most that one content may
-    set; starts_at_once: how many processes may be starting, 0 for twice the number of cores.
-    """
-
-    section: ClassVar[str] = "Scheduler"
-    least: int = _key("MinProcesses", values.integer, 0)
-    most: int = _key("MaxProcesses", values.integer, 3)
-    sessions_each: int = _key("MaxConnsPerProcess", values.integer, 20)
-    load_factor: float = _key("LoadFactor", values.fraction, 0.5)
-    init: float = _key("InitTimeout", values.duration, 60.0)
-    idle: float = _key("IdleTimeout", values.duration, 120.0)
-    connection: float = _key("ConnectionTimeout", values.duration, 3600.0)
-    read: float = _key("ReadTimeout", values.duration, 3600.0)
-    reconnect: float = _key("ReconnectTimeout", values.duration, 15.0)
-    drain: float = _key("DrainTimeout", values.duration, 3600.0)
-    notice: bool = _key("DrainNotice", values.boolean, True)
-    least_limit: int = _key("MinProcessesLimit", values.integer, 10)
-    most_limit: int = _key("MaxProcessesLimit", values.integer, 20)
-    starts_at_once: int = _key("StartsAtOnce", values.integer, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +154,11 @@ class Pages:
     """How pages of ours look; templates: a folder whose files replace ours of the same name."""
 
     section: ClassVar[str] = "Pages"
-    templates: str | None = _key("Templates", values.path, None)
+    templates: str | None = _key(
+        "Templates", values.path, None,
+        about="a folder whose files replace the [pages](pages.md) of the same name; read at the"
+        " start",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,8 +166,14 @@ class Database:
     """Which store keeps the records; "" is the only one installed. dir: None is DataDir/db."""
 
     section: ClassVar[str] = "Database"
-    provider: str = _key("Provider", values.text, "")
-    dir: str | None = _key("Dir", values.path, None)
+    provider: str = _key(
+        "Provider", values.text, "", unset="the only one installed",
+        about="the store that keeps the records",
+    )  # fmt: skip
+    dir: str | None = _key(
+        "Dir", values.path, None, unset="`DataDir/db`",
+        about="where its files are; a network file system is refused",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,16 +181,15 @@ class Logging:
     """The service log, on standard error."""
 
     section: ClassVar[str] = "Logging"
-    form: str = _key("ServiceLogFormat", values.one_of("TEXT", "JSON"), "TEXT")
-    level: str = _key("ServiceLogLevel", values.one_of("debug", "info", "warning", "error"), "info")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Mount:
-    """A host path shown read-only in every sandbox: `[Mount "fonts"] Path = /usr/share/fonts`."""
-
-    section: ClassVar[str] = "Mount"
-    path: str = _key("Path", values.path, "")
+    form: str = _key(
+        "ServiceLogFormat", values.one_of("TEXT", "JSON"), "TEXT", reloadable=True,
+        about="`TEXT` or `JSON`; one line per event on standard error",
+    )  # fmt: skip
+    level: str = _key(
+        "ServiceLogLevel", values.one_of("debug", "info", "warning", "error"), "info",
+        reloadable=True,
+        about="`debug`, `info`, `warning` or `error`",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,9 +200,23 @@ class Jobs:
     """
 
     section: ClassVar[str] = "Jobs"
-    most_completed: int = _key("MaxCompleted", values.integer, 1000)
-    oldest_completed: float = _key("OldestCompleted", values.duration, 30 * 86400.0)
-    logs_kept: int = _key("LogsKept", values.integer, 20)
+    about: ClassVar[str] = (
+        "What is remembered of runs and tasks that have ended. `0` and `0s` mean no limit. How it"
+        " goes is in [disk](../howto/disk.md)."
+    )
+    most_completed: int = _key(
+        "MaxCompleted", values.integer, 1000,
+        about="ended runs of a content that stay in the records",
+    )  # fmt: skip
+    oldest_completed: float = _key(
+        "OldestCompleted", values.duration, 30 * 86400.0,
+        about="an ended run or task is forgotten after so long",
+    )  # fmt: skip
+    logs_kept: int = _key(
+        "LogsKept", values.integer, 20,
+        about="the newest runs of a content whose logs stay; those of living runs stay in every"
+        " case",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,12 +224,23 @@ class Housekeeping:
     """How often what is not needed goes, when, and how much of the disk stays free."""
 
     section: ClassVar[str] = "Housekeeping"
-    interval: float = _key("Interval", values.duration, 3600.0)
-    oldest_rejected: float = _key("OldestRejectedBundle", values.duration, 30 * 86400.0)
-    oldest_upload: float = _key("OldestUpload", values.duration, 86400.0)
+    interval: float = _key(
+        "Interval", values.duration, 3600.0,
+        about="how often what is not needed any more is removed; `0s`: only at `supervisor gc`",
+    )  # fmt: skip
+    oldest_rejected: float = _key(
+        "OldestRejectedBundle", values.duration, 30 * 86400.0,
+        about="a bundle that was never served is removed after so long; `0s`: never",
+    )  # fmt: skip
+    oldest_upload: float = _key(
+        "OldestUpload", values.duration, 86400.0,
+        about="what is left of an upload that broke off is removed after so long",
+    )  # fmt: skip
     free: tuple[values.Share, ...] = _key(
-        "MinFreeSpace", values.share, (values.Share(bytes=256_000_000),), multi=True
-    )
+        "MinFreeSpace", values.share, (values.Share(bytes=256_000_000),), multi=True,
+        about="uploads are refused (507) while the disk of DataDir has less left: a size, or `5%`"
+        " of it; the larger counts",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,78 +248,39 @@ class Plugins:
     """disable: names of installed plugins that are not loaded."""
 
     section: ClassVar[str] = "Plugins"
-    disable: tuple[str, ...] = _key("Disable", values.text, (), multi=True)
+    disable: tuple[str, ...] = _key(
+        "Disable", values.text, (), multi=True,
+        about="names of installed [plugins](../howto/plugins.md) that are not loaded",
+    )  # fmt: skip
 
 
-SECTIONS = (
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Licensing:
+    """A section of the reference system's, accepted so that its files can be brought along."""
+
+    section: ClassVar[str] = "Licensing"
+    about: ClassVar[str] = (
+        "Accepted, so that files of other publishing servers can be brought along."
+    )
+    kind: str = _key(
+        "LicenseType", values.text, "", about="accepted: no licence is needed",
+        noted="is accepted: no licence is needed",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mount:
+    """A host path shown read-only in every sandbox: `[Mount "fonts"] Path = /usr/share/fonts`."""
+
+    section: ClassVar[str] = "Mount"
+    named: ClassVar[bool] = True
+    path: str = _key(
+        "Path", values.path, "", unset="must be given",
+        about="a path of this machine that every sandbox shows, read-only",
+    )  # fmt: skip
+
+
+SECTIONS: tuple[Any, ...] = (
     Server, HTTP, Authentication, Privileged, Applications, Scheduler, Pages, Database,
-    Logging, Jobs, Housekeeping, Plugins, Mount,
+    Logging, Jobs, Housekeeping, Plugins, Licensing, Mount,
 )  # fmt: skip
-
-
-def build(kind: type[T], entries: Sequence[Entry]) -> T:
-    """Build a section from its entries: the last value counts, of multi keys all; empty is unset.
-
-    Raises SupervisorError("settings-invalid") naming the place of a value that does not fit.
-    Unknown keys are left to `unknown`.
-    """
-    given: dict[str, Any] = {}
-    fields = {field.metadata["name"].lower(): field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for entry in entries:
-        field = fields.get(entry.key.lower())
-        if field is None or not entry.value:
-            continue
-        try:
-            value = field.metadata["read"](entry.value)
-        except ValueError as error:
-            raise entry.refusal(str(error)) from None
-        if field.metadata["multi"]:
-            given[field.name] = (*given.get(field.name, ()), value)
-        else:
-            given[field.name] = value
-    return kind(**given)
-
-
-def unknown(entries: Sequence[Entry]) -> list[str]:
-    """Give a warning for each key of a core section that does not exist or has no effect yet."""
-    sections = {kind.section.lower(): kind for kind in SECTIONS}
-    warnings: list[str] = []
-    for entry in entries:
-        kind = sections.get(entry.section.lower())
-        near = difflib.get_close_matches(entry.section.lower(), sections, n=1, cutoff=0.8)
-        if kind is not None:
-            if entry.value and entry.key.lower() in _names(kind, later=True):
-                warnings.append(f"{_where(entry)}: {entry.key} has no effect yet")
-        elif near:
-            warnings.append(
-                f"{_where(entry)}: no section [{entry.section}] of the core;"
-                f" did you mean [{sections[near[0]].section}]?"
-            )
-    return warnings + unknown_keys(entries, {kind.section: _names(kind) for kind in SECTIONS})
-
-
-def unknown_keys(entries: Sequence[Entry], known: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Give a warning, with the nearest key, for each key that its section does not have.
-
-    known: section → its keys, lower case → as they are written; other sections are left alone.
-    """
-    sections = {section.lower(): keys for section, keys in known.items()}
-    warnings: list[str] = []
-    for entry in entries:
-        keys = sections.get(entry.section.lower())
-        if keys is None or entry.key.lower() in keys:
-            continue
-        near = difflib.get_close_matches(entry.key.lower(), keys, n=1)
-        meant = f"; did you mean {keys[near[0]]}?" if near else ", it is ignored"
-        warnings.append(f"{_where(entry)}: [{entry.section}] has no key {entry.key}{meant}")
-    return warnings
-
-
-def _names(kind: type[Any], *, later: bool = False) -> dict[str, str]:
-    """Give a section's keys, lower case → as they are written; of `later` only those."""
-    fields = (field.metadata for field in dataclasses.fields(kind))
-    return {field["name"].lower(): field["name"] for field in fields if field["later"] or not later}
-
-
-def _where(entry: Entry) -> str:
-    return f"{entry.file}:{entry.line}" if entry.line else entry.file

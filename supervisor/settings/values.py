@@ -1,7 +1,7 @@
 """Words of the configuration file to values: durations, numbers, addresses.
 
 Each function takes the text of one value and raises ValueError with a sentence for the person who
-wrote it.
+wrote it. Plugins declare the keys of their sections with them too (`supervisor.values`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,27 @@ from dataclasses import dataclass
 _SECONDS = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0,
 }  # fmt: skip
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|m|h|d)\s*")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ns|us|µs|ms|s|m|h|d)\s*")
 _BARE_INTEGER_LIMIT = 1_000_000
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
-_BYTES: dict[str, int] = {"": 1, "b": 1} | {
-    f"{letter}{ending}": base**power
-    for power, letter in enumerate("kmgt", 1)
-    for ending, base in (("b", 1000), ("ib", 1024))
-}
+_LONGEST = 100 * 365 * 86400.0  # seconds: a hundred years
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
+_BYTES = {
+    "": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "tb": 1000**4,
+    "kib": 1024, "mib": 1024**2, "gib": 1024**3, "tib": 1024**4,
+}  # fmt: skip
+_MOST_DIGITS = 18
+
+
+class Unfit(ValueError):
+    """A value that does not fit, where the sentence alone is not enough.
+
+    code: of supervisor.errors; hint: what to write instead.
+    """
+
+    def __init__(self, message: str, *, code: str = "settings-invalid", hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
 
 
 def text(value: str) -> str:
@@ -38,29 +51,46 @@ def path(value: str) -> str:
 
 def duration(value: str) -> float:
     """Give seconds. A bare integer means nanoseconds in this format, so a small one is refused."""
-    if value.isdecimal():
-        number = int(value)
+    if value.isascii() and value.isdecimal():
+        number = float(value)
         if 0 < number < _BARE_INTEGER_LIMIT:
             raise ValueError(
                 f"{value} without a unit means nanoseconds; write {value}s for seconds"
                 f" or {value}m for minutes"
             )
-        return number * 1e-9
+        return _sensible(number * 1e-9, value)
     total, position = 0.0, 0
     while part := _DURATION_PART.match(value, position):
         total += float(part[1]) * _SECONDS[part[2]]
         position = part.end()
     if position == 0 or position < len(value):
         raise ValueError(f"{value!r} is not a duration such as 500ms, 30s or 1h30m")
-    return total
+    return _sensible(total, value)
+
+
+def _sensible(seconds: float, value: str) -> float:
+    if seconds > _LONGEST:
+        raise ValueError(f"{value} is longer than a hundred years")
+    return seconds
 
 
 def size(value: str) -> int:
-    """Give bytes of `5 MB` (powers of 1000), `5 MiB` (powers of 1024) or a bare number."""
-    found = _SIZE.fullmatch(value.strip())
-    if found is None or (found[2] or "").lower() not in _BYTES:
-        raise ValueError(f"{value!r} is not a size such as 512 MB, 2 GiB or 1000000")
-    return round(float(found[1]) * _BYTES[(found[2] or "").lower()])
+    """Give bytes: `5 MB` is 5,000,000, `5 KiB` is 5,120, a bare number counts bytes."""
+    match = _SIZE.fullmatch(value)
+    unit = match[2].lower() if match else ""
+    if match is None or (unit not in _BYTES and unit not in tuple("kmgt")):
+        raise ValueError(f"{value!r} is not a size such as 5 MB or 5 KiB")
+    if unit not in _BYTES:
+        raise ValueError(
+            f"{value!r} says neither thousands nor 1024s; write {match[1]} {match[2].upper()}B or"
+            f" {match[1]} {match[2].upper()}iB"
+        )
+    count = float(match[1]) * _BYTES[unit]
+    if count >= 2**63:
+        raise ValueError(f"{value} is more than this machine can count")
+    if count != int(count):
+        raise ValueError(f"{value!r} is no whole number of bytes")
+    return int(count) if "." in match[1] else int(match[1]) * _BYTES[unit]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +128,8 @@ def integer(value: str) -> int:
     """Give a whole number of 0 or more."""
     if not (value.isascii() and value.isdecimal()):
         raise ValueError(f"{value!r} is not a whole number of 0 or more")
+    if len(value) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(value)} digits is too large")
     return int(value)
 
 
@@ -153,7 +185,7 @@ class Listen:
 def listen(value: str) -> Listen:
     """Give an address of the form `:3939`, `127.0.0.1:3939`, `[::1]:3939` or `localhost:3939`."""
     host, colon, port = value.rpartition(":")
-    if not colon or not (port.isascii() and port.isdecimal()) or not int(port) < 65536:
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or not int(port) < 65536:
         raise ValueError(f"{value!r} is not an address such as :3939 or 127.0.0.1:3939")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
