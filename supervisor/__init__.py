@@ -20,7 +20,7 @@ _HOME = {
     ),
     **dict.fromkeys(
         (
-            "Access Bundle Cause Content ContentKind Deployment Exit Job Lease Limits Mount "
+            "Access Bundle Cause Content ContentKind Deployment Exit Job Lease Limits Mount Node "
             "Observation Overrides Pending PlaceKind PlaceRef Plan Purpose Ready Receipt Role Run "
             "RunId Running Scaling Task TcpEndpoint Transition UnixEndpoint Usage is_run_id "
             "new_run_id place_key"
@@ -28,7 +28,9 @@ _HOME = {
         "supervisor.model",
     ),
     **dict.fromkeys(("hookimpl", "Context"), "supervisor.hookspecs"),
-    **dict.fromkeys(("SupervisorError", "StoreConflict", "StoreUnavailable"), "supervisor.errors"),
+    **dict.fromkeys(
+        ("LeaseLost", "SupervisorError", "StoreConflict", "StoreUnavailable"), "supervisor.errors"
+    ),
     **dict.fromkeys(("Log",), "supervisor.log"),
     **dict.fromkeys(("Child", "spawn"), "supervisor.spawning"),
     **dict.fromkeys(("from_json", "to_json"), "supervisor.wire"),
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from supervisor import layout as layout
     from supervisor import packets as packets
     from supervisor import unixsocket as unixsocket
+    from supervisor.errors import LeaseLost as LeaseLost
     from supervisor.errors import StoreConflict as StoreConflict
     from supervisor.errors import StoreUnavailable as StoreUnavailable
     from supervisor.errors import SupervisorError as SupervisorError
@@ -71,6 +74,7 @@ if TYPE_CHECKING:
     from supervisor.model import Lease as Lease
     from supervisor.model import Limits as Limits
     from supervisor.model import Mount as Mount
+    from supervisor.model import Node as Node
     from supervisor.model import Observation as Observation
     from supervisor.model import Overrides as Overrides
     from supervisor.model import Pending as Pending

@@ -141,3 +141,14 @@ class StoreConflict(SupervisorError):
 
     def __init__(self, message: str, *, plugin: str | None = None) -> None:
         super().__init__("store-conflict", message, plugin=plugin, recoverable=True)
+
+
+class LeaseLost(SupervisorError):
+    """The fence of a lease is not the newest: somebody else has it. lease: its name."""
+
+    def __init__(self, lease: str, message: str = "") -> None:
+        super().__init__(
+            "lease-lost",
+            message or f"the lease {lease!r} is not ours any more: another server has it",
+        )
+        self.lease = lease

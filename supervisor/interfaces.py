@@ -3,71 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
-import trio
 
+from supervisor.execution import PLUGIN_API as PLUGIN_API
+from supervisor.execution import Capabilities as Capabilities
+from supervisor.execution import Executor as Executor
+from supervisor.execution import Finding as Finding
+from supervisor.execution import Lifetime as Lifetime
+from supervisor.execution import OutputChunk as OutputChunk
 from supervisor.model import (
     Bundle,
     Content,
-    ContentId,
     ContentKind,
     Deployment,
-    Job,
     Lease,
-    Observation,
-    PlaceRef,
+    Node,
     Plan,
     Purpose,
-    Receipt,
     Run,
-    RunId,
     Task,
     Transition,
-    Usage,
 )
-
-PLUGIN_API = 1
-
-
-class Lifetime(StrEnum):
-    """What an executor's processes outlive."""
-
-    CORE = "core"  # may end with the core
-    NODE = "node"  # survive the core, end with the node's helper
-    REMOTE = "remote"  # survive the node
-
-
-@attrs.frozen(kw_only=True)
-class Capabilities:
-    """What an executor can do. What is not claimed is neither asked for nor tested.
-
-    limits: the names of model.Limits' fields that it enforces. shared_files: whether its processes
-    see the DataDir of this node. streams: whether output tells standard error from standard output;
-    otherwise all of it is "stdout".
-    """
-
-    lifetime: Lifetime
-    purposes: frozenset[Purpose]
-    limits: frozenset[str] = frozenset()
-    shared_files: bool = True
-    output: bool = False
-    streams: bool = True
-    usage: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Finding:
-    """One line of `supervisor doctor`. fix: the one command or setting that mends it, or ""."""
-
-    name: str
-    ok: bool
-    text: str
-    fix: str = ""
-    fatal: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -78,98 +37,6 @@ class PluginView:
     version: str
     gives: tuple[str, ...] = ()
     problem: str = ""
-
-
-@attrs.frozen(kw_only=True)
-class OutputChunk:
-    """Bytes that a run wrote. stream is "stdout" or "stderr"; cursor resumes after this chunk."""
-
-    stream: str
-    data: bytes
-    cursor: str = ""
-
-
-class Executor(ABC):
-    """Start, watch and end processes somewhere. One instance per core; all methods run under trio.
-
-    The core puts a time limit around every call, makes calls only while serve() runs, and cancels
-    those that are open when it ends. Errors are SupervisorError; an ended process is an Exit, never
-    an error. Generators hold no nursery and no cancel scope open while they yield.
-    """
-
-    name: str
-    plugin_api: int = PLUGIN_API
-    capabilities: Capabilities
-
-    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Run whatever the executor needs for as long as the core lives (a connection, a watch).
-
-        Called once, before any other method; calls task_status.started() when the others may be
-        called. Cancelled at the end. Returning or raising means: the executor is away; the core
-        logs it and calls serve again with back-off.
-        """
-        task_status.started()
-        await trio.sleep_forever()
-
-    @abstractmethod
-    async def start(self, job: Job) -> Receipt:
-        """Ask for a process and return once the backend has durably accepted it.
-
-        The backend's name for it derives from job.run: the same job again gives the same receipt
-        and starts nothing twice. Raised or cancelled: nothing is left, or at worst a stray that
-        list() shows. Whatever the job's places need (directories, owners) is made here.
-        """
-
-    @abstractmethod
-    def watch(self, receipt: Receipt) -> AsyncGenerator[Observation, None]:
-        """Yield Pending, then Running (again if the endpoint changes), and Exit last.
-
-        The first observation comes at once and is the present state. May be cancelled (closed) and
-        called again, from another core too. An unknown receipt yields Exit(cause=LOST). Once Exit
-        was yielded nothing of the run can write anywhere.
-        """
-
-    @abstractmethod
-    async def stop(self, receipt: Receipt, grace: float) -> None:
-        """Ask the process to end, wait `grace` seconds, end its whole tree; return when it is gone.
-
-        Idempotent; of something unknown or already gone it returns at once. Cancelled: the ending
-        goes on.
-        """
-
-    @abstractmethod
-    async def list(self) -> Sequence[Receipt]:
-        """Give a receipt of everything of ours that the backend holds, recorded or stray."""
-
-    def output(self, receipt: Receipt, cursor: str = "") -> AsyncGenerator[OutputChunk, None]:
-        """Yield what the run writes, from `cursor` on, until its end. capabilities.output only.
-
-        One reader at a time per run. Bytes are those that the process wrote, in order per stream;
-        nothing is lost while nobody reads, up to the backend's buffer.
-        """
-        raise NotImplementedError
-
-    async def usage(self, runs: Iterable[RunId]) -> Mapping[RunId, Usage]:
-        """Give what each run uses now; runs that are gone are left out. capabilities.usage only."""
-        raise NotImplementedError
-
-    async def prepare(self, place: PlaceRef, content: ContentId, uid: int) -> None:
-        """Make the directory of a place, owned by a content's uid. Idempotent; as `remove`.
-
-        Asked for what another executor's process writes to: it may not be able to give it an owner.
-        """
-        raise NotImplementedError
-
-    async def remove(self, place: PlaceRef) -> None:
-        """Remove a place and all that lies beneath it. Idempotent. capabilities.shared_files only.
-
-        Removing is the executor's, since content wrote it under a uid that the core has not.
-        """
-        raise NotImplementedError
-
-    async def check(self) -> Sequence[Finding]:
-        """Look at the host or the backend for `supervisor doctor`; changes nothing."""
-        return ()
 
 
 @attrs.frozen(kw_only=True)
@@ -242,12 +109,12 @@ class Runtime(ABC):
         """Say how to do one thing. Pure. Raises SupervisorError("no-runtime") where it cannot."""
 
 
-Record = Content | Bundle | Deployment | Run | Task
+Record = Content | Bundle | Deployment | Run | Task | Node
 
 
 @attrs.frozen(kw_only=True)
 class Change:
-    """One write. kind: "content", "bundle", "deployment", "run", "task" or "transition".
+    """One write. kind: "content", "bundle", "deployment", "run", "task", "node" or "transition".
 
     record is what is stored. was: the version that must be stored now (compare-and-set); 0 = there
     must be none yet; None = whatever is there is replaced (facts of a run that this core owns).
@@ -256,12 +123,14 @@ class Change:
 
     remove: the record goes instead, if its stored version is `was`; None = whatever is there goes,
     and nothing there is fine. The transitions of a run go with it.
+    fence: the lease under which it is made, beside the one of the whole call.
     """
 
     kind: str
     record: Record | Transition
     was: int | None = None
     remove: bool = False
+    fence: Lease | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -289,6 +158,7 @@ KINDS: Mapping[str, type[Any]] = {
     "deployment": Deployment,
     "run": Run,
     "task": Task,
+    "node": Node,
     "transition": Transition,
 }
 
@@ -297,11 +167,13 @@ class Store(ABC):
     """Keep the records. Synchronous; the journal calls it in one thread at a time.
 
     Every method raises StoreUnavailable where the database does not answer (the caller retries) and
-    leaves nothing half done.
+    leaves nothing half done. several_nodes: whether servers may share it, each a node of its own:
+    what one has written the others see at once, and its clock is one for all.
     """
 
     name: str
     plugin_api: int = PLUGIN_API
+    several_nodes: bool = False
 
     @abstractmethod
     def migrate(self) -> None:
@@ -319,7 +191,8 @@ class Store(ABC):
         """Write all changes in one durable transaction, or none.
 
         Raises StoreConflict where a `was` does not hold or another content that is not removed has
-        the same name, SupervisorError("lease-lost") where the fence is not the newest of its name.
+        the same name, LeaseLost where `fence`, or that of a change, is not the newest of its name;
+        all are looked at in the transaction that writes.
         """
 
     @abstractmethod
@@ -342,7 +215,7 @@ class Store(ABC):
 
         Indexed are ids, and content: guid, name, removed; bundle: content, digest, state;
         deployment: content, bundle; run: content, deployment, purpose, state, node; transition:
-        run, content; task: content, finished.
+        run, content; task: content, finished; node: nothing else.
         """
 
     @abstractmethod
@@ -350,6 +223,21 @@ class Store(ABC):
         """Take or renew the lease `name` for `ttl` seconds by the database's clock.
 
         None where somebody else holds it. A new holder gets a larger fence; a renewal keeps it.
+        """
+
+    def claim_all(self, names: Sequence[str], owner: str, ttl: float) -> Sequence[Lease]:
+        """Take or renew each of the leases as `claim` does; give those that are the owner's now.
+
+        Other claims may come between two of them; a store that can takes all at one moment.
+        """
+        claimed = (self.claim(name, owner, ttl) for name in names)
+        return [lease for lease in claimed if lease is not None]
+
+    @abstractmethod
+    def leases(self) -> tuple[float, Sequence[Lease]]:
+        """Give the database's clock, and every lease that was not given back, by name.
+
+        Those whose `expires` is over are among them: nobody has claimed them since.
         """
 
     @abstractmethod

@@ -36,7 +36,7 @@ from supervisor.model.run import (
     UnixEndpoint,
     Usage,
 )
-from supervisor.model.task import Lease, Task, Transition
+from supervisor.model.task import Lease, Node, Task, Transition
 
 __all__ = [
     "Access",
@@ -56,6 +56,7 @@ __all__ = [
     "Lease",
     "Limits",
     "Mount",
+    "Node",
     "Observation",
     "Overrides",
     "Pending",

@@ -1,4 +1,4 @@
-"""Task, Transition, Lease: what clients poll, what the journal keeps, who holds what."""
+"""Task, Transition, Lease, Node: what clients poll, what is kept, who holds what, who they are."""
 
 from __future__ import annotations
 
@@ -44,3 +44,22 @@ class Lease:
     owner: str
     fence: int
     expires: float
+
+
+@attrs.frozen(kw_only=True)
+class Node:
+    """One server among those that share a database. It lives while its lease is held.
+
+    lease: the name of that lease. host: of the machine, for people. address: where other nodes
+    reach its gateway, "" where they do not. started and ended: wall-clock seconds of its first
+    core, and of an end in order.
+    """
+
+    id: str
+    lease: str
+    host: str = ""
+    address: str = ""
+    release: str = ""
+    started: float = 0.0
+    ended: float | None = None
+    version: int = 1

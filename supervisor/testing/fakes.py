@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from supervisor.errors import StoreConflict, StoreUnavailable, SupervisorError
+from supervisor.errors import LeaseLost, StoreConflict, StoreUnavailable, SupervisorError
 from supervisor.interfaces import KINDS, Change, Counter, Record, Row, Store, StoreEvent
 from supervisor.model import Lease, Transition
 
@@ -19,6 +19,7 @@ INDEXED: Mapping[str, frozenset[str]] = {
     "deployment": frozenset({"id", "content", "bundle"}),
     "run": frozenset({"id", "content", "deployment", "purpose", "state", "node"}),
     "task": frozenset({"id", "content", "finished"}),
+    "node": frozenset({"id"}),
     "transition": frozenset({"run", "content"}),
 }
 
@@ -30,6 +31,7 @@ class MemoryStore(Store):
     """
 
     name = "memory"
+    several_nodes = True
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
@@ -56,8 +58,8 @@ class MemoryStore(Store):
     def apply(self, changes: Sequence[Change], fence: Lease | None = None) -> None:
         self.enter("apply")
         with self._lock:
-            if fence is not None:
-                self._check(fence)
+            for each in (fence, *(change.fence for change in changes)):
+                self._check(each)
             records = {kind: dict(held) for kind, held in self._records.items()}
             transitions = list(self.transitions)
             for change in changes:
@@ -125,6 +127,16 @@ class MemoryStore(Store):
             self._leases[name] = Lease(name=name, owner=owner, fence=fence, expires=now + ttl)
             return self._leases[name]
 
+    def claim_all(self, names: Sequence[str], owner: str, ttl: float) -> Sequence[Lease]:
+        with self._lock:
+            return super().claim_all(names, owner, ttl)
+
+    def leases(self) -> tuple[float, Sequence[Lease]]:
+        self.enter("leases")
+        with self._lock:
+            held = [lease for _, lease in sorted(self._leases.items()) if lease.owner]
+            return self.clock(), held
+
     def holder(self, name: str) -> Lease | None:
         self.enter("holder")
         with self._lock:
@@ -173,10 +185,12 @@ class MemoryStore(Store):
     def close(self) -> None:
         self.enter("close")
 
-    def _check(self, fence: Lease) -> None:
+    def _check(self, fence: Lease | None) -> None:
+        if fence is None:
+            return
         held = self._leases.get(fence.name)
         if held is None or (held.owner, held.fence) != (fence.owner, fence.fence):
-            raise SupervisorError("lease-lost", f"the lease {fence.name!r} is not ours any more")
+            raise LeaseLost(fence.name)
 
 
 class AwayStore(MemoryStore):

@@ -14,8 +14,6 @@ class TestMyStore(StoreContract):
 
 from __future__ import annotations
 
-import threading
-import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,6 +36,7 @@ from supervisor.model import (
     Exit,
     Guid,
     Limits,
+    Node,
     Overrides,
     Purpose,
     Receipt,
@@ -48,6 +47,7 @@ from supervisor.model import (
     new_guid,
     new_run_id,
 )
+from supervisor.testing.leases import LeaseContract, in_threads
 
 
 def content(number: int, **fields: Any) -> Content:
@@ -131,10 +131,11 @@ RECORDS: tuple[tuple[str, Any], ...] = (
         ),
     ),
     ("task", Task(id="t1", content=ContentId(7), output=("one", "two"), finished=True, code=1)),
+    ("node", Node(id="a-node", lease="node/a-node", host="a host", started=1.5, version=2)),
 )
 
 
-class StoreContract:
+class StoreContract(LeaseContract):
     """The promises of supervisor.Store. A subclass gives the fixtures `store` and `away`."""
 
     @pytest.fixture
@@ -421,7 +422,7 @@ class StoreContract:
 
     def test_threads_never_get_the_same_id(self, store: Store) -> None:
         given: list[int] = []
-        _in_threads(4, lambda _: given.extend(store.next_id("run") for _ in range(25)))
+        in_threads(4, lambda _: given.extend(store.next_id("run") for _ in range(25)))
         assert list(range(1, 101)) == sorted(given)
 
     # Threads
@@ -438,7 +439,7 @@ class StoreContract:
             except StoreConflict:
                 conflicts.append(number)
 
-        _in_threads(4, change)
+        in_threads(4, change)
         assert 3 == len(conflicts)
         winner = store.get("content", 1)
         assert isinstance(winner, Content)
@@ -454,82 +455,8 @@ class StoreContract:
             else:
                 seen.extend(len(store.find("content")) for _ in range(10))
 
-        _in_threads(3, work)
+        in_threads(3, work)
         assert {0, len(numbers)} >= set(seen)
-
-    # Leases
-
-    def test_a_free_lease_goes_to_who_claims_it(self, store: Store) -> None:
-        assert store.holder("l") is None
-        lease = store.claim("l", "me", 60.0)
-        assert lease is not None
-        assert ("l", "me") == (lease.name, lease.owner)
-        assert lease == store.holder("l")
-
-    def test_a_lease_that_is_held_is_not_given_to_another(self, store: Store) -> None:
-        lease = store.claim("l", "me", 60.0)
-        assert store.claim("l", "you", 60.0) is None
-        assert lease == store.holder("l")
-
-    def test_a_renewal_keeps_the_fence_and_moves_the_end(self, store: Store) -> None:
-        first = store.claim("l", "me", 60.0)
-        second = store.claim("l", "me", 120.0)
-        assert first is not None
-        assert second is not None
-        assert first.fence == second.fence
-        assert 55.0 < second.expires - first.expires < 65.0
-
-    def test_an_expired_lease_goes_to_another_with_a_larger_fence(self, store: Store) -> None:
-        first = store.claim("l", "me", 0.05)
-        time.sleep(0.1)  # the database's own clock decides
-        assert first == store.holder("l")
-        second = store.claim("l", "you", 60.0)
-        assert first is not None
-        assert second is not None
-        assert second.fence > first.fence
-
-    def test_a_lease_given_back_is_free_at_once(self, store: Store) -> None:
-        first = store.claim("l", "me", 60.0)
-        assert first is not None
-        store.release(first)
-        store.release(first)
-        assert store.holder("l") is None
-        second = store.claim("l", "you", 60.0)
-        assert second is not None
-        assert second.fence > first.fence
-
-    def test_a_lease_that_is_another_s_by_now_cannot_be_given_back(self, store: Store) -> None:
-        first = store.claim("l", "me", 60.0)
-        assert first is not None
-        store.release(first)
-        second = store.claim("l", "you", 60.0)
-        store.release(first)
-        assert second == store.holder("l")
-
-    def test_leases_of_other_names_do_not_matter(self, store: Store) -> None:
-        assert store.claim("l", "me", 60.0) is not None
-        assert store.claim("m", "you", 60.0) is not None
-
-    def test_a_write_with_the_newest_fence_is_taken(self, store: Store) -> None:
-        lease = store.claim("l", "me", 60.0)
-        store.claim("l", "me", 60.0)
-        store.apply([new("content", content(1))], lease)
-        assert store.get("content", 1) is not None
-
-    def test_a_write_with_a_stale_fence_is_refused_and_leaves_nothing(self, store: Store) -> None:
-        stale = store.claim("l", "me", 60.0)
-        assert stale is not None
-        store.release(stale)
-        store.claim("l", "you", 60.0)
-        with pytest.raises(SupervisorError) as caught:
-            store.apply([new("content", content(1))], stale)
-        assert "lease-lost" == caught.value.code
-        assert store.get("content", 1) is None
-
-    def test_of_two_threads_that_claim_a_lease_exactly_one_gets_it(self, store: Store) -> None:
-        got: list[object] = []
-        _in_threads(4, lambda number: got.append(store.claim("l", f"owner-{number}", 60.0)))
-        assert 3 == got.count(None)
 
     # The feed
 
@@ -571,24 +498,3 @@ def run_key(store: Store) -> str:
     """Give the id of the one run that the store holds."""
     (only,) = store.find("run")
     return str(only.id)
-
-
-def _in_threads(count: int, work: Callable[[int], object]) -> None:
-    """Run work(0), work(1), … at the same time; raises the first error of any."""
-    errors: list[BaseException] = []
-    begin = threading.Barrier(count)
-
-    def one(number: int) -> None:
-        begin.wait(30)
-        try:
-            work(number)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]

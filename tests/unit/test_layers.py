@@ -19,7 +19,7 @@ LAYERS = (
     "bounds errors layout lifecycle packets log unixsocket stacks templates unpack_program"
     " spawn_program",
     "model wire",
-    "interfaces hookspecs spawning",
+    "execution interfaces hookspecs spawning",
     "policy rights settings unpack",
     "plugins",
     "core.",

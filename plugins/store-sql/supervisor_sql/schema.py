@@ -9,7 +9,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, sel
 from supervisor import SupervisorError
 from supervisor_sql.backend import Backend
 
-REVISION = "0001"  # the newest file in migrations/versions; they grow by one
+REVISION = "0002"  # the newest file in migrations/versions; they grow by one
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 # alembic's own table: reading it here spares importing alembic, which takes a second

@@ -25,6 +25,7 @@ from supervisor import (
     Change,
     Counter,
     Lease,
+    LeaseLost,
     Store,
     StoreConflict,
     StoreEvent,
@@ -41,12 +42,14 @@ Record = Any
 Row = Any
 REMEMBERED = 10_000  # changes that the feed keeps
 CHUNK = 500  # rows that a dump or a load holds in memory
+MOST_NAMES = 500  # of leases in one query
 
 
 class SqlStore(Store):
     """A store on a backend (`sqlite.Sqlite`)."""
 
     name = "sql"
+    several_nodes = True
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -72,8 +75,7 @@ class SqlStore(Store):
 
     def apply(self, changes: Sequence[Change], fence: Lease | None = None) -> None:
         with self._writing() as connection:
-            if fence is not None:
-                _check(connection, fence)
+            _check(connection, fence, changes)
             _write(connection, self._backend, changes)
             _tell(connection, changes)
 
@@ -111,24 +113,36 @@ class SqlStore(Store):
         return [from_json(held.type, data) for data in found]
 
     def claim(self, name: str, owner: str, ttl: float) -> Lease | None:
+        claimed = self.claim_all([name], owner, ttl)
+        return claimed[0] if claimed else None
+
+    def claim_all(self, names: Sequence[str], owner: str, ttl: float) -> Sequence[Lease]:
         with self._writing() as connection:
-            now = _now(connection, self._backend)
-            held = _lease(connection, name)
-            if held is None:
-                lease = Lease(name=name, owner=owner, fence=1, expires=now + ttl)
-                connection.execute(insert(leases).values(to_json(lease)))
-                return lease
-            if held.owner not in (owner, "") and held.expires > now:
-                return None
-            fence = held.fence if held.owner == owner else held.fence + 1
-            lease = Lease(name=name, owner=owner, fence=fence, expires=now + ttl)
-            connection.execute(update(leases).where(leases.c.name == name).values(to_json(lease)))
-            return lease
+            now = connection.execute(select(self._backend.now)).scalar_one()
+            held = {lease.name: lease for lease in _leases(connection, names)}
+            ours = [
+                _claimed(held.get(name), name, owner, now, ttl) for name in dict.fromkeys(names)
+            ]
+            claimed = [lease for lease in ours if lease is not None]
+            if claimed:
+                upsert = self._backend.insert(leases)
+                replaced = {c.name: upsert.excluded[c.name] for c in leases.c if c.name != "name"}
+                connection.execute(
+                    upsert.on_conflict_do_update(index_elements=["name"], set_=replaced),
+                    [to_json(lease) for lease in claimed],
+                )
+            return claimed
+
+    def leases(self) -> tuple[float, Sequence[Lease]]:
+        query = select(leases).where(leases.c.owner != "").order_by(leases.c.name)
+        with self._reading() as connection:
+            now = connection.execute(select(self._backend.now)).scalar_one()
+            return now, [Lease(**row._mapping) for row in connection.execute(query)]
 
     def holder(self, name: str) -> Lease | None:
         with self._reading() as connection:
-            held = _lease(connection, name)
-        return held if held is not None and held.owner else None
+            held = _leases(connection, [name])
+        return held[0] if held and held[0].owner else None
 
     def release(self, lease: Lease) -> None:
         ours = and_(
@@ -197,21 +211,37 @@ class SqlStore(Store):
             raise self._backend.meaning(error, starting=starting) from error
 
 
-def _check(connection: Connection, fence: Lease) -> None:
-    held = _lease(connection, fence.name)
-    if held is None or (held.owner, held.fence) != (fence.owner, fence.fence):
-        raise SupervisorError(
-            "lease-lost", f"the lease {fence.name!r} is not ours any more: another server has it"
-        )
+def _check(connection: Connection, fence: Lease | None, changes: Sequence[Change]) -> None:
+    """Raise LeaseLost where one of the leases is not the newest of its name."""
+    fences = {(lease.name, lease.owner, lease.fence) for lease in _fences(fence, changes)}
+    found = _leases(connection, sorted({name for name, _, _ in fences}))
+    stale = fences - {(lease.name, lease.owner, lease.fence) for lease in found}
+    if stale:
+        raise LeaseLost(min(stale)[0])
 
 
-def _lease(connection: Connection, name: str) -> Lease | None:
-    row = connection.execute(select(leases).where(leases.c.name == name)).one_or_none()
-    return None if row is None else Lease(**row._mapping)
+def _fences(fence: Lease | None, changes: Sequence[Change]) -> Iterator[Lease]:
+    for each in (fence, *(change.fence for change in changes)):
+        if each is not None:
+            yield each
 
 
-def _now(connection: Connection, backend: Backend) -> float:
-    return connection.execute(select(backend.now)).scalar_one()
+def _leases(connection: Connection, names: Sequence[str]) -> list[Lease]:
+    found: list[Lease] = []
+    for start in range(0, len(names), MOST_NAMES):
+        query = select(leases).where(leases.c.name.in_(names[start : start + MOST_NAMES]))
+        found += [Lease(**row._mapping) for row in connection.execute(query)]
+    return found
+
+
+def _claimed(held: Lease | None, name: str, owner: str, now: float, ttl: float) -> Lease | None:
+    """Give the lease as it is once the owner has claimed it; None where somebody else holds it."""
+    if held is None:
+        return Lease(name=name, owner=owner, fence=1, expires=now + ttl)
+    if held.owner not in (owner, "") and held.expires > now:
+        return None
+    fence = held.fence if held.owner == owner else held.fence + 1
+    return Lease(name=name, owner=owner, fence=fence, expires=now + ttl)
 
 
 def _write(connection: Connection, backend: Backend, written: Sequence[Change]) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from supervisor import Bundle, Content, Deployment, Run, Task, Transition
+from supervisor import Bundle, Content, Deployment, Node, Run, Task, Transition
 
 metadata = MetaData()
 
@@ -117,6 +117,14 @@ tasks = Table(
     Column("data", JSON, nullable=False),
 )
 
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("data", JSON, nullable=False),
+)
+
 # rows are only ever added; what is told twice (after a crash) is kept once
 transitions = Table(
     "transitions",
@@ -171,6 +179,7 @@ KINDS: Mapping[str, Kind] = {
         indexed=("id", "content", "finished", "created"),
         order=("created", "id"),
     ),
+    "node": Kind(type=Node, table=nodes, indexed=("id",)),
     "transition": Kind(
         type=Transition,
         table=transitions,
