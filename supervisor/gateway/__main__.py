@@ -14,9 +14,12 @@ from typing import Any
 
 from supervisor import packets
 from supervisor.gateway import answers
+from supervisor.gateway.access import Access
 from supervisor.gateway.gateway import Gateway
 from supervisor.gateway.loop import IN, Loop
+from supervisor.gateway.proxies import Proxies
 from supervisor.log import Log
+from supervisor.sink import redirect
 
 
 class Control:
@@ -44,12 +47,27 @@ class Control:
         if packet is None:
             os._exit(0)  # the parent is gone: nothing of ours may outlive it
         message, fds = packet
+        if message["type"] == "logs":
+            self._reopen(message.get("names"), fds)
         for fd in fds:
             os.close(fd)
         if message["type"] == "stop":
             self._gateway.stop(float(message.get("seconds", 10)))
         elif message["type"] == "leave":
             self._gateway.leave(float(message.get("seconds", 0)))
+
+    def _reopen(self, names: object, fds: list[int]) -> None:
+        """Go on with the files that the parent has opened anew; takes what it uses of `fds`."""
+        for name in names if isinstance(names, list) else ():
+            if not fds:
+                break
+            fd = fds.pop(0)
+            if name == "service":
+                redirect(fd)
+            elif name == "access" and self._gateway.access is not None:
+                self._gateway.access.replace(fd)
+            else:
+                os.close(fd)
 
     def crashed(self) -> None:
         """Stay: a message that makes no sense is in the log."""
@@ -91,7 +109,10 @@ def main(arguments: list[str]) -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     loop = Loop(log)
-    gateway = Gateway(loop, run_dir, str(settings.get("server_address") or ""))
+    proxies = Proxies(settings.get("trusted_proxies") or ())
+    gateway = Gateway(loop, run_dir, str(settings.get("server_address") or ""), proxies=proxies)
+    if "access" in fds:
+        gateway.access = Access(loop, fds["access"], settings.get("access_form", "COMMON"))
     control = None
     if "control" in fds:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent speaks for the terminal
@@ -107,6 +128,7 @@ def main(arguments: list[str]) -> int:
         control.ready()
     log.info("gateway-ready", pid=os.getpid())
     loop.run()
+    gateway.last_words()
     log.info("gateway-ended")
     return 0
 

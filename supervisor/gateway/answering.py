@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor.gateway import answers, notice, verdicts
+from supervisor.gateway.access import GONE, Visit
 from supervisor.gateway.answers import Answer
 from supervisor.gateway.body import LAST_CHUNK, BadChunk, Chunks, chunk
 from supervisor.gateway.fields import CHUNKED, BadHead
@@ -22,22 +23,26 @@ from supervisor.gateway.surroundings import Surroundings
 HEAD, BODY, CHUNKS, DONE, CLOSING = range(5)
 # … and its answer.
 IDLE, ASKING, OPENING, AWAITING, COUNTED, STREAMED = range(6)
+NOT_BEGUN = -1.0
 
 
 class Answering:
     """The state of an exchange, and what the upstream's bytes do to it."""
 
     __slots__ = (
-        "about", "about_for", "address", "answer_chunks", "answer_left", "answering", "chunks",
-        "client", "consuming", "cookie", "deadline", "framed", "gateway", "guid", "held", "keep",
-        "kind", "left", "partial", "reading", "request", "reused", "seat", "seat_name", "slot",
-        "tail", "target", "tries", "upstream", "upstream_keep", "visitor", "worker",
+        "about", "about_for", "address", "answer_chunks", "answer_left", "answering", "began",
+        "chunks", "client", "consuming", "cookie", "deadline", "framed", "gateway", "guid", "held",
+        "keep", "kind", "left", "name", "partial", "peer", "reading", "request", "reused", "seat",
+        "seat_name", "sent", "slot", "status", "tail", "target", "tries", "trusted", "upstream",
+        "upstream_keep", "visitor", "worker",
     )  # fmt: skip
     client: Stream
 
     def __init__(self, gateway: Surroundings, address: bytes) -> None:
         self.gateway = gateway
+        self.peer = address
         self.address = address  # of the client, as X-Forwarded-For says it
+        self.trusted = gateway.proxies.trusts(address)  # its word about the client counts
         self.upstream: Stream | None = None
         self.worker: Worker | None = None  # whose request this is; None is the core or nobody
         self.request: Request | None = None
@@ -65,6 +70,10 @@ class Answering:
         self.seat: Seat | None = None  # once it was granted
         self.about = b""  # lines about the visitor, and what they hold for
         self.about_for = (b"", b"")
+        self.name = b""  # the request's id
+        self.began = NOT_BEGUN  # the loop's time, until the answer is in the access log
+        self.status = 0  # of the answer, once its head is sent
+        self.sent = 0  # bytes of its body
         self.deadline = NEVER
         self.slot = NEVER
 
@@ -167,6 +176,7 @@ class Answering:
             self._finish()
         elif length > 0:
             self.answering = COUNTED
+            self.sent = whole
             self.answer_left = length + len(head)
             self._answer_counted(head + rest)
         else:
@@ -181,6 +191,7 @@ class Answering:
 
     def _head(self, response: Response, request: Request, tail: bytes) -> bytes:
         """Write the head of an answer; `tail`: what says how its body is framed."""
+        self.status, self.sent = response.status, 0
         if self.worker is None:
             lines = response_lines(response, None)
         elif response.cookies or response.locations:
@@ -220,10 +231,11 @@ class Answering:
             try:
                 payload, data = chunks.feed(data)
             except BadChunk as error:
-                self.gateway.loop.log.warning("answer-malformed", reason=str(error))
+                self._warn("answer-malformed", reason=str(error))
                 self.close()  # the client sees an answer that is cut short
                 return
         if payload:
+            self.sent += len(payload)
             fits = (
                 self.client.send_all(chunk(payload)) if self.framed else self.client.send(payload)
             )
@@ -278,7 +290,8 @@ class Answering:
             upstream.send(self.held)
         self.upstream = None  # the tunnel's from now on, like the seat
         seat, self.seat = self.seat, None
-        self.gateway.tunnel(self.client, upstream, self.worker, seat)
+        visit, self.began = self._visit(), NOT_BEGUN
+        self.gateway.tunnel(self.client, upstream, self.worker, seat, visit)
         self.close()
 
     # What we say ourselves
@@ -287,9 +300,12 @@ class Answering:
         """Answer by ourselves: nothing of an upstream's answer has been sent yet."""
         request = self.request
         close = self.reading != DONE or not self.keep or self.gateway.stopping
-        data = answers.head(answer, close=close, minor=request.minor if request is not None else 1)
+        minor = request.minor if request is not None else 1
+        data = answers.head(answer, close=close, minor=minor, request=self.name)
+        self.status, self.sent = answer.status, 0
         if request is None or request.method != b"HEAD":
             data += answer.body
+            self.sent = len(answer.body)
         self.keep = not close
         # An upstream that was in the middle of something cannot be used again.
         self.upstream_keep = self.answering < AWAITING
@@ -316,5 +332,26 @@ class Answering:
 
     def _bad_gateway(self, reason: str) -> None:
         run = self.worker.run if self.worker is not None else "core"
-        self.gateway.loop.log.warning("bad-gateway", run=run, reason=reason)
+        self._warn("bad-gateway", run=run, reason=reason)
         self.answer(self._verdict(verdicts.bad_gateway(reason, "unavailable")))
+
+    # What the logs say
+
+    def _warn(self, event: str, **fields: object) -> None:
+        self.gateway.loop.log.warning(event, **fields, request=self.name.decode("ascii"))
+
+    def _visit(self) -> Visit:
+        worker = self.worker
+        run = worker.run if worker is not None else ""
+        content = self.guid if self.kind is Kind.CONTENT else b""
+        return Visit(self.address, self.request, self.name, self.began, content, run)
+
+    def _note(self) -> None:
+        """Put the request that is over into the access log, answered or not."""
+        access = self.gateway.access
+        if access is not None:
+            sent = self.sent
+            if self.answering == COUNTED:  # cut short, where anything is left
+                sent = max(0, sent - self.answer_left)
+            access.note(self._visit(), self.status or GONE, sent)
+        self.began = NOT_BEGUN

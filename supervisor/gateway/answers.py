@@ -82,8 +82,8 @@ def ping() -> Answer:
     return Answer(status=200, body=b"{}", kind="application/json")
 
 
-def head(answer: Answer, *, close: bool, minor: int) -> bytes:
-    """Write the head of an answer of ours."""
+def head(answer: Answer, *, close: bool, minor: int, request: bytes = b"") -> bytes:
+    """Write the head of an answer of ours; request: the id of what it answers."""
     try:
         reason = HTTPStatus(answer.status).phrase
     except ValueError:
@@ -98,6 +98,8 @@ def head(answer: Answer, *, close: bool, minor: int) -> bytes:
         lines.append(b"Content-Length: %d" % len(answer.body))
     fresh = b"max-age=%d" % answer.fresh if answer.fresh else b"no-store"
     lines += [b"Cache-Control: " + fresh, b"X-Content-Type-Options: nosniff"]
+    if request:
+        lines.append(b"X-Request-ID: " + request)
     if close:
         lines.append(b"Connection: close")
     elif minor == 0:

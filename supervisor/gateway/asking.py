@@ -61,7 +61,9 @@ class Asking(Answering):
         gateway = self.gateway
         self._pause_for(max(gateway.wait, _WAIT_SECONDS) if want == "wait" else gateway.wait)
         self.seat_name = gateway.seats.name() if want == "socket" else ""
-        gateway.ask(self, self.guid, want, self.visitor, run, self.seat_name or None)
+        seat = self.seat_name or None
+        name = self.name.decode("ascii")
+        gateway.ask(self, self.guid, want, self.visitor, run, seat, request=name)
 
     def _await_core(self) -> None:
         """Keep a request whose pin cannot be judged until the first core has told its key."""

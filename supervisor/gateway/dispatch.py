@@ -76,6 +76,12 @@ class Dispatch(Asking):
             gateway.retry(self.guid)
             self.answer(answers.redirect(gateway.site.prefix(self.guid) + b"/", 303))
 
+    def _believe(self, request: Request) -> None:
+        """Take the client from what a trusted proxy says."""
+        address = self.gateway.proxies.client(request, self.peer)
+        if address != self.address:
+            self.address, self.about_for = address, (b"", b"")
+
     def _to_content(self, request: Request) -> None:
         pin = self._pin(request)
         if pin is None:
@@ -164,6 +170,7 @@ class Dispatch(Asking):
         if worker is None:
             self.answer(self._verdict(verdicts.core_away()))
             return
+        self._warn("worker-unreachable", run=worker.run, reason=reason)
         self.gateway.unreachable(worker, reason)
         if code == "unavailable" and self.tries == 0:
             self.tries = 1
@@ -184,7 +191,8 @@ class Dispatch(Asking):
         if worker is None:
             self.gateway.loop.within(self, CORE_SECONDS)
         plain = notice.is_for(worker, request)
-        upstream.send(request_head(request, self.target, self.about, worker is not None, plain))
+        about = b"X-Request-ID: %b\r\n%b" % (self.name, self.about)
+        upstream.send(request_head(request, self.target, about, worker is not None, plain))
         if self.reading != DONE:
             self._body_begins()
 

@@ -17,6 +17,7 @@ from supervisor.gateway.answering import (
     DONE,
     HEAD,
     IDLE,
+    NOT_BEGUN,
     OPENING,
 )
 from supervisor.gateway.body import LAST_CHUNK, BadChunk, Chunks, chunk
@@ -133,6 +134,8 @@ class Exchange(Dispatch):
         if self.seat is not None:
             self._stand_up()
         self._uncount()
+        if self.began != NOT_BEGUN:
+            self._note()
         self._drop_upstream()
         if self.client.sink is self:  # not a tunnel's by now
             self.client.close()
@@ -172,9 +175,15 @@ class Exchange(Dispatch):
             self.gateway.loop.within(self, HEAD_SECONDS)
 
     def _begin(self, request: Request) -> None:
+        gateway = self.gateway
         self.request = request
         self.keep = request.keep_alive
         self.deadline = NEVER
+        self.name = gateway.ids.of(request, self.trusted)
+        self.began = gateway.loop.now
+        self.status = 0
+        if self.trusted:
+            self._believe(request)
         if request.length == 0:
             self.reading = DONE
         elif request.length == CHUNKED:
@@ -241,6 +250,8 @@ class Exchange(Dispatch):
         self.keep = False
         if self.reading == HEAD:
             self.request = None
+            self.name = self.gateway.ids.new()
+            self.began = self.gateway.loop.now
         if self.answering >= COUNTED:
             self.close()
         else:
@@ -251,6 +262,7 @@ class Exchange(Dispatch):
     def _finish(self) -> None:
         """Go back to reading requests, or close, after the whole answer has been sent."""
         self._uncount()
+        self._note()
         self.answering = IDLE
         self.reused = True
         # The core's connections are few and for everybody; idle visitors must not hold them.

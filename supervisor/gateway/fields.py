@@ -20,7 +20,7 @@ class BadHead(Exception):
 
 
 KEEP, DROP, ORIGIN, HOST, CONNECTION, COOKIE, AUTHORIZATION = range(7)
-LENGTH, CODING, UPGRADE, EXPECT, SET_COOKIE, LOCATION = range(7, 13)
+LENGTH, CODING, UPGRADE, EXPECT, SET_COOKIE, LOCATION, REQUEST_ID, FORWARDED = range(7, 15)
 
 _HOP_BY_HOP = (
     "keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer http2-settings"
@@ -44,6 +44,8 @@ _REQUEST = {
     "transfer-encoding": CODING,
     "upgrade": UPGRADE,
     "expect": EXPECT,
+    "x-request-id": REQUEST_ID,
+    "x-forwarded-for": FORWARDED,
 }
 _RESPONSE = {
     **dict.fromkeys(_HOP_BY_HOP.split(), DROP),
@@ -78,7 +80,7 @@ class _Kinds(dict[bytes, int]):
         plain = name.decode("ascii").lower()
         dashed = plain.replace("_", "-")
         kind = self._table.get(dashed, KEEP)
-        if self._table is _REQUEST and dashed.startswith("x-forwarded-"):
+        if kind == KEEP and self._table is _REQUEST and dashed.startswith("x-forwarded-"):
             kind = DROP
         if kind != KEEP and dashed != plain:
             kind = DROP  # X_Forwarded_For looks like X-Forwarded-For to servers of the CGI kind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import socket
 
+from supervisor.gateway.access import Access, RequestIds, Visit
 from supervisor.gateway.connect import Caller, Connector
 from supervisor.gateway.dial import UNACKNOWLEDGED
 from supervisor.gateway.exchange import IDLE_SECONDS, Exchange
@@ -12,6 +13,7 @@ from supervisor.gateway.frames import RESTARTING
 from supervisor.gateway.link import Asker, Link
 from supervisor.gateway.listen import Listener
 from supervisor.gateway.loop import Loop
+from supervisor.gateway.proxies import Proxies
 from supervisor.gateway.route import Site
 from supervisor.gateway.seats import Seat, Seats
 from supervisor.gateway.sessions import PIN_COOKIE, PIN_SECONDS, Pins, Sessions, Worker
@@ -24,10 +26,15 @@ _LAST_SECONDS = 5.0  # for clients to take our close frames, once the time to le
 
 
 class Gateway:
-    """One gateway on one loop."""
+    """One gateway on one loop. proxies: whose word about their clients counts."""
 
-    def __init__(self, loop: Loop, run_dir: str, server_address: str = "") -> None:
+    def __init__(
+        self, loop: Loop, run_dir: str, server_address: str = "", *, proxies: Proxies | None = None
+    ) -> None:
         self.loop = loop
+        self.ids = RequestIds()
+        self.proxies = proxies or Proxies()
+        self.access: Access | None = None
         self.site = Site(server_address)
         self.sessions = Sessions()
         self.pins = Pins()
@@ -38,7 +45,7 @@ class Gateway:
         self._connector = Connector(loop, f"{run_dir}/core.sock", f"{run_dir}/helper-connect.sock")
         self._listeners: list[Listener] = []
         self._exchanges: set[Member] = set()
-        self._tunnels: set[Tunnel] = set()
+        self._tunnels: dict[Tunnel, Visit] = {}
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = max(1, (files - _SPARE_FILES) // 2)
 
@@ -94,6 +101,13 @@ class Gateway:
         self._exchanges.add(exchange)
         self.loop.within(exchange, IDLE_SECONDS)
 
+    def last_words(self) -> None:
+        """Put into the access log what is still open when the process ends."""
+        if self.access is not None:
+            for tunnel, visit in self._tunnels.items():
+                self.access.note(visit, 101, tunnel.bytes_out)
+            self.access.close()
+
     # For the exchanges
 
     @property
@@ -114,9 +128,14 @@ class Gateway:
         visitor: str,
         run: str | None,
         seat: str | None = None,
+        *,
+        request: str = "",
     ) -> None:
-        """Ask the core; `answered` is called. seat: the name of the seat that is asked for."""
-        self.link.ask(asker, guid, want, visitor, run, seat)
+        """Ask the core; `answered` is called. seat: the name of the seat that is asked for.
+
+        request: the id of the request, for the core's log.
+        """
+        self.link.ask(asker, guid, want, visitor, run, seat, request=request)
 
     def await_core(self, asker: Asker) -> None:
         """Let `core_came` be called once the first core has said hello."""
@@ -166,18 +185,25 @@ class Gateway:
         return b"%b=%b; Path=%b/; HttpOnly; SameSite=Lax%b" % (PIN_COOKIE, pin, path, secure)
 
     def tunnel(
-        self, client: Stream, upstream: Stream, worker: Worker | None, seat: Seat | None
+        self,
+        client: Stream,
+        upstream: Stream,
+        worker: Worker | None,
+        seat: Seat | None,
+        visit: Visit,
     ) -> None:
-        """Join two streams of an exchange that is over; the seat goes with them."""
+        """Join two streams of an exchange that is over; seat and visit go with them."""
         client.give_up_after(UNACKNOWLEDGED)
-        self._tunnels.add(Tunnel(self.loop, client, upstream, worker, self, seat))
+        self._tunnels[Tunnel(self.loop, client, upstream, worker, self, seat)] = visit
         if worker is not None:
             worker.sockets += 1
             self.changed(worker)
 
     def untunnel(self, tunnel: Tunnel) -> None:
         """Learn that a tunnel is closed."""
-        self._tunnels.discard(tunnel)
+        visit = self._tunnels.pop(tunnel)
+        if self.access is not None:
+            self.access.note(visit, 101, tunnel.bytes_out)
         worker = tunnel.worker
         if worker is not None:
             worker.sockets -= 1

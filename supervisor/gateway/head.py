@@ -18,12 +18,14 @@ from supervisor.gateway.fields import (
     COOKIE,
     EXPECT,
     FIELDS_LIMIT,
+    FORWARDED,
     HOST,
     KEEP,
     LENGTH,
     LOCATION,
     ORIGIN,
     PLAIN_TOKENS,
+    REQUEST_ID,
     REQUEST_KINDS,
     RESPONSE_KINDS,
     SET_COOKIE,
@@ -58,6 +60,8 @@ class Fields:
         self.lengths: list[bytes] = []
         self.codings: list[bytes] = []
         self.upgrades: list[bytes] = []
+        self.request_ids: list[bytes] = []  # as the client names its request
+        self.forwarded: list[bytes] = []  # values of X-Forwarded-For
         self.expects = False
         self.tokens: frozenset[bytes] = frozenset()  # of Connection
         self.memo: dict[str, Any] = {}  # what others have derived from the fields
@@ -185,6 +189,10 @@ def parse_fields(block: bytes) -> Fields:
             if value.lower() != b"100-continue":
                 raise BadHead(417, "only `Expect: 100-continue` is known here")
             fields.expects = True
+        elif kind == REQUEST_ID:
+            fields.request_ids.append(value)
+        elif kind == FORWARDED:
+            fields.forwarded.append(value)
     if len(fields.hosts) > 1:
         raise BadHead(400, "more than one Host")
     if fields.hosts and not _HOST.fullmatch(fields.hosts[0]):

@@ -80,12 +80,14 @@ class Link:
         visitor: str,
         run: str | None,
         seat: str | None = None,
+        *,
+        request: str = "",
     ) -> None:
         """Put a question; where the core is away it is put to the next one."""
         self._last += 1
         message = {
             "type": "resolve", "id": self._last, "content": guid.decode("ascii"), "want": want,
-            "visitor": visitor, "run": run,
+            "visitor": visitor, "run": run, "request": request,
         }  # fmt: skip
         if seat is not None:
             message["seat"] = seat
@@ -122,7 +124,6 @@ class Link:
 
     def unreachable(self, worker: Worker, reason: str) -> None:
         """Tell the core that connecting to a worker failed."""
-        self._loop.log.warning("worker-unreachable", run=worker.run, reason=reason)
         if self.up:
             self._send({"type": "unreachable", "run": worker.run, "reason": reason})
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from supervisor.gateway.access import Access, RequestIds, Visit
 from supervisor.gateway.connect import Caller
 from supervisor.gateway.link import Asker
 from supervisor.gateway.loop import Loop
+from supervisor.gateway.proxies import Proxies
 from supervisor.gateway.route import Site
 from supervisor.gateway.seats import Seat, Seats
 from supervisor.gateway.sessions import Pins, Sessions, Worker
@@ -32,6 +34,9 @@ class Surroundings(Protocol):
     sessions: Sessions
     pins: Pins
     seats: Seats
+    ids: RequestIds
+    proxies: Proxies
+    access: Access | None  # the access log, if there is one
     stopping: bool
 
     @property
@@ -50,8 +55,13 @@ class Surroundings(Protocol):
         visitor: str,
         run: str | None,
         seat: str | None = None,
+        *,
+        request: str = "",
     ) -> None:
-        """Ask the core; `answered` is called. seat: the name of the seat that is asked for."""
+        """Ask the core; `answered` is called. seat: the name of the seat that is asked for.
+
+        request: the id of the request, for the core's log.
+        """
 
     def await_core(self, asker: Asker) -> None:
         """Let `core_came` be called once the first core has said hello."""
@@ -81,9 +91,14 @@ class Surroundings(Protocol):
         """Make the Set-Cookie value that sends this visitor back to this run."""
 
     def tunnel(
-        self, client: Stream, upstream: Stream, worker: Worker | None, seat: Seat | None
+        self,
+        client: Stream,
+        upstream: Stream,
+        worker: Worker | None,
+        seat: Seat | None,
+        visit: Visit,
     ) -> None:
-        """Join two streams of an exchange that is over; the seat goes with them."""
+        """Join two streams of an exchange that is over; seat and visit go with them."""
 
     def left(self, exchange: Member) -> None:
         """Learn that an exchange is over."""

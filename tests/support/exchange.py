@@ -5,7 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from supervisor.gateway.access import RequestIds
 from supervisor.gateway.exchange import Exchange
+from supervisor.gateway.proxies import Proxies
 from supervisor.gateway.route import Site
 from supervisor.gateway.seats import Seats
 from supervisor.gateway.sessions import Pins, Sessions, Worker
@@ -61,6 +63,9 @@ class Recorder:
         self.worker = Worker("01run", GUID, "app.sock", 0, -1)
         self.sessions.put(self.worker)
         self.stopping = False
+        self.ids = RequestIds()
+        self.proxies = Proxies()
+        self.access: Any = None
         self.wait = 60
         self.core_is_near = True
         self.seats = Seats()
@@ -91,6 +96,8 @@ class Recorder:
         visitor: str,
         run: str | None,
         seat: str | None = None,
+        *,
+        request: str = "",
     ) -> None:
         self.asked.append((want, visitor, run))
         self.seats_asked.append(seat)
@@ -128,7 +135,7 @@ class Recorder:
     def pin_cookie(self, guid: bytes, run: str, visitor: str) -> bytes:
         return b"supervisor-pin=" + self.pin(guid, run, visitor)
 
-    def tunnel(self, client: Any, upstream: Any, worker: Any, seat: Any) -> None:
+    def tunnel(self, client: Any, upstream: Any, worker: Any, seat: Any, visit: Any) -> None:
         client.sink = upstream.sink = "tunnel"
         self.tunnels.append((client, upstream, worker, seat))
 

@@ -300,7 +300,13 @@ class Core:
 class Running:
     """The gateway as a process of its own, as the parent starts it."""
 
-    def __init__(self, run_dir: Path, host: str = "127.0.0.1", **settings: object) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        host: str = "127.0.0.1",
+        access: int | None = None,
+        **settings: object,
+    ) -> None:
         listener = socket.socket()
         listener.bind((host, 0))
         listener.listen(512)
@@ -311,6 +317,8 @@ class Running:
         settings = {"run_dir": str(run_dir), "log_form": "TEXT", "log_level": "info", **settings}
         os.write(memory, json.dumps({"settings": settings, "entries": []}).encode())
         fds = {"control": theirs.fileno(), "settings": memory, "http-0": listener.fileno()}
+        if access is not None:
+            fds["access"] = access
         command = [sys.executable, "-I", "-m", "supervisor.gateway"]
         for name, fd in fds.items():
             command += ["--fd", f"{name}={fd}"]
@@ -387,9 +395,11 @@ class World:
         assert self._gateway is not None
         return self._gateway
 
-    def start(self, host: str = "127.0.0.1", **settings: object) -> Running:
-        """Start the gateway with settings; host: where it listens."""
-        self._gateway = Running(self.base, host, **settings)
+    def start(
+        self, host: str = "127.0.0.1", *, access: int | None = None, **settings: object
+    ) -> Running:
+        """Start the gateway with settings; host: where it listens; access: a descriptor."""
+        self._gateway = Running(self.base, host, access, **settings)
         return self._gateway
 
     def worker(
