@@ -156,15 +156,9 @@ def _is_of_a_cluster(item: pytest.Item) -> bool:
     return any("kube" in name for name in getattr(item, "fixturenames", ()))
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put tests that need the Kubernetes last: while it is up it takes its share of the machine.
-
-    SUPERVISOR_KUBE=off deselects them; pytest counts what was deselected.
-    """
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests that need the Kubernetes last: while it is up it takes its share of the machine."""
     items.sort(key=_is_of_a_cluster)
-    if os.environ.get("SUPERVISOR_KUBE") == "off":
-        config.hook.pytest_deselected(items=[item for item in items if _is_of_a_cluster(item)])
-        items[:] = [item for item in items if not _is_of_a_cluster(item)]
 
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
