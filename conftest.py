@@ -15,6 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.kube.place import Place
+    from tests.support.postgres import Postgres
 
 pytest_plugins = ["supervisor.testing.fixtures"]
 
@@ -72,6 +73,13 @@ class Needs:
         self._need(not why, why)
         lacking = cluster.host_lacks()
         self.kernel(not lacking, lacking)
+
+    def postgres(self) -> None:
+        """A Postgres can be started here (tests/support/postgres.py)."""
+        from tests.support.postgres import binaries
+
+        self._need(binaries() is not None, "needs Debian's postgresql (./dev system)")
+        self._need(importlib.util.find_spec("psycopg") is not None, "needs the module psycopg")
 
     def kernel(self, there: bool, what: str) -> None:
         """Something that only another kernel or host could give; skipped in CI too."""
@@ -144,6 +152,32 @@ def kube_r_image(kube_cluster: Place, needs: Needs) -> str:
     from tests.kube.images import provide
 
     return provide(kube_cluster, "r", r=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(needs: Needs) -> Iterator[Postgres]:
+    """A Postgres that the session shares: leave it running."""
+    needs.postgres()
+    from tests.support.postgres import new_postgres
+
+    with new_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> str:
+    """The URL of an empty database of the test's own."""
+    return postgres.new_database()
+
+
+@pytest.fixture
+def own_postgres(needs: Needs) -> Iterator[Postgres]:
+    """A Postgres of the test's own, to be killed and started again."""
+    needs.postgres()
+    from tests.support.postgres import new_postgres
+
+    with new_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ __version__ = "0.1.0.dev0"
 _HOME = {
     **dict.fromkeys(
         (
-            "Capabilities Detected Executor Finding Installation Lifetime OutputChunk PlanContext "
-            "Runtime SourceFile Store StoreEvent Change Counter"
+            "Capabilities Detected Executor Finding Installation Lifetime OutputChunk "
+            "PlanContext Runtime SourceFile Store StoreEvent Change Counter"
         ).split(),
         "supervisor.interfaces",
     ),
@@ -31,6 +31,7 @@ _HOME = {
     **dict.fromkeys(
         ("LeaseLost", "SupervisorError", "StoreConflict", "StoreUnavailable"), "supervisor.errors"
     ),
+    **dict.fromkeys(("Listener",), "supervisor.listener"),
     **dict.fromkeys(("Log",), "supervisor.log"),
     **dict.fromkeys(("Child", "spawn"), "supervisor.spawning"),
     **dict.fromkeys(("from_json", "to_json"), "supervisor.wire"),
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from supervisor.interfaces import SourceFile as SourceFile
     from supervisor.interfaces import Store as Store
     from supervisor.interfaces import StoreEvent as StoreEvent
+    from supervisor.listener import Listener as Listener
     from supervisor.log import Log as Log
     from supervisor.model import Access as Access
     from supervisor.model import Bundle as Bundle

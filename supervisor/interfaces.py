@@ -14,6 +14,7 @@ from supervisor.execution import Executor as Executor
 from supervisor.execution import Finding as Finding
 from supervisor.execution import Lifetime as Lifetime
 from supervisor.execution import OutputChunk as OutputChunk
+from supervisor.listener import Listener
 from supervisor.model import (
     Bundle,
     Content,
@@ -254,6 +255,13 @@ class Store(ABC):
 
         Transitions are not told: the change of their run is.
         """
+
+    def listen(self) -> Listener | None:
+        """Give something that wakes after each change; None: the core asks `changes` now and then.
+
+        May wake without a change. Called again after a listener was lost, and closed.
+        """
+        return None
 
     @abstractmethod
     def dump(self) -> Iterator[Row]:

@@ -18,7 +18,8 @@ from supervisor.core import lease as leases
 from supervisor.core.batch import Entry, Queue, Writer
 from supervisor.core.spill import Spill
 from supervisor.errors import StoreUnavailable, SupervisorError
-from supervisor.interfaces import Change, Store
+from supervisor.interfaces import Change, Store, StoreEvent
+from supervisor.listener import Listener
 from supervisor.log import Log
 from supervisor.model import Lease
 
@@ -120,6 +121,14 @@ class Journal:
     async def next_id(self, kind: str) -> int:
         """Give an id that was never given before, as Store.next_id does."""
         return await self._call(self._store.next_id, kind)
+
+    async def changes(self, since: int) -> tuple[int, Sequence[StoreEvent]]:
+        """Give what changed after a cursor, and a new one, as Store.changes does."""
+        return await self._call(self._store.changes, since)
+
+    async def listen(self) -> Listener | None:
+        """Give what wakes after each change, or None, as Store.listen does."""
+        return await self._call(self._store.listen)
 
     async def _call(self, method: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
         # never abandoned: a thread that is left behind would still hold a connection

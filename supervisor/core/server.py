@@ -327,7 +327,7 @@ def store_of(settings: Settings, plugins: Plugins) -> Callable[[Context], Store]
     provider, stores = settings.database.provider.lower(), plugins.stores
     if provider in stores:
         return stores[provider]
-    if provider == "" and len(stores) == 1:
+    if provider == "" and stores:
         return next(iter(stores.values()))
     known = ", ".join(sorted(stores)) or "none"
     raise SupervisorError(

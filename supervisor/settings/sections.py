@@ -163,7 +163,7 @@ class Pages:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Database:
-    """Which store keeps the records; "" is the only one installed. dir: None is DataDir/db."""
+    """Which store keeps the records; "" is the first one installed. dir: None is DataDir/db."""
 
     section: ClassVar[str] = "Database"
     provider: str = _key(

@@ -49,6 +49,8 @@ def test_a_distribution_declares_what_it_imports_and_nothing_else(source: Path) 
             found = {normal(homes[name][0]) for name in packages_imported(path)}
             (testing if "testing" in path.parts else needed).update(found)
     own = normal(project["name"])
-    assert {normal(item) for item in project["dependencies"]} == needed - {own}
-    extra = project.get("optional-dependencies", {}).get("testing", [])
-    assert testing - needed - {own} <= {normal(item) for item in extra}
+    extras = project.get("optional-dependencies", {})
+    tests = {normal(item) for item in extras.pop("testing", [])}
+    optional = {normal(item) for items in extras.values() for item in items}
+    assert {normal(item) for item in project["dependencies"]} == needed - optional - {own}
+    assert testing - needed - {own} <= tests

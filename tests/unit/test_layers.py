@@ -19,7 +19,7 @@ LAYERS = (
     "bounds errors layout lifecycle packets log sink unixsocket stacks templates unpack_program"
     " spawn_program",
     "model wire",
-    "execution interfaces hookspecs spawning",
+    "execution listener interfaces hookspecs spawning",
     "policy rights settings unpack",
     "plugins",
     "core.",

@@ -1,1 +1,1 @@
-"""Records in SQLite."""
+"""Records in SQLite or Postgres."""

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table
 from sqlalchemy.exc import DBAPIError
 
-from supervisor import SupervisorError
+from supervisor import Listener, SupervisorError
 
 
 class Backend(ABC):
@@ -36,9 +36,21 @@ class Backend(ABC):
     def migrating(self) -> AbstractContextManager[Connection]:
         """Open a transaction in which the schema may change; one at a time in the world."""
 
+    def dumping(self) -> AbstractContextManager[Connection]:
+        """Open a transaction as `reading` does, which may take long."""
+        return self.reading()
+
     @abstractmethod
     def back_up(self, revision: str) -> None:
         """Keep a copy of the database at this revision, where that is ours to do."""
+
+    def tell(self, connection: Connection) -> None:
+        """Wake those who listen, once the transaction is durable."""
+        return  # nobody can listen
+
+    def listen(self) -> Listener | None:
+        """Give what is woken by `tell`, as Store.listen does."""
+        return None
 
     @property
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
@@ -19,34 +19,32 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 from supervisor import (
     Change,
-    Counter,
     Lease,
     LeaseLost,
+    Listener,
     Store,
     StoreConflict,
     StoreEvent,
-    SupervisorError,
     Transition,
     from_json,
     to_json,
 )
-from supervisor_sql import schema
+from supervisor_sql import copying, schema
 from supervisor_sql.backend import Backend
 from supervisor_sql.tables import KINDS, Kind, contents, counters, feed, leases
 
 Record = Any
 Row = Any
 REMEMBERED = 10_000  # changes that the feed keeps
-CHUNK = 500  # rows that a dump or a load holds in memory
 MOST_NAMES = 500  # of leases in one query
 
 
 class SqlStore(Store):
-    """A store on a backend (`sqlite.Sqlite`)."""
+    """A store on a backend (`sqlite.Sqlite`, `postgres.Postgres`)."""
 
     name = "sql"
     several_nodes = True
@@ -77,7 +75,7 @@ class SqlStore(Store):
         with self._writing() as connection:
             _check(connection, fence, changes)
             _write(connection, self._backend, changes)
-            _tell(connection, changes)
+            _tell(connection, self._backend, changes)
 
     def get(self, kind: str, key: str | int) -> Record | None:
         with self._reading() as connection:
@@ -92,7 +90,7 @@ class SqlStore(Store):
                 query = select(table.c.data).where(table.c.id == key)
             try:
                 data = connection.execute(query).scalar()
-            except (OverflowError, UnicodeEncodeError):
+            except (OverflowError, UnicodeEncodeError, DataError):
                 return None  # a number or text from outside that no row can have
         return None if data is None else from_json(KINDS[kind].type, data)
 
@@ -160,34 +158,16 @@ class SqlStore(Store):
         cursor = rows[-1].sequence if rows else since
         return cursor, [StoreEvent(kind=row.kind, key=row.key) for row in rows]
 
+    def listen(self) -> Listener | None:
+        return self._backend.listen()
+
     def dump(self) -> Iterator[Row]:
-        with self._reading() as connection:
-            for row in connection.execute(select(counters).order_by(counters.c.kind)):
-                yield Counter(kind=row.kind, last=row.last)
-            for held in KINDS.values():
-                order = [held.table.c[name] for name in held.order]
-                found = connection.execute(
-                    select(held.table.c.data).order_by(*order).execution_options(yield_per=CHUNK)
-                )
-                for data in found.scalars():
-                    yield from_json(held.type, data)
+        with self._in(self._backend.dumping()) as connection:
+            yield from copying.dump(connection)
 
     def load(self, rows: Iterable[Row]) -> None:
-        with self._writing() as connection:
-            for table in (counters, *(held.table for held in KINDS.values())):
-                if connection.execute(select(table).limit(1)).first() is not None:
-                    raise SupervisorError("conflict", f"the store is not empty: {table.name}")
-            waiting = iter(rows)
-            while chunk := list(islice(waiting, CHUNK)):
-                given = [to_json(row) for row in chunk if isinstance(row, Counter)]
-                if given:
-                    connection.execute(insert(counters), given)
-                changes = [
-                    Change(kind=_kind_of(row), record=row, was=0)
-                    for row in chunk
-                    if not isinstance(row, Counter)
-                ]
-                _write(connection, self._backend, changes)
+        with self._in(self._backend.migrating()) as connection:
+            copying.load(connection, rows)
 
     def close(self) -> None:
         self._backend.close()
@@ -282,13 +262,6 @@ def _remove(connection: Connection, kind: str, rows: Sequence[dict[str, Any]], f
         connection.execute(delete(moves).where(moves.c.run == bindparam("_id")), runs)
 
 
-def _kind_of(row: object) -> str:
-    for kind, held in KINDS.items():
-        if isinstance(row, held.type):
-            return kind
-    raise ValueError(f"{row!r} is of no known kind")
-
-
 def _form(change: Change) -> str:
     if change.remove:
         return "remove" if change.was is None else "remove-as-it-was"
@@ -318,7 +291,7 @@ _UPDATES = {
 }
 
 
-def _tell(connection: Connection, written: Sequence[Change]) -> None:
+def _tell(connection: Connection, backend: Backend, written: Sequence[Change]) -> None:
     """Add to the feed; transitions are not told, since their run is."""
     told = [
         {"kind": change.kind, "key": str(change.record.id)}
@@ -328,6 +301,7 @@ def _tell(connection: Connection, written: Sequence[Change]) -> None:
     if not told:
         return
     connection.execute(insert(feed), told)
+    backend.tell(connection)
     newest = connection.execute(select(func.max(feed.c.sequence))).scalar_one()
     if newest // 1000 != (newest - len(told)) // 1000:
         connection.execute(delete(feed).where(feed.c.sequence <= newest - REMEMBERED))
