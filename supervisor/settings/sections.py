@@ -167,7 +167,7 @@ class Database:
 
     section: ClassVar[str] = "Database"
     provider: str = _key(
-        "Provider", values.text, "", unset="the only one installed",
+        "Provider", values.text, "", unset="the first one installed",
         about="the store that keeps the records",
     )  # fmt: skip
     dir: str | None = _key(
