@@ -201,4 +201,4 @@ def _refusal(error: object) -> str:
 
 def _said(error: object) -> str:
     """Give what the server or libpq said, on one line."""
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()).removeprefix("connection is bad: ")
