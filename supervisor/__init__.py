@@ -27,7 +27,8 @@ _HOME = {
         ).split(),
         "supervisor.model",
     ),
-    **dict.fromkeys(("hookimpl", "Context"), "supervisor.hookspecs"),
+    **dict.fromkeys(("hookimpl",), "supervisor.hookspecs"),
+    **dict.fromkeys(("Context", "setting"), "supervisor.context"),
     **dict.fromkeys(
         ("LeaseLost", "SupervisorError", "StoreConflict", "StoreUnavailable"), "supervisor.errors"
     ),
@@ -37,17 +38,25 @@ _HOME = {
     **dict.fromkeys(("from_json", "to_json"), "supervisor.wire"),
 }
 
-__all__ = ["__version__", "layout", "packets", "unixsocket", *sorted(_HOME)]
+_MODULES = {
+    "layout": "supervisor.layout",
+    "packets": "supervisor.packets",
+    "unixsocket": "supervisor.unixsocket",
+    "values": "supervisor.settings.values",
+}
+
+__all__ = ["__version__", *_MODULES, *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from supervisor import layout as layout
     from supervisor import packets as packets
     from supervisor import unixsocket as unixsocket
+    from supervisor.context import Context as Context
+    from supervisor.context import setting as setting
     from supervisor.errors import LeaseLost as LeaseLost
     from supervisor.errors import StoreConflict as StoreConflict
     from supervisor.errors import StoreUnavailable as StoreUnavailable
     from supervisor.errors import SupervisorError as SupervisorError
-    from supervisor.hookspecs import Context as Context
     from supervisor.hookspecs import hookimpl as hookimpl
     from supervisor.interfaces import Capabilities as Capabilities
     from supervisor.interfaces import Change as Change
@@ -99,6 +108,7 @@ if TYPE_CHECKING:
     from supervisor.model import is_run_id as is_run_id
     from supervisor.model import new_run_id as new_run_id
     from supervisor.model import place_key as place_key
+    from supervisor.settings import values as values
     from supervisor.spawning import Child as Child
     from supervisor.spawning import spawn as spawn
     from supervisor.wire import from_json as from_json
@@ -106,8 +116,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    if name in ("layout", "packets", "unixsocket"):
-        return importlib.import_module(f"supervisor.{name}")
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'supervisor' has no attribute {name!r}")

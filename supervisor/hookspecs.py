@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from supervisor.context import Context as Context
+
 if TYPE_CHECKING:
     from supervisor.interfaces import Executor, Runtime, Store
 
@@ -21,36 +23,12 @@ hookspec = pluggy.HookspecMarker("content_supervisor")
 hookimpl = pluggy.HookimplMarker("content_supervisor")
 
 
-class Context:
-    """What a plugin may know when it registers.
-
-    data_dir and run_dir are paths; settings maps a section's lower-case name to its keys (lower
-    case), each with all its values in order; rootless says that the server runs without root.
-    """
-
-    def __init__(
-        self,
-        *,
-        data_dir: str,
-        run_dir: str,
-        settings: Mapping[str, Mapping[str, Sequence[str]]],
-        rootless: bool,
-    ) -> None:
-        self.data_dir = data_dir
-        self.run_dir = run_dir
-        self.settings = settings
-        self.rootless = rootless
-
-    def section(self, name: str) -> Mapping[str, Sequence[str]]:
-        """Give the keys of a section of the configuration, {} where it is absent."""
-        return self.settings.get(name.lower(), {})
-
-
 @hookspec
 def supervisor_settings() -> Sequence[Any]:
     """Give the sections that the plugin owns: attrs classes with a `section` name, a field per key.
 
-    A key of the file that such a class does not have is a warning in the service log.
+    Fields are declared with `supervisor.setting`, and `context.read` gives their values. A section
+    that is wrong leaves the plugin out; a key that a class does not have is a warning.
     """
     return ()
 

@@ -16,9 +16,13 @@ import pluggy
 import trio
 
 from supervisor import hookspecs, stacks
+from supervisor.errors import SupervisorError
 from supervisor.hookspecs import GROUP, Context
 from supervisor.interfaces import PLUGIN_API, Executor, PluginView, Runtime, Store
 from supervisor.log import Log
+from supervisor.settings import Entry
+from supervisor.settings.sections import SECTIONS
+from supervisor.settings.unknown import unknown_sections, warnings
 
 T = TypeVar("T")
 
@@ -51,8 +55,7 @@ class Plugins:
     """The installed plugins, and what they gave.
 
     runtimes and executors by their names; stores: provider name → a callable that takes the
-    context and gives a Store; sections: the plugins' sections of the configuration, each with its
-    keys, lower case → as they are written.
+    context and gives a Store; kinds: the classes of the plugins' sections of the configuration.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class Plugins:
         self.runtimes: dict[str, Runtime] = {}
         self.executors: dict[str, Executor] = {}
         self.stores: dict[str, Callable[[Context], Store]] = {}
-        self.sections: dict[str, Mapping[str, str]] = {}
+        self.kinds: list[Any] = []
         self._log = log or Log("core")
         self._load_seconds = load_seconds
         self._hook_seconds = hook_seconds
@@ -124,7 +127,8 @@ class Plugins:
     async def _register(self, plugin: _Plugin, context: Context) -> None:
         """Take what the plugin gives: all of it, or nothing where a part is not right."""
         try:
-            sections = await self._ask(plugin, "supervisor_settings", _sections) or {}
+            kinds = await self._ask(plugin, "supervisor_settings", _classes) or []
+            _refuse_wrong(kinds, context)
             runtimes = await self._ask(plugin, "supervisor_runtimes", list, context=context) or []
             executors = await self._ask(plugin, "supervisor_executors", list, context=context) or []
             stores = await self._ask(plugin, "supervisor_stores", dict, context=context) or {}
@@ -133,12 +137,16 @@ class Plugins:
                 *_named("executor", Executor, executors, self.executors),
                 *_factories(stores, self.stores),
             ]
+            _refuse_owned(kinds, [*SECTIONS, *self.kinds])
         except Hung:
+            return
+        except SupervisorError as error:
+            self._disable(plugin, _told(error))
             return
         except (Exception, SystemExit) as error:
             self._disable(plugin, _told(error), error)
             return
-        self.sections.update(sections)
+        self.kinds += kinds
         self.runtimes.update({runtime.name: runtime for runtime in runtimes})
         self.executors.update({executor.name: executor for executor in executors})
         self.stores.update(stores)
@@ -262,6 +270,12 @@ class Plugins:
         return stacks.owner(stacks.main_thread(text), homes)
 
 
+def unread(entries: Sequence[Entry], plugins: Plugins) -> list[str]:
+    """Give a warning for what the configuration says and no plugin reads."""
+    every = [*SECTIONS, *plugins.kinds]
+    return warnings(entries, plugins.kinds) + unknown_sections(entries, every)
+
+
 def _as_it_is(module: object) -> object:
     return module
 
@@ -304,15 +318,27 @@ def _named(word: str, kind: type[Any], given: Any, known: Mapping[str, object]) 
     return names
 
 
-def _sections(given: Any) -> dict[str, Mapping[str, str]]:
-    sections: dict[str, Mapping[str, str]] = {}
-    for kind in given:
-        section = getattr(kind, "section", None)
-        if not attrs.has(kind) or not isinstance(section, str):
+def _classes(given: Any) -> list[Any]:
+    kinds = list(given)
+    for kind in kinds:
+        if not attrs.has(kind) or not isinstance(getattr(kind, "section", None), str):
             raise Invalid(f"{kind!r} is no attrs class with the name of its section")
-        names = ("".join(map(str.title, field.name.split("_"))) for field in attrs.fields(kind))
-        sections[section] = {name.lower(): name for name in names}
-    return sections
+    return kinds
+
+
+def _refuse_owned(kinds: Sequence[Any], owned: Sequence[Any]) -> None:
+    names = {other.section.lower() for other in owned}
+    for kind in kinds:
+        if kind.section.lower() in names:
+            raise Invalid(f"the section [{kind.section}] is somebody else's already")
+
+
+def _refuse_wrong(kinds: Sequence[Any], context: Context) -> None:
+    """Read each section that the configuration has; SupervisorError where one is wrong."""
+    for kind in kinds:
+        if context.has(kind):
+            read = context.read_named if getattr(kind, "named", False) else context.read
+            read(kind)
 
 
 def _factories(given: Mapping[str, Any], known: Mapping[str, object]) -> list[str]:
@@ -343,5 +369,5 @@ def _text(answer: Any) -> str:
 
 def _told(error: BaseException) -> str:
     notes = " ".join(getattr(error, "__notes__", ()))
-    name = "" if isinstance(error, Invalid) else type(error).__name__
+    name = "" if isinstance(error, Invalid | SupervisorError) else type(error).__name__
     return ": ".join(part for part in (name, str(error)) if part) + (f" {notes}" if notes else "")

@@ -20,8 +20,8 @@ from supervisor.core.libraries import take_over
 from supervisor.core.server import Server, Sockets, context_of, store_of
 from supervisor.errors import SupervisorError
 from supervisor.log import Log
-from supervisor.plugins import Plugins
-from supervisor.settings import Settings, unknown_keys
+from supervisor.plugins import Plugins, unread
+from supervisor.settings import Settings
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -88,7 +88,7 @@ async def _serve(settings: Settings, fds: dict[str, int], log: Log) -> None:
         previous=lambda exit_, trace: _blame(plugins, exit_, trace),
     )
     await plugins.load(context_of(settings))
-    for problem in unknown_keys(settings.entries, plugins.sections):
+    for problem in unread(settings.entries, plugins):
         log.warning("settings", problem=problem)
     access = api_settings(settings)
     server = Server(

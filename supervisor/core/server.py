@@ -344,4 +344,5 @@ def context_of(settings: Settings) -> Context:
         run_dir=settings.run_dir,
         settings=settings.plugin_sections(),
         rootless=settings.rootless,
+        entries=settings.entries,
     )

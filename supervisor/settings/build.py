@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -38,7 +39,8 @@ def attempt(kind: type[T], entries: Sequence[Entry]) -> tuple[T | None, list[Sup
         try:
             value = key.read(entry.value)
         except (ValueError, SupervisorError) as error:
-            problems.append(_refusal(entry, error, secret=key.secret))
+            named = dataclasses.replace(entry, key=key.name)  # as it is written, not in any case
+            problems.append(_refusal(named, error, secret=key.secret))
             continue
         given[key.field] = (*given.get(key.field, ()), value) if key.multi else value
     for key in keys.values():

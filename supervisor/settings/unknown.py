@@ -11,24 +11,12 @@ from supervisor.settings.keys import Key, keys_of
 
 
 def warnings(entries: Sequence[Entry], kinds: Sequence[Any]) -> list[str]:
-    """Give a warning for each key of these sections that is not there, or says that it warns.
-
-    And for each section whose name is nearly that of one of them: it may be a plugin's, or not.
-    """
+    """Give a warning for each key of these sections that is not there, or says that it warns."""
     sections = {kind.section.lower(): kind for kind in kinds}
     found: list[str] = []
     for entry in entries:
         kind = sections.get(entry.section.lower())
-        if kind is None:
-            if meant := _near(
-                entry.section, {name: k.section for name, k in sections.items()}, 0.8
-            ):
-                found.append(
-                    f"{entry.place}: no section [{entry.section}] of the core;"
-                    f" did you mean [{meant}]?"
-                )
-            continue
-        key = keys_of(kind).get(entry.key.lower())
+        key = keys_of(kind).get(entry.key.lower()) if kind is not None else None
         if key is not None and (said := key.noted if entry.value else key.empty):
             found.append(f"{entry.place}: {key.name} {said}")
     return found + unknown_keys(entries, {kind.section: key_names(kind) for kind in kinds})
@@ -51,9 +39,9 @@ def unknown_keys(entries: Iterable[Entry], known: Mapping[str, Mapping[str, str]
     return found
 
 
-def unknown_sections(entries: Iterable[Entry], known: Iterable[str]) -> list[str]:
-    """Give one warning for each section that neither the core nor a plugin has."""
-    sections = {section.lower(): section for section in known}
+def unknown_sections(entries: Iterable[Entry], kinds: Sequence[Any]) -> list[str]:
+    """Give one warning for each section that is none of these: the core's and all plugins'."""
+    sections = {kind.section.lower(): kind.section for kind in kinds}
     found: dict[str, str] = {}
     for entry in entries:
         name = entry.section.lower()
@@ -81,6 +69,6 @@ def file_of(key: Key) -> str:
     return f"{key.name}File"
 
 
-def _near(word: str, names: Mapping[str, str], cutoff: float = 0.6) -> str:
-    found = difflib.get_close_matches(word.lower(), names, n=1, cutoff=cutoff)
+def _near(word: str, names: Mapping[str, str]) -> str:
+    found = difflib.get_close_matches(word.lower(), names, n=1)
     return names[found[0]] if found else ""

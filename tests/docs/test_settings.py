@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,13 @@ from supervisor.settings.sections import SECTIONS
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "settings.md").read_text()
 
 
-@pytest.mark.parametrize("kind", SECTIONS, ids=lambda kind: kind.section)
+def of_plugins() -> list[Any]:
+    points = entry_points(group="content_supervisor.v1")
+    modules = [importlib.import_module(point.value) for point in points]
+    return [kind for m in modules for kind in getattr(m, "supervisor_settings", lambda: ())()]
+
+
+@pytest.mark.parametrize("kind", [*SECTIONS, *of_plugins()], ids=lambda kind: kind.section)
 def test_every_key_says_what_it_means_and_stands_on_the_page(kind: Any) -> None:
     for key in keys_of(kind).values():
         assert key.about, f"[{kind.section}] {key.name}: give its key() an about="

@@ -18,9 +18,10 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     "bounds errors layout lifecycle packets log sink unixsocket stacks templates unpack_program"
     " spawn_program",
-    "model wire",
+    "settings",
+    "model wire context",
     "execution listener interfaces hookspecs spawning",
-    "policy rights settings unpack",
+    "policy rights unpack",
     "plugins",
     "core.",
     "core.worker core.oneshot",

@@ -15,10 +15,12 @@ import attrs
 import pytest
 import trio
 
+from supervisor.context import setting
 from supervisor.hookspecs import GROUP, Context, hookimpl
 from supervisor.interfaces import Installation, PluginView, Runtime, Store
 from supervisor.model import Plan
-from supervisor.plugins import Plugins
+from supervisor.plugins import Plugins, unread
+from supervisor.settings import parse, values
 from supervisor.testing.fakes import MemoryStore
 
 CONTEXT = Context(data_dir="/nowhere", run_dir="/nowhere", settings={}, rootless=True)
@@ -188,7 +190,7 @@ async def test_a_good_plugin_gives_what_it_has() -> None:
     plugins = await loaded(("good", Good()))
     assert ["fake"] == list(plugins.runtimes)
     assert isinstance(plugins.stores["fake"](CONTEXT), MemoryStore)
-    assert {"Fake": {"apath": "APath"}} == plugins.sections
+    assert ["Fake"] == [kind.section for kind in plugins.kinds]
     expected = ("runtime fake", "store fake", "environment", "veto", "observe")
     assert [PluginView(name="good", version="", gives=expected)] == list(plugins.views())
 
@@ -452,3 +454,58 @@ x_holds.plugin.hold(hang)
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
     )
     assert "x_holds" == holding.blamed_by_trace(done.stderr)
+
+
+@attrs.frozen(kw_only=True)
+class Moon:
+    section = "Moon"
+
+    phase: int = setting("Phase", values.integer, 0)
+
+
+class OwnsASection:
+    def __init__(self, kind: object = Moon) -> None:
+        self.kind = kind
+
+    @hookimpl
+    def supervisor_settings(self) -> Sequence[object]:
+        return [self.kind]
+
+    @hookimpl
+    def supervisor_runtimes(self, context: Context) -> Sequence[Runtime]:
+        return [FakeRuntime(f"phase-{context.read(Moon).phase}")]
+
+
+async def with_settings(text: str, *extra: tuple[str, object]) -> Plugins:
+    entries = list(parse(text, "test.gcfg"))
+    context = Context(data_dir="/x", run_dir="/x", settings={}, rootless=True, entries=entries)
+    plugins = Plugins()
+    await plugins.load(context, extra=extra, installed=False)
+    return plugins
+
+
+async def test_a_plugin_reads_its_section() -> None:
+    plugins = await with_settings("[Moon]\nPhase = 3\n", ("moon", OwnsASection()))
+    assert ["phase-3"] == list(plugins.runtimes)
+
+
+async def test_a_plugin_with_a_section_that_is_wrong_is_left_out_and_the_place_is_named() -> None:
+    plugins = await with_settings("[Moon]\nPhase = full\n", ("moon", OwnsASection()))
+    assert {} == plugins.runtimes
+    told = view_of(plugins, "moon").problem
+    assert told.startswith("test.gcfg:2:9: Phase: 'full' is not a whole number")
+
+
+async def test_a_plugin_cannot_own_a_section_of_the_core_or_of_another() -> None:
+    server = attrs.make_class("Server", ["x"], class_body={"section": "server"})
+    plugins = await with_settings("", ("b", OwnsASection(server)))
+    assert "[server] is somebody else's" in view_of(plugins, "b").problem
+
+
+async def test_what_no_plugin_reads_is_a_warning() -> None:
+    text = "[Moon]\nFase = 3\n[Mooon]\nPhase = 1\n"
+    plugins = await with_settings(text, ("moon", OwnsASection()))
+    assert [
+        "test.gcfg:2: [Moon] has no key Fase; did you mean Phase?",
+        "test.gcfg:4: no installed plugin has a section [Mooon]; did you mean [Moon]?",
+    ] == unread(list(parse(text, "test.gcfg")), plugins)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from supervisor import Context, Executor, hookimpl
-from supervisor_executor_kubernetes.settings import KubernetesSettings, read
+from supervisor_executor_kubernetes.settings import KubernetesSettings
 
 
 @hookimpl
@@ -18,10 +18,9 @@ def supervisor_settings() -> Sequence[type[KubernetesSettings]]:
 @hookimpl
 def supervisor_executors(context: Context) -> Sequence[Executor]:
     """Give the Kubernetes executor where the configuration has the section [Kubernetes]."""
-    section = context.section("Kubernetes")
-    if not section:
+    if not context.has(KubernetesSettings):
         return []
-    settings = read(section)
+    settings = context.read(KubernetesSettings)
     # imported only here: the HTTP client takes a third of a second
     from supervisor_executor_kubernetes.executor import KubernetesExecutor
 

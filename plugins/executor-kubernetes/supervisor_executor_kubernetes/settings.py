@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import attrs
 
-from supervisor import SupervisorError, layout
+from supervisor import layout, setting, values
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
-_PULL = ("Always", "IfNotPresent", "Never")
 # A path of a node must not take the place of what every Pod has.
 _RESERVED = ("/", "/proc", "/dev", "/sys", "/etc", "/tmp", "/var", "/var/tmp", "/home", "/run")
+
+
+def _name(text: str) -> str:
+    if not _NAME.match(text):
+        raise ValueError(f"{text!r} is no name of Kubernetes (a-z, 0-9, '-')")
+    return text
+
+
+def _claim_path(text: str) -> str:
+    if ".." in text.split("/"):
+        raise ValueError(f"{text!r} must not hold '..'")
+    return text.strip("/")
+
+
+def _executable(text: str) -> str:
+    if not _pair(text)[1].startswith("/"):
+        raise ValueError(f"{text!r} is not an absolute path, as in r=/usr/bin/R")
+    return text
+
+
+def _host_path(text: str) -> str:
+    path = values.path(text)
+    if ".." in path.split("/"):
+        raise ValueError(f"{text!r} must not hold '..'")
+    if path in _RESERVED or f"{layout.MOUNT_ROOT}/".startswith(f"{path}/"):
+        raise ValueError(f"{text!r} would take the place of what every Pod has")
+    return path
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """Split `runtime=value`; without a runtime it counts for all."""
+    runtime, equals, rest = text.partition("=")
+    return (runtime.strip().lower(), rest.strip()) if equals else ("", text.strip())
 
 
 @attrs.frozen(kw_only=True)
@@ -28,17 +60,50 @@ class KubernetesSettings:
     """
 
     section: ClassVar[str] = "Kubernetes"
+    about: ClassVar[str] = (
+        "The section makes the executor `kubernetes` available;"
+        " [Run content on Kubernetes](../howto/kubernetes.md) leads through it."
+    )
 
-    kubeconfig: str = ""
-    namespace: str = ""
-    claim: str = ""
-    claim_path: str = ""
-    image: tuple[str, ...] = ()
-    executable: tuple[str, ...] = ()
-    access_image: str = ""
-    image_pull_policy: str = "IfNotPresent"
-    service_account: str = ""
-    host_path: tuple[str, ...] = ()
+    kubeconfig: str = setting(
+        "Kubeconfig", values.text, "",
+        about="a file that says where the API server is; without it the account of the server's own"
+        " Pod counts",
+    )  # fmt: skip
+    namespace: str = setting(
+        "Namespace", _name, "",
+        about="where Pods run; without it the namespace of the kubeconfig or the account",
+    )  # fmt: skip
+    claim: str = setting("Claim", _name, "", about="the PersistentVolumeClaim that holds DataDir")
+    claim_path: str = setting("ClaimPath", _claim_path, "", about="where in it DataDir lies")
+    image: tuple[str, ...] = setting(
+        "Image", values.text, multi=True,
+        about="`runtime=reference` (`python=registry.example.org/python:3.11`), or a reference for"
+        " all other runtimes",
+    )  # fmt: skip
+    executable: tuple[str, ...] = setting(
+        "Executable", _executable, (), multi=True,
+        about="`runtime=path`, where an image has its interpreter elsewhere than this host",
+    )  # fmt: skip
+    access_image: str = setting(
+        "AccessImage", values.text, "",
+        about="an image with `python3` (3.7 or newer) for the container that lets only the gateway"
+        " in; without it the image of Python",
+    )  # fmt: skip
+    image_pull_policy: str = setting(
+        "ImagePullPolicy", values.one_of("Always", "IfNotPresent", "Never"), "IfNotPresent",
+        about="`Always`, `IfNotPresent` or `Never`",
+    )  # fmt: skip
+    service_account: str = setting(
+        "ServiceAccount", _name, "",
+        about="the account of content's Pods, for pull secrets; its token is never shown to"
+        " content",
+    )  # fmt: skip
+    host_path: tuple[str, ...] = setting(
+        "HostPath", _host_path, (), multi=True,
+        about="directories of the nodes that every Pod sees read-only. Needs a namespace that is"
+        ' not held to the "restricted" standard',
+    )  # fmt: skip
 
     @property
     def images(self) -> Mapping[str, str]:
@@ -49,51 +114,3 @@ class KubernetesSettings:
     def executables(self) -> Mapping[str, str]:
         """Runtime → path of the interpreter in its image."""
         return dict(_pair(value) for value in self.executable)
-
-
-def read(section: Mapping[str, Sequence[str]]) -> KubernetesSettings:
-    """Read the section as Context.section gives it; SupervisorError("settings-invalid")."""
-    one = {key: values[-1] for key, values in section.items() if values}
-    settings = KubernetesSettings(
-        kubeconfig=one.get("kubeconfig", ""),
-        namespace=_checked("Namespace", one.get("namespace", "")),
-        claim=_checked("Claim", one.get("claim", "")),
-        claim_path=one.get("claimpath", "").strip("/"),
-        image=tuple(section.get("image", ())),
-        executable=tuple(section.get("executable", ())),
-        access_image=one.get("accessimage", ""),
-        image_pull_policy=one.get("imagepullpolicy", "IfNotPresent"),
-        service_account=_checked("ServiceAccount", one.get("serviceaccount", "")),
-        host_path=tuple(path.rstrip("/") or "/" for path in section.get("hostpath", ())),
-    )
-    if settings.image_pull_policy not in _PULL:
-        raise _invalid(f"ImagePullPolicy is none of {', '.join(_PULL)}")
-    if ".." in settings.claim_path.split("/"):
-        raise _invalid("ClaimPath must not hold '..'")
-    if not settings.image:
-        raise _invalid("it names no Image, as in `Image = python=registry.example.org/python:3.11`")
-    for path in settings.executables.values():
-        if not path.startswith("/"):
-            raise _invalid(f"Executable {path!r} is not an absolute path, as in `r=/usr/bin/R`")
-    for path in settings.host_path:
-        if not path.startswith("/") or ".." in path.split("/"):
-            raise _invalid(f"HostPath {path!r} is not an absolute path")
-        if path in _RESERVED or f"{layout.MOUNT_ROOT}/".startswith(f"{path}/"):
-            raise _invalid(f"HostPath {path} would take the place of what every Pod has")
-    return settings
-
-
-def _pair(value: str) -> tuple[str, str]:
-    """Split `runtime=value`; without a runtime it counts for all."""
-    runtime, equals, rest = value.partition("=")
-    return (runtime.strip().lower(), rest.strip()) if equals else ("", value.strip())
-
-
-def _checked(key: str, name: str) -> str:
-    if name and not _NAME.match(name):
-        raise _invalid(f"{key} {name!r} is no name of Kubernetes (a-z, 0-9, '-')")
-    return name
-
-
-def _invalid(text: str) -> SupervisorError:
-    return SupervisorError("settings-invalid", f"[Kubernetes]: {text}")

@@ -12,9 +12,9 @@ import pytest
 import trio
 import yaml  # type: ignore[import-untyped]
 from supervisor_executor_kubernetes.executor import KubernetesExecutor
-from supervisor_executor_kubernetes.settings import KubernetesSettings, read
+from supervisor_executor_kubernetes.settings import KubernetesSettings
 
-from supervisor import Cause, Exit, Job, Plan, Purpose, new_run_id
+from supervisor import Cause, Context, Exit, Job, Plan, Purpose, new_run_id
 
 if TYPE_CHECKING:
     from tests.kube.place import Place
@@ -33,7 +33,9 @@ def test_the_settings_of_the_page_are_read() -> None:
     for line in text.partition("[Kubernetes]")[2].strip().splitlines():
         key, _, value = line.partition(" = ")
         section.setdefault(key.lower(), []).append(value)
-    settings = read(section)
+    given = {"kubernetes": section}
+    context = Context(data_dir="/data", run_dir="/run", settings=given, rootless=True)
+    settings = context.read(KubernetesSettings)
     assert {"python", "r"} == settings.images.keys()
     assert ("content", "content-supervisor") == (settings.namespace, settings.claim)
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pytest
-from supervisor_executor_kubernetes.settings import read
+from supervisor_executor_kubernetes.settings import KubernetesSettings
 
-from supervisor import SupervisorError
+from supervisor import Context, SupervisorError
 
 IMAGE = {"image": ["python=localhost/python:1", "R=localhost/r:1", "localhost/all:1"]}
+
+
+def read(section: Mapping[str, Sequence[str]]) -> KubernetesSettings:
+    settings = {"kubernetes": section}
+    context = Context(data_dir="/data", run_dir="/run", settings=settings, rootless=True)
+    return context.read(KubernetesSettings)
 
 
 def test_images_are_chosen_by_runtime_and_one_is_for_all_others() -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import attrs
 
-from supervisor import Context, Runtime, hookimpl
+from supervisor import Context, Runtime, hookimpl, setting, values
 from supervisor_python.runtime import PythonRuntime
 
 
@@ -17,7 +17,14 @@ class PythonSettings:
 
     section: ClassVar[str] = "Python"
 
-    executable: tuple[str, ...] = ()
+    executable: tuple[str, ...] = setting(
+        "Executable",
+        values.path,
+        (),
+        multi=True,
+        about="a Python beside those in the usual places; one outside `/usr` also needs a"
+        " `[Mount]` of its directory",
+    )
 
 
 @hookimpl

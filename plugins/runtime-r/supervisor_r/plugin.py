@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import attrs
 
-from supervisor import Context, Runtime, hookimpl
+from supervisor import Context, Runtime, hookimpl, setting, values
 from supervisor_r.runtime import RRuntime
 
 
@@ -17,7 +17,14 @@ class RSettings:
 
     section: ClassVar[str] = "R"
 
-    executable: tuple[str, ...] = ()
+    executable: tuple[str, ...] = setting(
+        "Executable",
+        values.path,
+        (),
+        multi=True,
+        about="an R beside those in the usual places; `RVersion` of `[Server]`, a directory such as"
+        " `/opt/R/4.2.2`, means the same",
+    )
 
 
 @hookimpl

@@ -25,6 +25,7 @@ from supervisor.settings import (
     unknown_keys,
 )
 from supervisor.settings.sections import SECTIONS
+from supervisor.settings.unknown import unknown_sections
 
 SAMPLE = Path(settings_package.__file__).with_name("sample.gcfg")
 # The configuration of the reference system's container article, which people bring along.
@@ -161,7 +162,6 @@ def test_what_cannot_be_meant_is_refused(text: str, said: str | None) -> None:
             "test.gcfg:2: [Server] has no key DatDir; did you mean DataDir?",
         ),
         ("[Server]\nZzz = /x\n", "test.gcfg:2: [Server] has no key Zzz, it is ignored"),
-        ("[Sever]\nk = 1\n", "no section [Sever] of the core; did you mean [Server]?"),
         ("[Applications]\nRunAs = shiny\n", "test.gcfg:2: RunAs has no effect yet"),
     ],
 )
@@ -176,6 +176,15 @@ def test_a_key_that_a_section_of_a_plugin_does_not_have_is_a_warning() -> None:
     (said,) = unknown_keys(entries, {"R": {"executable": "Executable"}})
 
     assert "test.gcfg:2: [r] has no key Executabel; did you mean Executable?" == said
+
+
+def test_a_section_that_nobody_has_is_one_warning_with_the_nearest_one() -> None:
+    entries = configured("[Sever]\nk = 1\nl = 2\n[Zoo]\nx = 1\n").entries
+
+    assert [
+        "test.gcfg:2: no installed plugin has a section [Sever]; did you mean [Server]?",
+        "test.gcfg:5: no installed plugin has a section [Zoo], it is ignored",
+    ] == unknown_sections(entries, SECTIONS)
 
 
 def test_sections_of_plugins_pass_through_with_all_their_values() -> None:
