@@ -9,7 +9,7 @@ import attrs
 
 from supervisor.errors import SupervisorError
 from supervisor.settings.build import build, by_name, misnamed, of_section
-from supervisor.settings.gcfg import Entry
+from supervisor.settings.gcfg import Entry, parse
 from supervisor.settings.keys import declare
 from supervisor.settings.secrets import resolve
 
@@ -63,6 +63,21 @@ class Context:
         self.settings = settings
         self.rootless = rootless
         self._entries = list(_made_up(settings)) if entries is None else list(entries)
+
+    @classmethod
+    def of_text(
+        cls, text: str, *, data_dir: str = "/nowhere", run_dir: str = "/nowhere"
+    ) -> Context:
+        """Give the context of a configuration with this text, for tests of a plugin's sections."""
+        entries = list(parse(text, "test.gcfg"))
+        settings: dict[str, dict[str, list[str]]] = {}
+        for entry in entries:
+            name = f' "{entry.subsection}"' if entry.subsection else ""
+            keys = settings.setdefault(f"{entry.section.lower()}{name}", {})
+            keys.setdefault(entry.key.lower(), []).append(entry.value)
+        return cls(
+            data_dir=data_dir, run_dir=run_dir, settings=settings, rootless=True, entries=entries
+        )
 
     def section(self, name: str) -> Mapping[str, Sequence[str]]:
         """Give the keys of a section of the configuration, {} where it is absent."""

@@ -55,7 +55,8 @@ class Plugins:
     """The installed plugins, and what they gave.
 
     runtimes and executors by their names; stores: provider name → a callable that takes the
-    context and gives a Store; kinds: the classes of the plugins' sections of the configuration.
+    context and gives a Store; kinds: the classes of the plugins' sections of the configuration;
+    refused: what is wrong in the configuration, for which a plugin was left out.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Plugins:
         self.executors: dict[str, Executor] = {}
         self.stores: dict[str, Callable[[Context], Store]] = {}
         self.kinds: list[Any] = []
+        self.refused: list[SupervisorError] = []
         self._log = log or Log("core")
         self._load_seconds = load_seconds
         self._hook_seconds = hook_seconds
@@ -142,6 +144,7 @@ class Plugins:
             return
         except SupervisorError as error:
             self._disable(plugin, _told(error))
+            self.refused.append(error)
             return
         except (Exception, SystemExit) as error:
             self._disable(plugin, _told(error), error)

@@ -329,6 +329,8 @@ def store_of(settings: Settings, plugins: Plugins) -> Callable[[Context], Store]
         return stores[provider]
     if provider == "" and stores:
         return next(iter(stores.values()))
+    for error in plugins.refused:  # it may be the one that has this store
+        raise error
     known = ", ".join(sorted(stores)) or "none"
     raise SupervisorError(
         "no-store",

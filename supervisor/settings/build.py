@@ -81,8 +81,10 @@ def misnamed(kind: type[Any], entries: Iterable[Entry]) -> list[SupervisorError]
 
 def _refusal(entry: Entry, error: Exception, *, secret: bool) -> SupervisorError:
     text, hint, code = str(error), "", "settings-invalid"
-    if isinstance(error, Unfit | SupervisorError):
-        hint, code = error.hint, error.code
+    if isinstance(error, Unfit):
+        hint, code, secret = error.hint, error.code, secret or error.secret
+    elif isinstance(error, SupervisorError):
+        text, hint, code = error.message, error.hint, error.code
     if secret:
         entry = entry.masked()
         for written in (repr(entry.value), entry.value):

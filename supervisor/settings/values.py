@@ -28,13 +28,21 @@ _MOST_DIGITS = 18
 class Unfit(ValueError):
     """A value that does not fit, where the sentence alone is not enough.
 
-    code: of supervisor.errors; hint: what to write instead.
+    code: of supervisor.errors; hint: what to write instead; secret: the value must not be shown.
     """
 
-    def __init__(self, message: str, *, code: str = "settings-invalid", hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "settings-invalid",
+        hint: str = "",
+        secret: bool = False,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.hint = hint
+        self.secret = secret
 
 
 def text(value: str) -> str:

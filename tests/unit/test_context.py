@@ -9,7 +9,6 @@ import attrs
 import pytest
 
 from supervisor import Context, SupervisorError, setting, values
-from supervisor.settings import parse
 
 
 @attrs.frozen(kw_only=True)
@@ -39,14 +38,9 @@ class Room:
     floor: int = setting("Floor", values.integer)
 
 
-def context(text: str) -> Context:
-    entries = list(parse(text, "test.gcfg"))
-    return Context(data_dir="/d", run_dir="/r", settings={}, rootless=True, entries=entries)
-
-
 def refused(text: str, kind: type[Any] = Lights) -> SupervisorError:
     with pytest.raises(SupervisorError) as caught:
-        context(text).read(kind)
+        Context.of_text(text).read(kind)
     assert "settings-invalid" == caught.value.code
     return caught.value
 
@@ -54,13 +48,13 @@ def refused(text: str, kind: type[Any] = Lights) -> SupervisorError:
 def test_a_section_becomes_an_instance_of_its_class() -> None:
     text = "[lights]\nFadeTime = 500ms\nbuffersize = 4 KiB\nLamp = /a\nLamp = /b\nDimmed = on\n"
     expected = Lights(fade=0.5, buffer=4096, lamp=("/a", "/b"), dimmed=True)
-    assert expected == context(text).read(Lights)
-    assert context(text).has(Lights)
+    assert expected == Context.of_text(text).read(Lights)
+    assert Context.of_text(text).has(Lights)
 
 
 def test_an_absent_section_is_the_defaults() -> None:
-    assert Lights() == context("").read(Lights)
-    assert not context("").has(Lights)
+    assert Lights() == Context.of_text("").read(Lights)
+    assert not Context.of_text("").has(Lights)
 
 
 def test_a_value_that_does_not_fit_is_shown_where_it_stands() -> None:
@@ -75,12 +69,14 @@ def test_values_that_do_not_go_together_name_the_section_and_its_place() -> None
 
 def test_a_key_without_a_default_must_be_given() -> None:
     with pytest.raises(SupervisorError, match=r"test.gcfg:2: \[Room\]: Floor must have a value"):
-        context('[Room "attic"]\nFloor =\n').read_named(Room)
+        Context.of_text('[Room "attic"]\nFloor =\n').read_named(Room)
 
 
 def test_sections_with_names_are_given_by_them() -> None:
     text = '[Room "attic"]\nFloor = 3\n[Room "Cellar"]\nFloor = 0\n'
-    assert {"attic": Room(floor=3), "Cellar": Room(floor=0)} == context(text).read_named(Room)
+    assert {"attic": Room(floor=3), "Cellar": Room(floor=0)} == Context.of_text(text).read_named(
+        Room
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,7 +93,7 @@ def test_a_name_where_none_belongs_is_refused(text: str, kind: type[Any], said: 
 def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("hunter2\n")
-    assert "hunter2" == context(f"[Lights]\nPasswordFile = {file}\n").read(Lights).password
+    assert "hunter2" == Context.of_text(f"[Lights]\nPasswordFile = {file}\n").read(Lights).password
 
 
 def test_settings_of_a_test_need_no_file() -> None:

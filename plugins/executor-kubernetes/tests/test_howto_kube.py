@@ -29,13 +29,7 @@ def blocks(language: str) -> Iterator[str]:
 
 def test_the_settings_of_the_page_are_read() -> None:
     (text,) = blocks("ini")
-    section: dict[str, list[str]] = {}
-    for line in text.partition("[Kubernetes]")[2].strip().splitlines():
-        key, _, value = line.partition(" = ")
-        section.setdefault(key.lower(), []).append(value)
-    given = {"kubernetes": section}
-    context = Context(data_dir="/data", run_dir="/run", settings=given, rootless=True)
-    settings = context.read(KubernetesSettings)
+    settings = Context.of_text(text).read(KubernetesSettings)
     assert {"python", "r"} == settings.images.keys()
     assert ("content", "content-supervisor") == (settings.namespace, settings.claim)
 

@@ -4,16 +4,45 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
 from typing import ClassVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import attrs
 
-from supervisor import SupervisorError
+from supervisor import Context, SupervisorError, setting, values
 
 _EXAMPLE = "postgres://supervisor@db.example.org/supervisor"
 _SECRETS = frozenset({"password", "sslpassword", "passfile"})
+
+
+def _url(text: str) -> str:
+    """Check a URL; no message shows a password."""
+    try:
+        parts = urlsplit(text)
+        given = _parameters(parts)
+        secret = parts.password is not None or bool(_SECRETS & given.keys())
+    except ValueError:
+        raise values.Unfit(f"this is not a URL; it is like {_EXAMPLE}", secret=True) from None
+    if parts.scheme not in ("postgres", "postgresql"):
+        said = f"it does not begin with postgres://; it is like {_EXAMPLE}"
+        raise values.Unfit(said, secret=True)
+    if secret:
+        raise values.Unfit(
+            "it must not hold a password, which `config show` and logs would show",
+            hint="Write it into a file that the core can read, and name it by PasswordFile.",
+            secret=True,
+        )
+    if not (parts.netloc.rpartition("@")[2] or given.get("host") or given.get("hostaddr")):
+        raise values.Unfit(
+            "it names no host",
+            code="database-url-no-host",
+            hint=f"It is like {_EXAMPLE}, or ?host=/run/postgresql for a Unix socket.",
+        )
+    return text
+
+
+def _parameters(parts: SplitResult) -> dict[str, str]:
+    return dict(parse_qsl(parts.query, keep_blank_values=True))
 
 
 @attrs.frozen(kw_only=True)
@@ -26,22 +55,23 @@ class PostgresSettings:
 
     section: ClassVar[str] = "Postgres"
 
-    url: str = ""
-    password_file: str = ""
+    url: str = setting(
+        "URL", _url, "",
+        about=f"where the database is: `{_EXAMPLE}`, with any parameters of libpq behind a `?`;"
+        " never a password",
+    )  # fmt: skip
+    password_file: str = setting(
+        "PasswordFile", values.path, "",
+        about="a file whose first line is the password, which the core must be able to read; read"
+        " anew for each connection",
+    )  # fmt: skip
 
 
-def read(section: Mapping[str, Sequence[str]]) -> PostgresSettings:
-    """Read the section as Context.section gives it.
-
-    Raises SupervisorError: database-url-no-host, settings-invalid. No message shows a password.
-    """
-    one = {key: values[-1] for key, values in section.items() if values}
-    settings = PostgresSettings(url=one.get("url", ""), password_file=one.get("passwordfile", ""))
+def read(context: Context) -> PostgresSettings:
+    """Give the section; SupervisorError where it is wrong or has no URL."""
+    settings = context.read(PostgresSettings)
     if not settings.url:
         raise _invalid(f"[Postgres] URL is not set; it is like {_EXAMPLE}")
-    _check(settings.url)
-    if settings.password_file and not settings.password_file.startswith("/"):
-        raise _invalid("[Postgres] PasswordFile is not an absolute path")
     return settings
 
 
@@ -79,32 +109,6 @@ def place_of(url: str) -> str:
     parts = urlsplit(url)
     host = _parameters(parts).get("host") or parts.netloc.rpartition("@")[2]
     return f"{host}{parts.path}"
-
-
-def _check(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        given = _parameters(parts)
-        secret = parts.password is not None or bool(_SECRETS & given.keys())
-    except ValueError:
-        raise _invalid(f"[Postgres] URL is not a URL; it is like {_EXAMPLE}") from None
-    if parts.scheme not in ("postgres", "postgresql"):
-        raise _invalid(f"[Postgres] URL does not begin with postgres://; it is like {_EXAMPLE}")
-    if secret:
-        raise _invalid(
-            "[Postgres] URL must not hold a password, which `config show` and logs would show",
-            hint="Write it into a file that the core can read, and name it by PasswordFile.",
-        )
-    if not (parts.netloc.rpartition("@")[2] or given.get("host") or given.get("hostaddr")):
-        raise SupervisorError(
-            "database-url-no-host",
-            "[Postgres] URL names no host",
-            hint=f"It is like {_EXAMPLE}, or ?host=/run/postgresql for a Unix socket.",
-        )
-
-
-def _parameters(parts: SplitResult) -> dict[str, str]:
-    return dict(parse_qsl(parts.query, keep_blank_values=True))
 
 
 def _invalid(message: str, *, hint: str = "") -> SupervisorError:

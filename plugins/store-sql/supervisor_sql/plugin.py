@@ -31,7 +31,7 @@ def _sqlite(context: Context) -> Store:
 
 
 def _postgres(context: Context) -> Store:
-    settings = read(context.section("Postgres"))
+    settings = read(context)
     if find_spec("psycopg") is None:
         raise SupervisorError(
             "no-store",
