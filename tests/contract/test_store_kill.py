@@ -16,7 +16,7 @@ from supervisor.hookspecs import Context
 from supervisor.interfaces import Store
 from supervisor.plugins import Plugins
 
-PROVIDERS = ["sqlite"]
+PROVIDERS = ["sqlite", "postgres"]
 
 WRITER = """
 import sys, trio
@@ -26,8 +26,9 @@ from supervisor.hookspecs import Context
 from supervisor.plugins import Plugins
 from supervisor.testing.store import content, new
 
-async def main(provider, data_dir):
-    context = Context(data_dir=data_dir, run_dir=data_dir, settings={}, rootless=True)
+async def main(provider, data_dir, url):
+    settings = {"postgres": {"url": [url]}}
+    context = Context(data_dir=data_dir, run_dir=data_dir, settings=settings, rootless=True)
     plugins = Plugins()
     await plugins.load(context)
     store = plugins.stores[provider](context)
@@ -50,8 +51,17 @@ trio.run(main, *sys.argv[1:])
 """
 
 
-async def open_store(provider: str, data_dir: Path) -> Store:
-    context = Context(data_dir=str(data_dir), run_dir=str(data_dir), settings={}, rootless=True)
+@pytest.fixture(params=PROVIDERS)
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str, str]:
+    """A provider, a directory and, for a server, the URL of an empty database."""
+    provider = request.param
+    url = request.getfixturevalue("postgres_url") if provider == "postgres" else ""
+    return provider, str(tmp_path), url
+
+
+async def open_store(provider: str, data_dir: str, url: str) -> Store:
+    settings = {"postgres": {"url": [url]}}
+    context = Context(data_dir=data_dir, run_dir=data_dir, settings=settings, rootless=True)
     plugins = Plugins()
     await plugins.load(context)
     store = plugins.stores[provider](context)
@@ -59,12 +69,11 @@ async def open_store(provider: str, data_dir: Path) -> Store:
     return store
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
-def test_what_was_acknowledged_outlives_kills(provider: str, tmp_path: Path) -> None:
+def test_what_was_acknowledged_outlives_kills(where: tuple[str, str, str]) -> None:
     acknowledged: list[int] = []
     for lines in (1, 50, 200):
         with subprocess.Popen(
-            [sys.executable, "-c", WRITER, provider, str(tmp_path)],
+            [sys.executable, "-c", WRITER, *where],
             stdout=subprocess.PIPE,
             text=True,
         ) as process:
@@ -72,7 +81,7 @@ def test_what_was_acknowledged_outlives_kills(provider: str, tmp_path: Path) -> 
             acknowledged += [int(process.stdout.readline()) for _ in range(lines)]
             process.send_signal(signal.SIGKILL)
             acknowledged += [int(line) for line in process.stdout if line.endswith("\n")]
-    store = trio.run(open_store, provider, tmp_path)
+    store = trio.run(open_store, *where)
     stored = {record.id for record in store.find("content")}
     assert len(acknowledged) == len(set(acknowledged))
     assert set() == set(acknowledged) - stored
@@ -80,14 +89,13 @@ def test_what_was_acknowledged_outlives_kills(provider: str, tmp_path: Path) -> 
     store.close()
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_second_server_is_refused_while_the_first_lives(provider: str, tmp_path: Path) -> None:
+def test_a_second_server_is_refused_while_the_first_lives(where: tuple[str, str, str]) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", WRITER, provider, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, *where], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        store = trio.run(open_store, provider, tmp_path)
+        store = trio.run(open_store, *where)
         with pytest.raises(SupervisorError) as caught:
             leases.take(store, "m:1", may_replace=leases.is_dead_core_of("n"))
         assert "data-dir-held" == caught.value.code
