@@ -43,6 +43,7 @@ _TABLE = (
     Code("not-copied", 500, 65, "A record cannot be kept by the other store; nothing was copied."),
     Code("store-unavailable", 503, 69, "The database does not answer; retry."),
     Code("store-conflict", 409, 75, "A compare-and-set found another version than expected."),
+    Code("log-unusable", 500, 73, "A file of [Logging] cannot be opened, or is not ours alone."),
     Code("lease-lost", 503, 75, "The fence of our lease is stale: another server has taken over."),
     Code("not-root-owned", 500, 77, "A file that root would run can be written by others."),
     Code("identity-invalid", 500, 78, "A user or group of the server is missing or not usable."),

@@ -36,6 +36,10 @@ class Log:
         self.level = level
         self.sink = Sink(fd, told=self._lost)
 
+    def write_to(self, fd: int) -> None:
+        """Write to another descriptor from now on."""
+        self.sink = Sink(fd, told=self._lost)
+
     def debug(self, event: str, **fields: object) -> None:
         """Write what only a developer wants to know."""
         self._write("debug", event, fields)

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from supervisor import bounds
 from supervisor.api.answers import answer
+from supervisor.api.audit import note
 from supervisor.api.requests import read_json, service_of, settings_of
 from supervisor.core.service import ContentView, Service
 from supervisor.errors import SupervisorError
@@ -163,6 +164,7 @@ async def read(request: Request) -> Response:
 async def update(request: Request) -> Response:
     """Set some of it, as one change; null gives the server's default back."""
     change = read_change(await read_json(request), ALL)
+    note(request, **{f"set_{name}": value for name, value in change.items()})
     view = await adjust(request, request.path_params["ref"], change)
     return answer(settings_shape(view, settings_of(request).scheduler))
 

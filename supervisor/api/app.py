@@ -25,6 +25,7 @@ from supervisor.api import (
 )
 from supervisor.api.access import ApiSettings, is_administrator
 from supervisor.api.answers import error_answer, internal_error
+from supervisor.api.audit import Audit, Parent, note
 from supervisor.api.exchange import Disconnected
 from supervisor.api.requests import service_of
 from supervisor.core.service import Service
@@ -47,7 +48,9 @@ API_ROUTES = [
 ]
 
 
-def build_app(service: Service, settings: ApiSettings, log: Log) -> Starlette:
+def build_app(
+    service: Service, settings: ApiSettings, log: Log, parent: Parent | None = None
+) -> Starlette:
     """Make the ASGI application. It reads who asks from scope["extensions"]."""
 
     async def failed(request: Request, error: Exception) -> Response:
@@ -57,7 +60,10 @@ def build_app(service: Service, settings: ApiSettings, log: Log) -> Starlette:
 
     app = Starlette(
         routes=[Route("/", index, methods=["GET"]), Mount("/__api__", routes=API_ROUTES)],
-        middleware=[Middleware(Gate, settings=settings)],
+        middleware=[
+            Middleware(Audit, parent=parent, gateway_uid=settings.gateway_uid),
+            Middleware(Gate, settings=settings),
+        ],
         exception_handlers={
             SupervisorError: _refused,
             HTTPException: _not_routed,
@@ -67,6 +73,7 @@ def build_app(service: Service, settings: ApiSettings, log: Log) -> Starlette:
     app.router.redirect_slashes = False
     app.state.service = service
     app.state.settings = settings
+    app.state.parent = parent
     app.state.index = Index(settings.templates)
     app.state.adjusting = trio.Lock()
     return app
@@ -105,6 +112,7 @@ class Gate:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, SupervisorError)
+    note(request, code=error.code)
     ours = request.scope["path"].startswith("/__api__/v1/supervisor/")
     return error_answer(error, numbered=not ours)
 

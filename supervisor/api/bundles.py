@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from supervisor.api.answers import answer
+from supervisor.api.audit import note
 from supervisor.api.requests import bounded, read_json, service_of, settings_of
 from supervisor.api.shapes import bundle_shape
 from supervisor.errors import SupervisorError
@@ -19,7 +20,9 @@ async def upload(request: Request) -> Response:
     service = service_of(request)
     view = await service.content(request.path_params["ref"])
     chunks = bounded(request, settings_of(request).max_bundle)
+    note(request, ref=view.content.guid, name=view.content.name)
     bundle = await service.receive_bundle(view.content.guid, chunks)
+    note(request, bundle=bundle.id, digest=bundle.digest, bytes=bundle.size)
     return answer(bundle_shape(bundle, view.content.guid))
 
 
@@ -30,6 +33,7 @@ async def deploy(request: Request) -> Response:
         raise SupervisorError("bad-request", "This server deploys no drafts; leave 'activate' out.")
     bundle = _bundle_id(body.get("bundle_id"))
     task = await service_of(request).deploy(request.path_params["ref"], bundle)
+    note(request, bundle=task.bundle, task=task.id)
     return answer({"task_id": task.id}, 202)
 
 

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from supervisor.api.adjust import PUBLIC, adjust, read_change
 from supervisor.api.answers import answer
+from supervisor.api.audit import note
 from supervisor.api.requests import read_json, service_of, text_field
 from supervisor.api.shapes import content_shape
 
@@ -24,6 +25,7 @@ async def create(request: Request) -> Response:
     body = await read_json(request)
     service = service_of(request)
     content = await service.create_content(text_field(body, "name"), text_field(body, "title", ""))
+    note(request, ref=content.guid, name=content.name)
     return answer(content_shape(await service.content(content.guid)), 201)
 
 
@@ -35,6 +37,7 @@ async def read(request: Request) -> Response:
 async def update(request: Request) -> Response:
     """Change title and scaling. Other fields are refused, so that nobody believes in them."""
     change = read_change(await read_json(request), PUBLIC)
+    note(request, **{f"set_{name}": value for name, value in change.items()})
     return answer(content_shape(await adjust(request, request.path_params["ref"], change)))
 
 

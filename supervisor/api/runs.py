@@ -7,8 +7,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from supervisor.api.answers import answer
+from supervisor.api.audit import Parent
 from supervisor.api.requests import flag_field, flag_parameter, read_json, service_of
 from supervisor.api.shapes import run_shape
+from supervisor.errors import SupervisorError
 
 
 async def index(request: Request) -> Response:
@@ -43,6 +45,15 @@ async def reload(request: Request) -> Response:
     return answer({})
 
 
+async def reopen_logs(request: Request) -> Response:
+    """Open the files of all logs again, after they were moved."""
+    parent: Parent | None = request.app.state.parent
+    if parent is None:
+        raise SupervisorError("unavailable", "this core runs without a parent")
+    await parent.reopen_logs()
+    return answer({})
+
+
 ROUTES = [
     Route("/v1/supervisor/runs", index, methods=["GET"]),
     Route("/v1/supervisor/runs/{ref}/kill", kill, methods=["POST"]),
@@ -50,4 +61,5 @@ ROUTES = [
     Route("/v1/supervisor/content/{ref}/stop", stop, methods=["POST"]),
     Route("/v1/supervisor/content/{ref}/restart", restart, methods=["POST"]),
     Route("/v1/supervisor/reload", reload, methods=["POST"]),
+    Route("/v1/supervisor/reopen-logs", reopen_logs, methods=["POST"]),
 ]

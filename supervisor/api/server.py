@@ -13,6 +13,7 @@ import trio
 from supervisor.api.access import ApiSettings
 from supervisor.api.answers import internal_error
 from supervisor.api.app import build_app
+from supervisor.api.audit import Parent
 from supervisor.api.exchange import READ_SIZE, Application, Disconnected, Exchange, Wire
 from supervisor.api.peer import Peer, read_peer
 from supervisor.core.service import Service
@@ -30,15 +31,18 @@ async def serve_api(
     *,
     log: Log,
     leave: trio.Event | None = None,
+    parent: Parent | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer on a listening Unix socket until cancelled. Takes the socket (or descriptor) over.
+
+    parent: who writes the audit log; without one there is none.
 
     Once `leave` is set it accepts no more, answers the requests under way and returns.
     """
     if isinstance(listener, int):
         listener = socket.socket(fileno=listener)
-    app = build_app(service, settings, log)
+    app = build_app(service, settings, log, parent)
     open_connections: Counter[bool] = Counter()
 
     async def serve(stream: trio.SocketStream) -> None:

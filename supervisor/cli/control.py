@@ -1,4 +1,4 @@
-"""`supervisor stop`, `restart`, `kill`, `reload`."""
+"""`supervisor stop`, `restart`, `kill`, `reload`, `reopen-logs`."""
 
 from __future__ import annotations
 
@@ -55,6 +55,21 @@ def reload_command(session: Session) -> None:
         session.json({"done": "reload"})
     else:
         session.note("The server is replacing its parts. Its log tells when it is done.")
+
+
+@click.command("reopen-logs")
+@server_command
+def reopen_logs_command(session: Session) -> None:
+    """Let the server open its log files again.
+
+    For whoever has moved them: logrotate does so before it calls this.
+    """
+    with session.connect() as client:
+        client.post("/v1/supervisor/reopen-logs")
+    if session.as_json:
+        session.json({"done": "reopen-logs"})
+    else:
+        session.note("The log files are open again.")
 
 
 def _ask_server(

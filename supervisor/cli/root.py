@@ -30,6 +30,7 @@ COMMANDS = {
     "restart": "control",
     "kill": "control",
     "reload": "control",
+    "reopen-logs": "control",
     "doctor": "doctor",
     "plugins": "doctor",
     "completion": "completion",
@@ -51,7 +52,7 @@ class LazyGroup(click.Group):
         if module is None:
             return None
         loaded = importlib.import_module(f"supervisor.cli.{module}")
-        command: click.Command = getattr(loaded, f"{cmd_name}_command")
+        command: click.Command = getattr(loaded, f"{cmd_name.replace('-', '_')}_command")
         return command
 
 

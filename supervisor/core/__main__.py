@@ -99,7 +99,7 @@ async def _serve(settings: Settings, fds: dict[str, int], log: Log) -> None:
         control=control,
         plugins=plugins,
         log=log,
-        serve_api=partial(serve_api, settings=access, log=log, leave=control.leave),
+        serve_api=partial(serve_api, settings=access, log=log, leave=control.leave, parent=control),
     )
     await server.run()
 

@@ -6,7 +6,7 @@ import faulthandler
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 import trio
@@ -14,12 +14,13 @@ import trio
 from supervisor import packets
 from supervisor.errors import SupervisorError
 from supervisor.log import Log
+from supervisor.sink import redirect
 
 BEAT_EACH = 1.0
 
 
 class _Asked:
-    """A reload that somebody waits for."""
+    """What somebody waits for that the parent does: a reload, or that it opens the logs again."""
 
     def __init__(self) -> None:
         self.answered = trio.Event()
@@ -43,6 +44,7 @@ class Control:
     gone: trio.Event = attrs.field(factory=trio.Event)
     seconds: float = 8.0
     _asked: _Asked | None = attrs.field(init=False, default=None)
+    _reopening: _Asked | None = attrs.field(init=False, default=None)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Beat, and take orders, until the parent is gone."""
@@ -90,6 +92,25 @@ class Control:
         if asked.refusal is not None:
             raise asked.refusal
 
+    async def reopen_logs(self) -> None:
+        """Let the parent open the files of all logs again.
+
+        Raises SupervisorError("log-unusable") where one of them could not be: it stays as it was.
+        """
+        if self.sock is None:
+            raise SupervisorError("unavailable", "this core runs without a parent")
+        if self._reopening is None:  # else whoever came before us gets the answer for both
+            self._reopening = _Asked()
+            await self.say({"type": "reopen-logs"})
+        asked = self._reopening
+        await asked.answered.wait()
+        if asked.refusal is not None:
+            raise asked.refusal
+
+    async def audit(self, record: Mapping[str, object]) -> None:
+        """Let the parent write a line of the audit log; returns once it is on its way."""
+        await self.say({"type": "audit", "record": dict(record)})
+
     async def _beat(self) -> None:
         while True:
             await self.say({"type": "beat"})
@@ -109,6 +130,8 @@ class Control:
                 self.gone.set()
                 return
             message, fds = packet
+            if message["type"] == "logs" and fds:
+                redirect(fds.pop(0))  # the service log, which comes first
             for fd in fds:
                 os.close(fd)
             self._take(message)
@@ -124,6 +147,12 @@ class Control:
                 self.ending.set()
             case "previous":
                 self.previous(str(message.get("exit", "")), str(message.get("trace", "")))
+            case "reopened-logs" if self._reopening is not None:
+                asked, self._reopening = self._reopening, None
+                if not message.get("ok"):
+                    reason = str(message.get("reason", ""))
+                    asked.refusal = SupervisorError("log-unusable", reason)
+                asked.answered.set()
             case "reloading" if self._asked is not None:
                 self._asked.answered.set()
             case "reloaded" if self._asked is not None:

@@ -28,6 +28,7 @@ class Program:
 
     argv is completed by `--fd NAME=NUMBER` arguments; identity None means: as the parent; fds are
     handed over under their names; beats says that it must beat and may be asked for its stacks;
+    output: what it has as standard output and standard error, None for the parent's own;
     tidies that it has something to clear away when the parent is dead, and ends by itself then.
     """
 
@@ -37,6 +38,7 @@ class Program:
     identity: Identity | None = None
     fds: Mapping[str, int] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
+    output: int | None = None
     beats: bool = False
     tidies: bool = False
 
@@ -91,6 +93,7 @@ def start(program: Program) -> Child:
             fds=tuple(fds.values()),
             environ=program.environ,
             identity=program.identity,
+            output=program.output,
             tidies=program.tidies,
         )
     except BaseException:

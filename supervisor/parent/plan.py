@@ -14,10 +14,11 @@ from importlib.util import cache_from_source
 from typing import Any
 
 from supervisor.errors import CODES, SupervisorError
-from supervisor.parent import identity, trust
+from supervisor.parent import identity, ports, trust
 from supervisor.parent.child import Program, environment, sealed
 from supervisor.parent.handover import State
 from supervisor.parent.identity import Identities, Identity
+from supervisor.parent.logs import Logs
 from supervisor.parent.templates import read_templates
 from supervisor.settings import (
     Configuration,
@@ -99,20 +100,19 @@ class Plan:
                 yield f"{name} has changed, which a reload cannot bring about; restart the server"
 
     def children(
-        self, unix: Mapping[str, socket.socket], http: Mapping[str, socket.socket]
+        self, unix: Mapping[str, socket.socket], http: Mapping[str, socket.socket], logs: Logs
     ) -> list[Program]:
         """Give the children in the order of their start: whoever serves the others comes first."""
         settings, who = self.settings, self.who
 
-        def program(
-            name: str, one: Identity, handed: Mapping[str, socket.socket], data: bytes
-        ) -> Program:
+        def program(name: str, one: Identity, fds: Mapping[str, int], data: bytes) -> Program:
             return Program(
                 name=name,
                 argv=self.argvs[name],
                 settings=data,
                 identity=None if who.rootless else one,
-                fds={label: sock.fileno() for label, sock in handed.items()},
+                fds=fds,
+                output=logs.service,
                 environ=environment(self.environ, one, rootless=who.rootless),
                 beats=name == "core",
                 tidies=name == "helper",
@@ -122,13 +122,17 @@ class Plan:
         table = {
             "helper": (
                 who.helper,
-                {name: unix[name] for name in ("helper", "helper-connect")},
+                {name: unix[name].fileno() for name in ("helper", "helper-connect")},
                 everything,
             ),
-            "core": (who.core, {name: unix[name] for name in ("core", "link")}, everything),
+            "core": (
+                who.core,
+                {name: unix[name].fileno() for name in ("core", "link")},
+                everything,
+            ),
             "gateway": (
                 who.gateway,
-                {f"http-{number}": sock for number, sock in enumerate(http.values())},
+                _of_gateway(http, logs),
                 # the one reader of network bytes gets no password of a database
                 settings.to_json(entries=False),
             ),
@@ -162,6 +166,15 @@ class Plan:
             if done.returncode:
                 return done.returncode if done.returncode > 0 else CODES["internal"].exit
         return 0
+
+
+def _of_gateway(http: Mapping[str, socket.socket], logs: Logs) -> dict[str, int]:
+    """Give the gateway's descriptors: http-0, http-1, …, metrics-0, and the access log."""
+    kinds: dict[str, list[int]] = {"http": [], "metrics": []}
+    for name, sock in http.items():
+        kinds["metrics" if name.startswith(ports.METRICS) else "http"].append(sock.fileno())
+    fds = {f"{kind}-{n}": fd for kind, found in kinds.items() for n, fd in enumerate(found)}
+    return fds if logs.access is None else {**fds, "access": logs.access}
 
 
 def _programs(

@@ -9,9 +9,11 @@ import socket
 from collections.abc import Iterable
 
 from supervisor.errors import SupervisorError
-from supervisor.settings import Listen
+from supervisor.settings import Configuration, Listen
 
 _BACKLOG = 4096
+
+METRICS = "metrics "  # before the address, in the name of a socket that answers /metrics
 
 
 def listen_all(addresses: Iterable[Listen]) -> list[socket.socket]:
@@ -25,6 +27,14 @@ def listen_all(addresses: Iterable[Listen]) -> list[socket.socket]:
             sock.close()
         raise
     return sockets
+
+
+def wanted(configuration: Configuration) -> dict[str, Listen]:
+    """Give the addresses to listen on by the names of their sockets."""
+    found = {str(address): address for address in configuration.http.listen}
+    if configuration.metrics.listen is not None:
+        found[f"{METRICS}{configuration.metrics.listen}"] = configuration.metrics.listen
+    return found
 
 
 def listen_tcp(address: Listen) -> socket.socket:

@@ -13,12 +13,14 @@ from supervisor.errors import SupervisorError
 from supervisor.log import Log
 from supervisor.parent import directories, handover, lock, ports, sockets
 from supervisor.parent.handover import State
+from supervisor.parent.logs import Logs
 from supervisor.parent.notify import Notifier
 from supervisor.parent.plan import Plan
 from supervisor.parent.reload import Reload, keep_to_ourselves
 from supervisor.parent.tree import Tree
 from supervisor.parent.watch import TimeLimits
 from supervisor.settings import Configuration, Settings, configure
+from supervisor.settings.sections import Logging
 
 Programs = Mapping[str, tuple[str, ...]]
 
@@ -46,6 +48,7 @@ def serve(
     locks: list[int] = []
     http: dict[str, socket.socket] = {}
     unix: dict[str, socket.socket] = {}
+    logs: Logs | None = None
     try:
         directories.make_run_dir(settings.run_dir, who)
         locks.append(
@@ -66,14 +69,16 @@ def serve(
                 what=f"the data directory {settings.data_dir}",
             )
         )
-        listening = ports.listen_all(configuration.http.listen)
-        http |= {str(at): one for at, one in zip(configuration.http.listen, listening, strict=True)}
+        logs = Logs(configuration.logging, group=who.admin_gid)
+        wanted = ports.wanted(configuration)
+        http |= dict(zip(wanted, ports.listen_all(wanted.values()), strict=True))
         for want in sockets.unix_sockets(who):
             unix[want.name] = sockets.listen_unix(settings.run_dir, want)
+        log.write_to(logs.service)
         _introduce(settings, log, terminal, http)
-        return _tree(plan, locks, http, unix, log=log, command=command).run()
+        return _tree(plan, locks, http, unix, logs, log=log, command=command).run()
     finally:
-        _give_back(plan, locks, http, unix)
+        _give_back(plan, locks, http, unix, logs)
 
 
 def check(configuration: Configuration, fd: int, *, programs: Programs | None = None) -> int:
@@ -84,9 +89,10 @@ def check(configuration: Configuration, fd: int, *, programs: Programs | None = 
     """
     state = handover.read(fd)
     plan = Plan.of(configuration, environ=os.environ, programs=programs, state=state)
-    for address in configuration.http.listen:
-        if str(address) not in state.http:
+    for name, address in ports.wanted(configuration).items():
+        if name not in state.http:
             ports.listen_tcp(address).close()
+    Logs(configuration.logging, group=state.who.admin_gid).close()
     return plan.try_programs()
 
 
@@ -112,16 +118,18 @@ def resume(
         plan = Plan.of(old, environ=os.environ, programs=programs, state=state)
     for warning in plan.kept(state):
         log.warning("settings", problem=warning)
+    logs = _logs_anew(plan, state, log)
+    log.write_to(logs.service)
     http = _listen_anew(plan.configuration, state, log)
     unix = {name: socket.socket(fileno=number) for name, number in state.unix.items()}
     locks = list(state.locks)
     log.info("resumed", version=__version__, was=state.code)
     try:
         return _tree(
-            plan, locks, http, unix, log=log, command=command, children=state.children
+            plan, locks, http, unix, logs, log=log, command=command, children=state.children
         ).run()
     finally:
-        _give_back(plan, locks, http, unix)
+        _give_back(plan, locks, http, unix, logs)
 
 
 def _log(configuration: Configuration) -> Log:
@@ -131,13 +139,21 @@ def _log(configuration: Configuration) -> Log:
     return log
 
 
+def _logs_anew(plan: Plan, state: State, log: Log) -> Logs:
+    """Open the logs of the settings; those that cannot be opened any more go to standard error."""
+    try:
+        return Logs(plan.configuration.logging, group=state.who.admin_gid)
+    except SupervisorError as error:  # the disk has changed since that was checked
+        log.error("settings", problem=error.message, hint="the logs go to standard error")
+        return Logs(Logging())
+
+
 def _listen_anew(configuration: Configuration, state: State, log: Log) -> dict[str, socket.socket]:
     """Keep the sockets of addresses that stay, open those that are new, close the others."""
     open_before = {name: socket.socket(fileno=number) for name, number in state.http.items()}
     found: dict[str, socket.socket] = {}
-    for address in configuration.http.listen:
+    for name, address in ports.wanted(configuration).items():
         try:
-            name = str(address)
             kept = open_before.pop(name) if name in open_before else None
             found[name] = kept or ports.listen_tcp(address)
         except SupervisorError as error:
@@ -153,6 +169,7 @@ def _tree(
     locks: Sequence[int],
     http: Mapping[str, socket.socket],
     unix: Mapping[str, socket.socket],
+    logs: Logs,
     *,
     log: Log,
     command: Sequence[str],
@@ -176,8 +193,9 @@ def _tree(
         )
 
     return Tree(
-        plan.children(unix, http),
+        plan.children(unix, http, logs),
         log=log,
+        logs=logs,
         shutdown_timeout=configuration.server.shutdown_timeout,
         limits=TimeLimits(
             start=configuration.server.start_timeout,
@@ -195,6 +213,7 @@ def _give_back(
     locks: Sequence[int],
     http: Mapping[str, socket.socket],
     unix: Mapping[str, socket.socket],
+    logs: Logs | None,
 ) -> None:
     if unix:
         sockets.remove(plan.settings.run_dir, plan.who)
@@ -202,12 +221,14 @@ def _give_back(
         sock.close()
     for fd in locks:
         os.close(fd)
+    if logs is not None:
+        logs.close()
 
 
 def _introduce(
     settings: Settings, log: Log, terminal: int, http: Mapping[str, socket.socket]
 ) -> None:
-    addresses = [_url(sock) for sock in http.values()]
+    addresses = [_url(sock) for name, sock in http.items() if not name.startswith(ports.METRICS)]
     tier = "root" if settings.tier == "root" else f"rootless (uid {settings.core_uid})"
     lines = (
         f"content-supervisor {__version__}, tier {tier}",
@@ -215,7 +236,7 @@ def _introduce(
         f"  data        {settings.data_dir}",
         f"  sockets     {settings.run_dir}",
         f"  settings    {settings.file or 'built-in defaults'}",
-        f"  log         standard error ({settings.log_form}, {settings.log_level})",
+        f"  log         {settings.logging.service} ({settings.log_form}, {settings.log_level})",
     )
     with suppress(OSError):  # nobody may read it
         os.write(terminal, ("\n".join(lines) + "\n").encode())

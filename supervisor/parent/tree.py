@@ -15,6 +15,7 @@ from supervisor import packets
 from supervisor.log import Log
 from supervisor.parent.child import Child, Program
 from supervisor.parent.children import Children
+from supervisor.parent.logs import Logs
 from supervisor.parent.notify import Notifier
 from supervisor.parent.reload import Reload
 from supervisor.parent.reloading import Reloading
@@ -31,6 +32,7 @@ _LATE = 1.0  # seconds: the loop itself was not run
 class Tree:
     """The children of one parent. `run` returns when all have ended.
 
+    logs: what the children write to; it alone opens files again.
     reload: how the parent executes itself anew, None where it cannot. children: what was saved of
     those that live on through that; then the reload goes on with them.
     """
@@ -42,11 +44,14 @@ class Tree:
         log: Log,
         shutdown_timeout: float,
         limits: TimeLimits,
+        logs: Logs | None = None,
         notifier: Notifier | None = None,
         reload: Reload | None = None,
         children: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._log = log
+        self._logs = logs
+        self._resumed = bool(children)
         self._children = Children(programs, limits=limits, log=log, saved=children)
         self._shutdown_timeout = shutdown_timeout
         self._notifier = notifier or Notifier(None)
@@ -74,6 +79,8 @@ class Tree:
             self._selector.register(wakeup, selectors.EVENT_READ, self._take_signals)
             for watch in self._children.living:
                 self._listen_to(watch)
+            if self._resumed:  # the settings may name other files now
+                self._hand_logs_on()
             self._reap()  # who has ended while the parent executed itself anew
             try:
                 while self._stopping_since is None or self._children.living:
@@ -148,11 +155,49 @@ class Tree:
         message, fds = received
         for fd in fds:
             os.close(fd)
-        if message["type"] == "reload" and watch.name == "core":
-            self._reload_for(child)
+        if watch.name == "core" and message["type"] in ("reload", "reopen-logs", "audit"):
+            self._serve_core(child, message)
         else:
             watch.message(message, now)
         return True
+
+    def _serve_core(self, child: Child, message: packets.Message) -> None:
+        if message["type"] == "reload":
+            self._reload_for(child)
+        elif message["type"] == "reopen-logs":
+            problems = self._reopen_logs()
+            reason = "; ".join(problems)
+            child.tell({"type": "reopened-logs", "ok": not problems, "reason": reason})
+        elif self._logs is not None and isinstance(message.get("record"), dict):
+            self._audit(message["record"])
+
+    def _audit(self, record: Mapping[str, object]) -> None:
+        assert self._logs is not None
+        before = self._logs.audit.dropped
+        self._logs.audit.write(record)
+        if self._logs.audit.dropped > before:
+            self._log.error("audit-line-lost", lines=self._logs.audit.dropped)
+
+    def _reopen_logs(self) -> list[str]:
+        """Open the logs again under their paths, for ourselves and all children."""
+        problems = self._logs.reopen() if self._logs is not None else []
+        for problem in problems:
+            self._log.error("log-not-reopened", problem=problem)
+        self._hand_logs_on()
+        self._log.info("logs-reopened", problems=len(problems))
+        return problems
+
+    def _hand_logs_on(self) -> None:
+        if self._logs is None:
+            return
+        access = self._logs.access
+        for watch in self._children.living:
+            assert watch.child is not None
+            fds: tuple[int, ...] = (self._logs.service,)
+            if watch.name == "gateway" and access is not None:
+                fds = (self._logs.service, access)
+            names = ["service", "access"][: len(fds)]
+            watch.child.tell({"type": "logs", "names": names}, fds)
 
     def _take_signals(self, wakeup: socket.socket) -> None:
         for number in wakeup.recv(4096):
@@ -160,6 +205,8 @@ class Tree:
                 self._stop(signal.Signals(number).name)
             elif number == signal.SIGHUP:
                 self._reload_for(None)
+            elif number == signal.SIGUSR1:
+                self._reopen_logs()
         self._reap()
 
     def _reap(self) -> None:

@@ -16,6 +16,7 @@ def _program_of(home: str) -> str:
 # section and key, lower case → where they belong, and what becomes of the value
 _ALIASES: dict[tuple[str, str], tuple[str, str, Callable[[str], str]]] = {
     ("server", "rversion"): ("R", "Executable", _program_of),
+    ("metrics", "prometheuslisten"): ("Metrics", "Listen", str),
 }
 
 

@@ -24,6 +24,7 @@ from supervisor.settings.sections import (
     Jobs,
     Licensing,
     Logging,
+    Metrics,
     Mount,
     Pages,
     Plugins,
@@ -51,6 +52,7 @@ class Configuration:
     pages: Pages = dataclasses.field(default_factory=Pages)
     database: Database = dataclasses.field(default_factory=Database)
     logging: Logging = dataclasses.field(default_factory=Logging)
+    metrics: Metrics = dataclasses.field(default_factory=Metrics)
     jobs: Jobs = dataclasses.field(default_factory=Jobs)
     housekeeping: Housekeeping = dataclasses.field(default_factory=Housekeeping)
     plugins: Plugins = dataclasses.field(default_factory=Plugins)
@@ -91,6 +93,8 @@ class Settings(Configuration):
     uid_last: int
     log_form: str
     log_level: str
+    access_form: str
+    trusted_proxies: tuple[str, ...]
     mount_paths: tuple[str, ...]
     server_address: str
     executables: tuple[str, ...]
@@ -105,6 +109,8 @@ class Settings(Configuration):
             uid_last=configuration.applications.uid_last,
             log_form=configuration.logging.form,
             log_level=configuration.logging.level,
+            access_form=configuration.logging.access_form,
+            trusted_proxies=configuration.http.trusted_proxies,
             mount_paths=tuple(mount.path for mount in configuration.mounts.values()),
             server_address=configuration.server.address,
             executables=_executables(configuration),
@@ -129,7 +135,8 @@ class Settings(Configuration):
             configuration = configure(Entry(**entry) for entry in message["entries"])
             resolved = dict(message["settings"])
             resolved["mount_paths"] = tuple(resolved.pop("mounts"))
-            resolved["executables"] = tuple(resolved["executables"])
+            for name in ("executables", "trusted_proxies"):
+                resolved[name] = tuple(resolved[name])
             return cls(**_shallow(configuration), **{name: resolved[name] for name in _RESOLVED})
         except (KeyError, TypeError) as error:
             raise ValueError(f"not settings of this version: {error!r}") from None

@@ -67,6 +67,11 @@ class HTTP:
         "Listen", values.listen, (values.Listen(host="127.0.0.1", port=3939),), multi=True,
         about="`:3939` is every address of the machine, IPv6 and IPv4",
     )  # fmt: skip
+    trusted_proxies: tuple[str, ...] = _key(
+        "TrustedProxy", values.network, (), multi=True,
+        unset="nobody's",
+        about="an address or network of proxies whose X-Forwarded-For and X-Request-ID count",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,17 +183,48 @@ class Database:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Logging:
-    """The service log, on standard error."""
+    """The three logs. A log goes to STDERR, STDOUT, NONE or a file; see docs/howto/logs.md."""
 
     section: ClassVar[str] = "Logging"
+    service: str = _key(
+        "ServiceLog", values.log_target, "STDERR",
+        about="`STDERR`, `STDOUT`, `NONE` or a file: what the server does",
+    )  # fmt: skip
     form: str = _key(
         "ServiceLogFormat", values.one_of("TEXT", "JSON"), "TEXT", reloadable=True,
-        about="`TEXT` or `JSON`; one line per event on standard error",
+        about="`TEXT` or `JSON`; one line per event",
     )  # fmt: skip
     level: str = _key(
         "ServiceLogLevel", values.one_of("debug", "info", "warning", "error"), "info",
         reloadable=True,
         about="`debug`, `info`, `warning` or `error`",
+    )  # fmt: skip
+    access: str = _key(
+        "AccessLog", values.log_target, values.NOWHERE,
+        about="the same: each request of visitors",
+    )  # fmt: skip
+    access_form: str = _key(
+        "AccessLogFormat", values.one_of("COMMON", "COMBINED", "JSON"), "COMMON",
+        about="`COMMON`, `COMBINED` or `JSON`",
+    )  # fmt: skip
+    audit: str = _key(
+        "AuditLog", values.log_target, "STDERR",
+        about="the same: who changed what, from where",
+    )  # fmt: skip
+    audit_form: str = _key(
+        "AuditLogFormat", values.one_of("TEXT", "JSON"), "TEXT", about="`TEXT` or `JSON`",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metrics:
+    """Figures for Prometheus, on an address of their own that asks nobody who they are."""
+
+    section: ClassVar[str] = "Metrics"
+    listen: values.Listen | None = _key(
+        "Listen", values.listen, None,
+        unset="not at all",
+        about="where `/metrics` is answered, such as `127.0.0.1:3232`; names of contents are in it",
     )  # fmt: skip
 
 
@@ -282,5 +318,5 @@ class Mount:
 
 SECTIONS: tuple[Any, ...] = (
     Server, HTTP, Authentication, Privileged, Applications, Scheduler, Pages, Database,
-    Logging, Jobs, Housekeeping, Plugins, Licensing, Mount,
+    Logging, Metrics, Jobs, Housekeeping, Plugins, Licensing, Mount,
 )  # fmt: skip

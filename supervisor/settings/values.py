@@ -174,6 +174,27 @@ def one_of(*words: str) -> Callable[[str], str]:
     return read
 
 
+NOWHERE = "NONE"
+_STREAMS = ("STDERR", "STDOUT", NOWHERE)
+
+
+def log_target(value: str) -> str:
+    """Give where a log goes: STDERR, STDOUT, NONE, or the absolute path of a file."""
+    if value.upper() in _STREAMS:
+        return value.upper()
+    if not value.startswith("/"):
+        raise ValueError(f"{value!r} is none of {', '.join(_STREAMS)}, nor an absolute path")
+    return value
+
+
+def network(value: str) -> str:
+    """Give a network (10.0.0.0/8) or one address (10.0.0.1), in its usual spelling."""
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no address or network: {error}") from None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listen:
     """A TCP address to listen on; host "" means every address of this machine, IPv6 and IPv4."""

@@ -15,7 +15,9 @@ from supervisor.model.content import BundleState
 ROOT = Path(__file__).parents[2]
 
 # Knowledge of languages, sandboxes, clusters and databases lives in plugins.
-FORBIDDEN = re.compile(r"Rscript|packrat|Quarto|\bpods?\b|unshare|sqlite|postgres|psycopg", re.IGNORECASE)
+FORBIDDEN = re.compile(
+    r"Rscript|packrat|Quarto|\bpods?\b|unshare|sqlite|postgres|psycopg", re.IGNORECASE
+)
 
 # Top-level modules of supervisord and its forks, whose package has the same name as ours.
 TAKEN = frozenset(

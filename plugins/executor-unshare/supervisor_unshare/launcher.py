@@ -114,6 +114,9 @@ class Launcher:
     def _from_parent(self, parent: Link, message: packets.Message) -> None:
         if message["type"] == "renew" and parent.given and self._renewal is None:
             self._renew(parent, [str(part) for part in message["argv"]], parent.given.pop(0))
+        if message["type"] == "logs" and parent.given:
+            for standard in (1, 2):  # the service log has another file now
+                os.dup2(parent.given[0], standard)
         if message["type"] != "stop":
             return
         if self._renewal is not None:

@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from supervisor.api.access import ApiSettings
+from supervisor.api.audit import Parent
 from supervisor.api.server import serve_api
 from supervisor.log import Log
 from supervisor.testing.fakes_service import FakeService
@@ -58,7 +59,7 @@ async def start(open_directory: Path) -> AsyncGenerator[Start]:
     with (open_directory / "log").open("wb", 0) as log_file:
         async with trio.open_nursery() as nursery:
 
-            async def begin(**fields: object) -> Served:
+            async def begin(parent: Parent | None = None, **fields: object) -> Served:
                 listener = socket.socket(socket.AF_UNIX)
                 path = open_directory / "core.sock"
                 listener.bind(str(path))
@@ -70,7 +71,9 @@ async def start(open_directory: Path) -> AsyncGenerator[Start]:
                 service = FakeService()
 
                 async def serve(task_status: trio.TaskStatus[None]) -> None:
-                    await serve_api(listener, service, settings, log=log, task_status=task_status)
+                    await serve_api(
+                        listener, service, settings, log=log, parent=parent, task_status=task_status
+                    )
 
                 await nursery.start(serve)
                 return Served(path=path, service=service, log_file=open_directory / "log")

@@ -1,0 +1,107 @@
+"""The audit log: every change asked of the API is a record, whatever came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from supervisor.api.app import API_ROUTES
+from supervisor.api.audit import MOST_STRANGERS, READING, Strangers
+from supervisor.errors import SupervisorError
+from tests.unit.api.conftest import Start
+
+
+class Parent:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.reopened = 0
+        self.refusal: SupervisorError | None = None
+
+    async def audit(self, record: Mapping[str, object]) -> None:
+        self.records.append(dict(record))
+
+    async def reopen_logs(self) -> None:
+        self.reopened += 1
+        if self.refusal is not None:
+            raise self.refusal
+
+
+@pytest.fixture
+def parent() -> Parent:
+    return Parent()
+
+
+CHANGES = sorted(
+    (method, route.path) for route in API_ROUTES for method in (route.methods or set()) - READING
+)
+
+
+@pytest.mark.parametrize(("method", "path"), CHANGES)
+async def test_every_route_that_changes_something_is_noted(
+    start: Start, parent: Parent, method: str, path: str
+) -> None:
+    served = await start(parent=parent)
+    target = path.replace("{ref}", "nobody").replace("{id}", "1").replace("{name}", "x")
+    async with served.client() as client:
+        answer = await client.request(method, target, json={})
+    (record,) = parent.records
+    assert (answer.status_code, answer.headers["x-request-id"]) == (
+        record["status"],
+        record["request"],
+    )
+    assert record["action"] not in ("", method.lower()) or method == "DELETE"
+
+
+async def test_reading_is_not_noted(start: Start, parent: Parent) -> None:
+    served = await start(parent=parent)
+    async with served.client() as client:
+        await client.get("/v1/content")
+    assert [] == parent.records
+
+
+async def test_a_change_says_who_what_and_with_which_values(start: Start, parent: Parent) -> None:
+    served = await start(parent=parent)
+    async with served.client() as client:
+        made = (await client.post("/v1/content", json={"name": "report"})).json()
+        await client.patch(f"/v1/content/{made['guid']}", json={"title": "New\nline"})
+        await client.patch(f"/v1/content/{made['guid']}", json={"nonsense": 1})
+    create, update, refused = parent.records
+    assert ("create", "done", "report", made["guid"]) == (
+        create["action"],
+        create["outcome"],
+        create["name"],
+        create["ref"],
+    )
+    assert ("New\nline", made["guid"]) == (update["set_title"], update["ref"])
+    assert ("refused", "bad-request") == (refused["outcome"], refused["code"])
+    assert {"uid", "pid", "request"} <= set(update)
+
+
+async def test_logs_are_reopened_by_the_parent(start: Start, parent: Parent) -> None:
+    served = await start(parent=parent)
+    async with served.client() as client:
+        assert 200 == (await client.post("/v1/supervisor/reopen-logs")).status_code
+        parent.refusal = SupervisorError("log-unusable", "the log /x cannot be opened")
+        answer = await client.post("/v1/supervisor/reopen-logs")
+    assert (500, "log-unusable") == (answer.status_code, answer.json()["code"])
+    assert 2 == parent.reopened
+
+
+async def test_without_a_parent_there_is_nothing_to_reopen(start: Start) -> None:
+    served = await start()
+    async with served.client() as client:
+        answer = await client.post("/v1/supervisor/reopen-logs")
+    assert 503 == answer.status_code
+
+
+def test_strangers_cause_no_more_lines_than_fit() -> None:
+    now = 0.0
+    strangers = Strangers(clock=lambda: now)
+    noted = sum(strangers.may_be_noted() for _ in range(1000))
+    assert (MOST_STRANGERS, 1000 - MOST_STRANGERS) == (noted, strangers.left_out)
+    now = 61.0
+    assert strangers.may_be_noted()
