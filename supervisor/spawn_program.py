@@ -8,6 +8,7 @@ Ends as the child did, with its status or by its signal, once everything is gone
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -53,7 +54,9 @@ def start(command: Sequence[str]) -> int:
     child = os.fork()
     if child == 0:
         _execute(command, me)
-    os.setpgid(child, child)  # here too: whoever is first, the group is there when we go on
+    # Here too: whoever is first, the group is there when we go on. Refused where it has executed.
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        os.setpgid(child, child)
     signal.pthread_sigmask(signal.SIG_SETMASK, held)
     return child
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import trio
 
+from supervisor.model import Cause, Exit
+
 _PROGRAM = os.path.join(os.path.dirname(__file__), "spawn_program.py")
 
 
@@ -22,22 +24,27 @@ class Child:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
+        self._stopped = False
         self.pid = process.pid
 
     @property
-    def returncode(self) -> int | None:
-        """The exit code, or minus the number of the signal; None while anything of it lives."""
-        return self._process.poll()
+    def exit(self) -> Exit | None:
+        """How it ended: FINISHED, FAILED or, by stop() or kill(), STOPPED. None while it lives."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        cause = Cause.STOPPED if self._stopped else Cause.FAILED if code else Cause.FINISHED
+        return Exit(cause=cause, code=code) if code >= 0 else Exit(cause=cause, signal=-code)
 
-    async def wait(self) -> int:
-        """Return the code once nothing of the child is left. Any number of tasks may wait."""
-        if self.returncode is None:
+    async def wait(self) -> Exit:
+        """Return how it ended, once nothing of it is left. Any number of tasks may wait."""
+        while (ended := self.exit) is None:
             pidfd = os.pidfd_open(self.pid)
             try:
                 await trio.lowlevel.wait_readable(pidfd)
             finally:
                 os.close(pidfd)
-        return self._process.wait()
+        return ended
 
     def send_signal(self, number: int) -> None:
         """Send one of the five signals to the child's group. Of a child that is gone: nothing."""
@@ -45,14 +52,16 @@ class Child:
 
     def kill(self) -> None:
         """End the child and everything that it started, at once. Idempotent; does not wait."""
+        self._stopped |= self.exit is None
         assert self._process.stdin is not None
         self._process.stdin.close()
 
-    async def stop(self, grace: float, number: int = signal.SIGTERM) -> int:
-        """Ask the child's group to end, kill what is left after `grace` seconds, return the code.
+    async def stop(self, grace: float, number: int = signal.SIGTERM) -> Exit:
+        """Ask the child's group to end, kill what is left after `grace` seconds; give its exit.
 
         Cancelled: what is left is killed at once.
         """
+        self._stopped |= self.exit is None
         self.send_signal(number)
         try:
             with trio.move_on_after(grace):

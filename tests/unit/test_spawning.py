@@ -14,7 +14,7 @@ import psutil
 import pytest
 import trio
 
-from supervisor import Child, spawn
+from supervisor import Cause, Child, Exit, spawn
 
 # A tree that does not want to end: deaf to what asks, in sessions and groups of its own, orphaned.
 STUBBORN = """
@@ -64,6 +64,10 @@ def pipe() -> Iterator[tuple[int, int]]:
             continue
 
 
+def exited(code: int, cause: Cause) -> Exit:
+    return Exit(code=code, cause=cause) if code >= 0 else Exit(signal=-code, cause=cause)
+
+
 async def line(read: int) -> bytes:
     await trio.lowlevel.wait_readable(read)
     return os.read(read, 4096)
@@ -75,29 +79,30 @@ async def line(read: int) -> bytes:
 )
 async def test_the_code_is_that_of_the_child(script: str, code: int, mark: str) -> None:
     with trio.fail_after(20):
-        assert code == await shell(script, mark).wait()
+        ended = await shell(script, mark).wait()
+    assert exited(code, Cause.FAILED if code else Cause.FINISHED) == ended
 
 
 async def test_several_may_wait(mark: str) -> None:
-    codes = []
+    ends = []
     child = shell("sleep 0.1; exit 3", mark)
 
     async def wait() -> None:
-        codes.append(await child.wait())
+        ends.append(await child.wait())
 
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             nursery.start_soon(wait)
-    assert [3, 3] == codes
-    assert 3 == child.returncode
+    assert [exited(3, Cause.FAILED)] * 2 == ends
+    assert ends[0] == child.exit
 
 
 async def test_a_command_that_is_not_there_says_so_and_ends_with_127(pipe: tuple[int, int]) -> None:
     read, write = pipe
     child = spawn(["/usr/bin/no-such-program"], env={}, stderr=write)
     with trio.fail_after(20):
-        assert 127 == await child.wait()
+        assert exited(127, Cause.FAILED) == await child.wait()
         assert b"/usr/bin/no-such-program: No such file or directory\n" == await line(read)
 
 
@@ -109,7 +114,7 @@ def test_a_directory_that_is_not_there_is_an_error() -> None:
 async def test_what_the_child_left_running_ends_with_it(mark: str) -> None:
     child = shell("setsid sleep 600 & nohup sleep 601 >/dev/null 2>&1 & exit 3", mark)
     with trio.fail_after(20):
-        assert 3 == await child.wait()
+        assert exited(3, Cause.FAILED) == await child.wait()
     assert [] == marked(mark)
 
 
@@ -119,7 +124,7 @@ async def test_a_child_that_obeys_ends_as_it_wants(mark: str, pipe: tuple[int, i
     child = shell(script, mark, stdout=write)
     with trio.fail_after(20):
         await line(read)
-        assert 7 == await child.stop(600.0, signal.SIGINT)
+        assert exited(7, Cause.STOPPED) == await child.stop(600.0, signal.SIGINT)
 
 
 async def test_a_tree_that_does_not_want_to_end_is_killed_after_the_grace(
@@ -130,7 +135,7 @@ async def test_a_tree_that_does_not_want_to_end_is_killed_after_the_grace(
     with trio.fail_after(20):
         await line(read)
         begun = trio.current_time()
-        assert -9 == await child.stop(0.3)
+        assert exited(-9, Cause.STOPPED) == await child.stop(0.3)
         assert trio.current_time() - begun >= 0.29
     assert [] == marked(mark)
 
@@ -142,16 +147,17 @@ async def test_a_stop_that_is_cancelled_kills_at_once(mark: str, pipe: tuple[int
         await line(read)
         with trio.move_on_after(0.1):
             await child.stop(600.0)
-        assert -9 == await child.wait()
+        assert exited(-9, Cause.STOPPED) == await child.wait()
     assert [] == marked(mark)
 
 
-async def test_stopping_what_has_ended_gives_its_code_again(mark: str) -> None:
+async def test_stopping_what_has_ended_gives_its_exit_again(mark: str) -> None:
     child = shell("exit 4", mark)
     with trio.fail_after(20):
         await child.wait()
-        assert 4 == await child.stop(600.0)
+        assert exited(4, Cause.FAILED) == await child.stop(600.0)
     child.kill()
+    assert exited(4, Cause.FAILED) == child.exit
 
 
 async def test_the_child_reads_nothing_and_is_in_a_group_of_its_own(pipe: tuple[int, int]) -> None:
