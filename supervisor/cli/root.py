@@ -33,6 +33,7 @@ COMMANDS = {
     "reopen-logs": "control",
     "doctor": "doctor",
     "plugins": "doctor",
+    "new-plugin": "new_plugin",
     "completion": "completion",
 }
 INTERRUPTED = 130
@@ -47,7 +48,7 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one command: module `x` of supervisor.cli calls it `x_command`."""
+        """Load one command: module `x` of supervisor.cli calls it `x_command`, `-` being `_`."""
         module = COMMANDS.get(cmd_name)
         if module is None:
             return None

@@ -22,7 +22,7 @@ def shown(page: Path, program: str) -> set[str]:
     """Give the words that follow a program's name in code of the page."""
     code = re.findall(r"```\w*\n(.*?)```|`([^`\n]+)`", page.read_text(), re.DOTALL)
     lines = [line.strip() for pair in code for part in pair for line in part.splitlines()]
-    pattern = re.compile(rf"(?:\S*/)?{re.escape(program)} ([a-z]+)")
+    pattern = re.compile(rf"(?:\S*/)?{re.escape(program)} ([a-z][a-z-]*)")
     return {match[1] for line in lines if (match := pattern.match(line))}
 
 

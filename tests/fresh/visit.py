@@ -28,9 +28,9 @@ def visit(url: str) -> str:
 
 
 def main(output: str) -> None:
-    """Visit them; every folder of examples/ must have a URL."""
+    """Visit them; every app of examples/ must have a URL."""
     urls = dict(re.findall(r"^  ([\w-]+) +(http://\S+)$", Path(output).read_text(), re.MULTILINE))
-    examples = {path.parent.name for path in Path("examples").glob("*/README.md")}
+    examples = {path.parent.name for path in Path("examples").glob("shiny-*/README.md")}
     assert examples == set(urls), f"{examples ^ set(urls)} has an example or a URL, not both"
     for url in urls.values():
         visit(url)
