@@ -205,21 +205,29 @@ class StandInCore:
 
 
 @contextmanager
-def our_gateway(base: Path) -> Iterator[Proxy]:
-    """The gateway process as the parent starts it."""
+def our_gateway(base: Path, access: str = "") -> Iterator[Proxy]:
+    """The gateway process as the parent starts it; access: the form of its access log, if any."""
+    base = base / access if access else base
+    if access:
+        base.mkdir()
+        (base / "w").symlink_to(base.parent / "w")
     core = StandInCore(base)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", 0))
         listener.listen(1024)
-        settings = support.settings_file({"run_dir": str(base), "log_level": "warning"})
+        facts: dict[str, object] = {"run_dir": str(base), "log_level": "warning"}
+        settings = support.settings_file({**facts, "access_form": access})
         fds = {"settings": settings, "http-0": listener.fileno()}
+        if access:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            fds["access"] = os.open(base / "access.log", flags)
         with support.child("supervisor.gateway", base / "gateway.log", fds) as process:
             if support.pinned(PROXY_CORE):
                 os.sched_setaffinity(process.pid, {PROXY_CORE})
             core.known.wait(10)
             port = listener.getsockname()[1]
-            yield Proxy(name="gateway", port=port, roots=(process.pid,))
+            yield Proxy(name=f"gateway {access}".strip(), port=port, roots=(process.pid,))
 
 
 @contextmanager
@@ -434,8 +442,8 @@ def compare(proxies: Sequence[Proxy], rounds: int, seconds: int, idle: int) -> N
     support.table(["proxy", "private KiB each"], weights)
 
 
-def main(rounds: int, seconds: int, idle: int, names: list[str]) -> None:
-    """Start upstream and proxies, then compare."""
+def main(rounds: int, seconds: int, idle: int, names: list[str], forms: list[str]) -> None:
+    """Start upstream and proxies, then compare; forms: of access logs, a gateway each."""
     for needed in ("wrk", "nginx"):
         if shutil.which(needed) is None:
             sys.exit(f"bench: needs {needed}: ./dev system says how to install it")
@@ -443,7 +451,7 @@ def main(rounds: int, seconds: int, idle: int, names: list[str]) -> None:
     nginx_port, page_port, sockets_port = free_ports(3)
     with support.directory() as base, ExitStack() as running:
         running.enter_context(upstream(base, page_port, sockets_port))
-        proxies = [running.enter_context(our_gateway(base))]
+        proxies = [running.enter_context(our_gateway(base, form)) for form in ("", *forms)]
         if "nginx" in names:
             proxies.append(running.enter_context(nginx_proxy(base, nginx_port)))
         installed = install_chp(base / "npm") if "chp" in names else None
@@ -461,6 +469,7 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--idle", type=int, default=1000)
     parser.add_argument("--against", nargs="*", default=["nginx", "chp"], help="nginx, chp")
+    parser.add_argument("--access", nargs="*", default=[], help="COMMON, COMBINED, JSON")
     given = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        main(given.rounds, given.seconds, given.idle, given.against)
+        main(given.rounds, given.seconds, given.idle, given.against, given.access)

@@ -22,6 +22,7 @@ from supervisor.parent.watch import TimeLimits
 from supervisor.settings import Configuration, Settings, configure
 from supervisor.settings.sections import Logging
 
+_TARGETS = {"STDERR": "standard error", "STDOUT": "standard output", "NONE": "none"}
 Programs = Mapping[str, tuple[str, ...]]
 
 
@@ -229,6 +230,7 @@ def _introduce(
     settings: Settings, log: Log, terminal: int, http: Mapping[str, socket.socket]
 ) -> None:
     addresses = [_url(sock) for name, sock in http.items() if not name.startswith(ports.METRICS)]
+    where = settings.logging.service
     tier = "root" if settings.tier == "root" else f"rootless (uid {settings.core_uid})"
     lines = (
         f"content-supervisor {__version__}, tier {tier}",
@@ -236,7 +238,7 @@ def _introduce(
         f"  data        {settings.data_dir}",
         f"  sockets     {settings.run_dir}",
         f"  settings    {settings.file or 'built-in defaults'}",
-        f"  log         {settings.logging.service} ({settings.log_form}, {settings.log_level})",
+        f"  log         {_TARGETS.get(where, where)} ({settings.log_form}, {settings.log_level})",
     )
     with suppress(OSError):  # nobody may read it
         os.write(terminal, ("\n".join(lines) + "\n").encode())
