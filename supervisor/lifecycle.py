@@ -130,7 +130,14 @@ BUNDLE: dict[str, tuple[tuple[str, str], ...]] = {
         ("installing", "rejected"),
         ("ready", "rejected"),
     ),
-}
+    # what is active goes with its content only
+    "swept": tuple(
+        (state, "going")
+        for state in (
+            "uploaded", "unpacked", "installing", "ready", "rejected", "retired", "active",
+        )
+    ),
+}  # fmt: skip
 
 
 def advance_bundle(state: str, event: str) -> str:

@@ -37,6 +37,7 @@ RIGHTS: dict[tuple[Purpose, ContentKind | None], Rights] = {
         Role.LIBRARY: WRITE,
         Role.RUNTIME_DATA: WRITE,
     },
+    (Purpose.TIDY, None): {**_ALWAYS, Role.SOURCE: READ, Role.STATE: READ},
     (Purpose.SERVE, ContentKind.APP): _SERVE_APP,
     (Purpose.SERVE, ContentKind.API): _SERVE_APP,
     (Purpose.RENDER, ContentKind.DOCUMENT): _RENDER_DOCUMENT,

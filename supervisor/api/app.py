@@ -22,6 +22,7 @@ from supervisor.api import (
     runs,
     server_settings,
     tasks,
+    upkeep,
 )
 from supervisor.api.access import ApiSettings, is_administrator
 from supervisor.api.answers import error_answer, internal_error
@@ -45,6 +46,7 @@ API_ROUTES = [
     *adjust.ROUTES,
     *logs.ROUTES,
     *doctor.ROUTES,
+    *upkeep.ROUTES,
 ]
 
 

@@ -21,7 +21,8 @@ async def upload(request: Request) -> Response:
     view = await service.content(request.path_params["ref"])
     chunks = bounded(request, settings_of(request).max_bundle)
     note(request, ref=view.content.guid, name=view.content.name)
-    bundle = await service.receive_bundle(view.content.guid, chunks)
+    announced = int(request.headers.get("content-length", "0"))
+    bundle = await service.receive_bundle(view.content.guid, chunks, size=announced)
     note(request, bundle=bundle.id, digest=bundle.digest, bytes=bundle.size)
     return answer(bundle_shape(bundle, view.content.guid))
 

@@ -21,19 +21,19 @@ MOST_LINES = 100_000
 HEAD_AFTER = 0.25  # seconds: a silent log is answered too, an unknown one still with its status
 
 
-class LineStream(Response):
-    """Send lines as they come, one JSON object each, until they end or the client goes."""
+class PieceStream(Response):
+    """Send pieces as they come, until they end or the client goes."""
 
-    def __init__(self, lines: AsyncGenerator[LogLine, None]) -> None:
-        super().__init__(media_type="application/x-ndjson")
+    def __init__(self, pieces: AsyncGenerator[bytes, None], media_type: str) -> None:
+        super().__init__(media_type=media_type)
         del self.headers["content-length"]
         self.headers["cache-control"] = "no-store"
-        self._lines = lines
+        self._pieces = pieces
         self._started = False
         self._lock = trio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run until the lines end; the source is closed in every case."""
+        """Run until the pieces end; their source is closed in every case."""
         async with trio.open_nursery() as nursery:
 
             async def watch_client() -> None:
@@ -48,9 +48,9 @@ class LineStream(Response):
             nursery.start_soon(watch_client)
             nursery.start_soon(start_soon)
             try:
-                async with aclosing(self._lines) as lines:
-                    async for line in lines:
-                        await self._send(send, encode(line) + b"\n")
+                async with aclosing(self._pieces) as pieces:
+                    async for piece in pieces:
+                        await self._send(send, piece)
                 await self._send(send, b"", last=True)
             except SupervisorError as error:
                 if not self._started:
@@ -75,13 +75,18 @@ class LineStream(Response):
             await send({"type": "http.response.body", "body": body, "more_body": not last})
 
 
+async def _encoded(lines: AsyncGenerator[LogLine, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(lines):
+        async for line in lines:
+            yield encode(line) + b"\n"
+
+
 async def read(request: Request) -> Response:
     """Give the last `tail` lines of a run or a content, then with `follow` the next ones."""
     tail = int(number_parameter(request, "tail", 100, most=MOST_LINES))
     follow = flag_parameter(request, "follow")
-    return LineStream(
-        service_of(request).logs(request.path_params["ref"], follow=follow, tail=tail)
-    )
+    lines = service_of(request).logs(request.path_params["ref"], follow=follow, tail=tail)
+    return PieceStream(_encoded(lines), "application/x-ndjson")
 
 
 ROUTES = [Route("/v1/supervisor/logs/{ref}", read, methods=["GET"])]

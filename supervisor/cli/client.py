@@ -81,6 +81,18 @@ class Client:
         except httpx2.HTTPError as error:
             raise self._broken(error) from None
 
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """GET bytes and yield them as they come, for as long as it takes."""
+        timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
+        try:
+            with self._http.stream("GET", path, timeout=timeout) as response:
+                if response.is_error:
+                    response.read()
+                    raise _refusal(response)
+                yield from response.iter_raw()
+        except httpx2.HTTPError as error:
+            raise self._broken(error) from None
+
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         try:
             response = self._http.request(method, path, **arguments)

@@ -12,14 +12,16 @@ import attrs
 import trio
 
 from supervisor import bounds
+from supervisor.core.backup import Backup
 from supervisor.core.copying import Copying
+from supervisor.core.disk import Disk
 from supervisor.core.journal import Journal
 from supervisor.core.keeper import Keeper
 from supervisor.core.makers import Makers
 from supervisor.core.output import read_tail
-from supervisor.core.publish import Publisher, store_bundle
-from supervisor.core.registry import SHORTEST, Registry
-from supervisor.core.removal import remove_files
+from supervisor.core.publish import Publisher
+from supervisor.core.registry import Registry, stored_run
+from supervisor.core.retention import Going, Retention
 from supervisor.core.service import (
     ContentView,
     LogLine,
@@ -29,7 +31,10 @@ from supervisor.core.service import (
     SessionView,
 )
 from supervisor.core.starts import Starts
+from supervisor.core.sweep import Sweep
 from supervisor.core.tasks import Tasks
+from supervisor.core.upkeep import Upkeep
+from supervisor.core.uploads import store_bundle
 from supervisor.core.views import SessionUsage, content_view, no_usage, run_view, session_views
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
@@ -42,8 +47,6 @@ from supervisor.model import (
     ContentId,
     Deployment,
     Overrides,
-    PlaceKind,
-    PlaceRef,
     Run,
     RunId,
     Scaling,
@@ -63,7 +66,7 @@ class Contents(Service):
     makers: Makers
     tasks: Tasks
     log: Log
-    data_dir: str
+    disk: Disk
     address: str
     scaling: Scaling
     uid_of: Callable[[ContentId], int]
@@ -76,6 +79,9 @@ class Contents(Service):
     usage: Callable[[], Awaitable[SessionUsage]] = no_usage
     registry: Registry = attrs.field(factory=Registry)
     publisher: Publisher = attrs.field(init=False)
+    retention: Retention = Retention()
+    sweep_each: float = 0.0
+    upkeep: Upkeep = attrs.field(init=False)
     nursery: trio.Nursery | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -89,6 +95,23 @@ class Contents(Service):
             installation=self.makers.installation,
             keeper=self.registry.keeper_of,
             url=self.url,
+        )
+        self.upkeep = Upkeep(
+            sweep=Sweep(
+                journal=self.journal,
+                registry=self.registry,
+                executor=self.makers.keeper_of_files,
+                turn=self.publisher.turn,
+                data_dir=self.disk.path,
+                keep=self.retention,
+                log=self.log,
+            ),
+            disk=self.disk,
+            backups=Backup(
+                journal=self.journal, disk=self.disk, archive=self.makers.archive, log=self.log
+            ),
+            log=self.log,
+            interval=self.sweep_each,
         )
 
     # -- keepers ------------------------------------------------------------------------------
@@ -106,7 +129,7 @@ class Contents(Service):
             defaults=self.scaling,
             make=self.makers.worker,
             changed=self.changed,
-            deserted=self._deserted,
+            deserted=self.upkeep.deserted,
             log=self.log,
             starts=self.starts,
             workers=list(workers),
@@ -128,18 +151,6 @@ class Contents(Service):
             keeper.notice(worker)
         else:
             self.changed(worker)  # of a content that is being removed
-
-    async def _deserted(self, deployment: Deployment) -> None:
-        """Remove the directory of a deployment that nobody runs or will run."""
-        keeper = self.registry.numbered(deployment.content)
-        active = keeper.content.active_deployment if keeper else None
-        if deployment.id == active:
-            return
-        place = PlaceRef(kind=PlaceKind.DEPLOYMENT, ids=(deployment.content, deployment.id))
-        try:
-            await self.makers.keeper_of_files().remove(place)
-        except SupervisorError as error:
-            self.log.warning("directory-left", deployment=deployment.id, error=error.message)
 
     def url(self, content: Content) -> str:
         """Where people find it."""
@@ -193,7 +204,7 @@ class Contents(Service):
         if keeper is None:
             worker = self.registry.worker(ref)
             if worker is None:
-                for line in await self._old_lines(await self._stored_run(ref), tail):
+                for line in await self._old_lines(await stored_run(self.journal, ref), tail):
                     yield line
                 return
             workers = [worker]
@@ -216,21 +227,6 @@ class Contents(Service):
         finally:
             copying.cancel()
 
-    async def _stored_run(self, ref: str) -> Run:
-        run = await self.journal.get("run", ref)
-        if not isinstance(run, Run):
-            recent = await self.journal.find("run", {}, newest_first=True, limit=1000)
-            found = [run for run in recent if len(ref) >= SHORTEST and run.id.startswith(ref)]
-            if len(found) != 1:
-                raise SupervisorError(
-                    "not-found",
-                    f"there is no content or run {ref!r}",
-                    hint="`supervisor list` and `supervisor ps --all` show them.",
-                )
-            (run,) = found
-        assert isinstance(run, Run)
-        return run
-
     async def _old_lines(self, run: Run, tail: int) -> list[LogLine]:
         path = self.makers.log_path(run)
         return await trio.to_thread.run_sync(read_tail, path, run.id, tail)
@@ -242,7 +238,8 @@ class Contents(Service):
         return self.makers.plugins.views()
 
     async def findings(self) -> Sequence[Finding]:
-        found = [*self.findings_of(), *self.makers.executors.findings()]
+        found = [*self.findings_of(), await trio.to_thread.run_sync(self.disk.finding)]
+        found += self.makers.executors.findings()
         for name, executor in self.makers.executors.by_name.items():
             if self.makers.executors.away(name):
                 continue
@@ -284,9 +281,11 @@ class Contents(Service):
     async def retitle(self, ref: str, title: str) -> None:
         await self._change(self.registry.keeper(ref), title=title)
 
-    async def receive_bundle(self, ref: str, chunks: AsyncIterator[bytes]) -> Bundle:
+    async def receive_bundle(
+        self, ref: str, chunks: AsyncIterator[bytes], *, size: int = 0
+    ) -> Bundle:
         keeper = self.registry.keeper(ref)
-        digest, size = await store_bundle(self.data_dir, chunks)
+        digest, size = await store_bundle(self.disk, chunks, announced=size)
         bundle = Bundle(
             id=BundleId(await self.journal.next_id("bundle")),
             content=keeper.content.id,
@@ -312,7 +311,7 @@ class Contents(Service):
             found = newest[0]
         else:
             found = await self.journal.get("bundle", bundle)
-            if not isinstance(found, Bundle) or found.content != content:
+            if not isinstance(found, Bundle) or found.content != content or found.is_going:
                 raise SupervisorError("not-found", f"this content has no bundle {bundle}")
         assert self.nursery is not None
         with trio.CancelScope(shield=True):  # what is recorded is done, whoever hangs up
@@ -368,6 +367,12 @@ class Contents(Service):
             raise SupervisorError("unavailable", "this core runs without a parent")
         await self.reload_server()
 
+    async def clean(self, *, dry: bool = False) -> Sequence[Going]:
+        return await self.upkeep.clean(dry=dry)
+
+    def backup(self) -> AsyncGenerator[bytes, None]:
+        return self.upkeep.backup()
+
     async def kill(self, ref: str) -> None:
         worker = self.registry.living(ref)
         worker.stop("killed by an administrator", grace=0.0)
@@ -377,8 +382,7 @@ class Contents(Service):
         content = await self._change(keeper, removed=time.time(), stopped=True)
         del self.registry.by_guid[content.guid]
         await keeper.close("removed", 5.0)
-        executor = self.makers.keeper_of_files()
-        await remove_files(content, executor, self.journal, self.registry, self.data_dir)
+        await self.upkeep.removed(content)
 
     async def _change(self, keeper: Keeper, **fields: Any) -> Content:
         async with keeper.changing:

@@ -18,7 +18,7 @@ from supervisor.core import lease as leases
 from supervisor.core.batch import Entry, Queue, Writer
 from supervisor.core.spill import Spill
 from supervisor.errors import StoreUnavailable, SupervisorError
-from supervisor.interfaces import Change, Store, StoreEvent
+from supervisor.interfaces import Change, Row, Store, StoreEvent
 from supervisor.listener import Listener
 from supervisor.log import Log
 from supervisor.model import Lease
@@ -129,6 +129,18 @@ class Journal:
     async def listen(self) -> Listener | None:
         """Give what wakes after each change, or None, as Store.listen does."""
         return await self._call(self._store.listen)
+
+    async def dump(self, take: Callable[[Row], object]) -> None:
+        """Give `take`, in a thread, all that must survive, as it is at one moment.
+
+        Facts that still wait are not seen: flush first. Writing goes on meanwhile.
+        """
+
+        def give() -> None:
+            for row in self._store.dump():
+                take(row)
+
+        await trio.to_thread.run_sync(give)
 
     async def _call(self, method: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
         # never abandoned: a thread that is left behind would still hold a connection

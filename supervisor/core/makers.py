@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from supervisor import layout
+from supervisor.core.archiving import Spool, Unheard, archive_plan
 from supervisor.core.asking import ask
 from supervisor.core.executors import Executors
 from supervisor.core.journal import Journal
@@ -39,9 +40,11 @@ from supervisor.model import (
     DeploymentId,
     Job,
     PlaceKind,
+    PlaceRef,
     Plan,
     Purpose,
     Ready,
+    Role,
     Run,
     RunId,
     Scaling,
@@ -53,6 +56,7 @@ from supervisor.plugins import Plugins
 from supervisor.unpack import Unpacked, read_answer, unpack_plan
 
 UNPACK_LIMIT = 600.0  # seconds
+ARCHIVE_LIMIT = 3600.0
 _INSTALL = "`supervisor plugins` shows what is installed, and what failed to load."
 
 Section = Mapping[str, Sequence[str]]
@@ -187,6 +191,32 @@ class Makers:
             )
         return max(found, key=lambda detected: detected.score)
 
+    async def archive(self, content: Content, role: Role, place: PlaceRef, spool: Spool) -> None:
+        """Write the tree of a place of a content's into a spool, in a sandbox, as the content.
+
+        Raises SupervisorError where it cannot be read. Cancelled: nothing is left.
+        """
+        executor = self.keeper_of_files()
+        await self.executors.wait_for(executor)
+        number = DeploymentId(place.ids[1]) if role is Role.SOURCE else None
+        run = self._run(content, Purpose.TIDY, executor, number, 1)
+        job = await self._job(run, content, archive_plan(interpreter(), role), "archive")
+        output = Unheard(run=run.id, path=self.log_path(run))
+        shot = OneShot(
+            tracked=self.tracked(run),
+            executor=executor,
+            output=output,
+            heard=spool.hear,
+            run_limit=ARCHIVE_LIMIT,
+        )
+        exit_ = await shot.live_or_end(job)
+        if exit_.code != 0:
+            raise SupervisorError(
+                "unavailable",
+                f"{role.value} of content {content.name} cannot be read: {shot.tracked.run.reason}",
+                hint="\n".join(output.last_lines(10)),
+            )
+
     # -- parts --------------------------------------------------------------------------------
 
     def executor(self, content: Content) -> Executor:
@@ -301,7 +331,7 @@ class Makers:
         content: Content,
         purpose: Purpose,
         executor: Executor,
-        deployment: DeploymentId,
+        deployment: DeploymentId | None,
         attempt: int,
     ) -> Run:
         return Run(

@@ -17,6 +17,7 @@ from supervisor.interfaces import Executor
 from supervisor.lifecycle import Event, State
 from supervisor.model import Cause, Exit, Job, Receipt, Running
 
+ENDING_LIMIT = 5.0  # seconds to end a process that nobody waits for any more
 LAST_OUTPUT = 5.0  # seconds to read what a process wrote before it ended: its answer
 
 
@@ -54,6 +55,18 @@ class OneShot:
             self.output.close()
             nursery.cancel_scope.cancel()
         return exit_
+
+    async def live_or_end(self, job: Job) -> Exit:
+        """Live as `live` does; cancelled, the process ends as well: nobody wants what it does."""
+        try:
+            return await self.live(job)
+        finally:
+            run = self.tracked.run
+            if not self.tracked.ended and run.receipt is not None:
+                with trio.move_on_after(ENDING_LIMIT, shield=True):
+                    await calls.stop(self.executor, run.receipt, 0.5, self.tracked.log)
+                    self.tracked.move(Event.STOP, "nobody waits for it any more")
+                    self._end(Exit(cause=Cause.STOPPED))
 
     async def _process(self, job: Job, nursery: trio.Nursery) -> Exit:
         try:

@@ -1,14 +1,9 @@
-"""Bundle: stored by digest, then unpack → detect → check → activate."""
+"""A stored bundle: unpack → detect → check → activate."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import attrs
@@ -32,67 +27,9 @@ from supervisor.model import (
     Deployment,
     DeploymentId,
 )
-from supervisor.model.content import MOST_BUNDLE
 from supervisor.unpack import Unpacked
 
 _SERVED = (BundleState.ACTIVE, BundleState.RETIRED)
-
-
-async def store_bundle(
-    data_dir: str, chunks: AsyncIterator[bytes], *, most: int = MOST_BUNDLE
-) -> tuple[str, int]:
-    """Write an upload to bundles/{digest}.tar.gz; give digest and size. Durable when it returns.
-
-    Raises SupervisorError: too-large, bundle-invalid (empty). Failed or cancelled: nothing is left.
-    """
-    partial = Path(data_dir, "uploads", secrets.token_hex(8))
-    digest, size = hashlib.sha256(), 0
-    file = await trio.open_file(partial, "wb")
-    try:
-        async with file:
-            async for chunk in chunks:
-                size += len(chunk)
-                if size > most:
-                    raise SupervisorError(
-                        "too-large",
-                        f"the bundle is larger than {most} bytes",
-                        hint="Leave out data and caches with a .supervisorignore file.",
-                    )
-                digest.update(chunk)
-                await file.write(chunk)
-            await file.flush()
-            await trio.to_thread.run_sync(os.fsync, file.fileno())
-        if not size:
-            raise SupervisorError("bundle-invalid", "the upload is empty")
-        final = Path(data_dir, "bundles", f"{digest.hexdigest()}.tar.gz")
-        await trio.to_thread.run_sync(_settle, partial, final)
-        return digest.hexdigest(), size
-    except OSError as error:
-        _forget(partial)
-        raise SupervisorError(
-            "unavailable",
-            f"the bundle cannot be stored: {error.strerror or error}",
-            hint="Look at the space that is left in Server.DataDir, then deploy again.",
-            recoverable=True,
-        ) from error
-    except BaseException:
-        _forget(partial)
-        raise
-
-
-def _forget(partial: Path) -> None:
-    with suppress(OSError):
-        partial.unlink()
-
-
-def _settle(partial: Path, final: Path) -> None:
-    partial.chmod(0o444)
-    os.replace(partial, final)
-    directory = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 @attrs.define(eq=False)
@@ -112,16 +49,20 @@ class Publisher:
     url: Callable[[Content], str]
     _locks: dict[ContentId, trio.Lock] = attrs.field(factory=dict)
 
+    def turn(self, content: ContentId) -> trio.Lock:
+        """Give the lock that whoever changes what bundles of a content there are holds."""
+        return self._locks.setdefault(content, trio.Lock())
+
     async def publish(self, task: LiveTask, content: ContentId, bundle: BundleId) -> None:
         """Deploy a bundle and finish its task; whatever goes wrong ends in the task.
 
         What was served before is served until the new deployment is ready, and for ever if it
         never is. Cancelled (the core ends): the next core begins the task again.
         """
-        async with self._locks.setdefault(content, trio.Lock()):
+        async with self.turn(content):
             try:
                 found = await self.journal.get("bundle", bundle)
-                if not isinstance(found, Bundle):
+                if not isinstance(found, Bundle) or found.is_going:
                     raise SupervisorError("not-found", f"there is no bundle {bundle}")
                 keeper = self.keeper(content)
                 if not await self._was_done(task, keeper):

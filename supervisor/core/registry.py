@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
+from supervisor.core.journal import Journal
 from supervisor.core.keeper import Keeper
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
-from supervisor.model import ContentId, Guid, RunId
+from supervisor.model import ContentId, Guid, Run, RunId
 
 SHORTEST = 4  # characters of a run id that are taken for a beginning of it
 
@@ -75,3 +78,19 @@ class Registry:
                 hint="`supervisor ps` shows what runs.",
             )
         return worker
+
+
+async def stored_run(journal: Journal, ref: str) -> Run:
+    """Find a run of the past by its id, or by a beginning of it. Raises not-found."""
+    run = await journal.get("run", ref)
+    if isinstance(run, Run):
+        return run
+    recent: Sequence[Run] = await journal.find("run", {}, newest_first=True, limit=1000)
+    found = [run for run in recent if len(ref) >= SHORTEST and run.id.startswith(ref)]
+    if len(found) != 1:
+        raise SupervisorError(
+            "not-found",
+            f"there is no content or run {ref!r}",
+            hint="`supervisor list` and `supervisor ps --all` show them.",
+        )
+    return found[0]

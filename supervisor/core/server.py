@@ -22,10 +22,12 @@ from supervisor.core import lease
 from supervisor.core.adopt import adopt, sweep
 from supervisor.core.contents import Contents
 from supervisor.core.control import Control
+from supervisor.core.disk import Disk
 from supervisor.core.executors import Executors, default_of
 from supervisor.core.journal import Journal
 from supervisor.core.makers import Makers
 from supervisor.core.observers import Observers
+from supervisor.core.retention import Retention
 from supervisor.core.routes import Routes
 from supervisor.core.service import Service
 from supervisor.core.starts import Starts
@@ -144,7 +146,9 @@ class Server:
             makers=makers,
             tasks=Tasks(journal=journal),
             log=self.log,
-            data_dir=self.settings.data_dir,
+            disk=Disk(self.settings.data_dir, self.settings.housekeeping.free),
+            retention=self._retention(),
+            sweep_each=self.settings.housekeeping.interval,
             address=self._address(),
             scaling=self._scaling(),
             least_limit=self.settings.scheduler.least_limit,
@@ -168,6 +172,7 @@ class Server:
         contents.usage = routes.usage
         async with trio.open_nursery() as nursery:
             contents.nursery = nursery
+            nursery.start_soon(contents.upkeep.run)
             await self._load(contents, journal, makers)
             async with trio.open_nursery() as front:
                 await front.start(routes.serve)
@@ -245,6 +250,17 @@ class Server:
             node = uuid.uuid4().hex
             path.write_text(f"{node}\n")
             return node
+
+    def _retention(self) -> Retention:
+        jobs, housekeeping = self.settings.jobs, self.settings.housekeeping
+        return Retention(
+            runs=jobs.most_completed,
+            runs_age=jobs.oldest_completed,
+            logs=jobs.logs_kept,
+            bundles=self.settings.applications.bundle_retention,
+            rejected_age=housekeeping.oldest_rejected,
+            upload_age=housekeeping.oldest_upload,
+        )
 
     def _scaling(self) -> Scaling:
         given = dataclasses.asdict(self.settings.scheduler)

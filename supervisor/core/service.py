@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import attrs
 
+from supervisor.core.retention import Going
 from supervisor.interfaces import Finding
 from supervisor.interfaces import PluginView as PluginView
 from supervisor.model import Bundle, Content, Overrides, Run, Scaling, Task
@@ -101,8 +102,13 @@ class Service(ABC):
         """Change a content's title."""
 
     @abstractmethod
-    async def receive_bundle(self, ref: str, chunks: AsyncIterator[bytes]) -> Bundle:
-        """Store an uploaded tar.gz; durable when it returns. Cancelled: nothing is left."""
+    async def receive_bundle(
+        self, ref: str, chunks: AsyncIterator[bytes], *, size: int = 0
+    ) -> Bundle:
+        """Store an uploaded tar.gz; durable when it returns. Cancelled: nothing is left.
+
+        size: the bytes that will come, if that is known. Raises disk-full where they do not fit.
+        """
 
     @abstractmethod
     async def deploy(self, ref: str, bundle: int | None = None) -> Task:
@@ -164,6 +170,14 @@ class Service(ABC):
     @abstractmethod
     async def remove(self, ref: str) -> None:
         """Stop a content and remove it with its files. Its uid and id are never used again."""
+
+    @abstractmethod
+    async def clean(self, *, dry: bool = False) -> Sequence[Going]:
+        """Remove what is not needed any more and give it; dry: only give what would go."""
+
+    @abstractmethod
+    def backup(self) -> AsyncGenerator[bytes, None]:
+        """Yield a backup of the whole server, a tar archive whose last member is end.json."""
 
     @abstractmethod
     async def findings(self) -> Sequence[Finding]:

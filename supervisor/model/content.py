@@ -122,6 +122,7 @@ class BundleState(StrEnum):
     ACTIVE = "active"
     RETIRED = "retired"
     REJECTED = "rejected"
+    GOING = "going"
 
 
 MOST_BUNDLE = 2 * 1024**3  # bytes of one uploaded bundle
@@ -140,6 +141,11 @@ class Bundle:
     manifest: Mapping[str, object] = attrs.field(factory=dict)
     created: float = 0.0
     version: int = 1
+
+    @property
+    def is_going(self) -> bool:
+        """Whether its archive is being removed: nobody can deploy it any more."""
+        return self.state is BundleState.GOING
 
 
 @attrs.frozen(kw_only=True)

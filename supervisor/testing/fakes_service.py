@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from supervisor import bounds
+from supervisor.core.retention import Going
 from supervisor.core.service import (
     ContentView,
     LogLine,
@@ -67,6 +68,7 @@ class FakeService(Service):
         self.hold_uploads: trio.Event | None = None
         self.fail_deploy: SupervisorError | None = None
         self.surprise: Exception | None = None
+        self.backup_pieces: list[bytes] = []
         self._news = trio.Condition()
 
     async def contents(self) -> Sequence[ContentView]:
@@ -99,7 +101,9 @@ class FakeService(Service):
         view = await self.content(ref)
         self._keep(attrs.evolve(view, content=attrs.evolve(view.content, title=title)))
 
-    async def receive_bundle(self, ref: str, chunks: AsyncIterator[bytes]) -> Bundle:
+    async def receive_bundle(
+        self, ref: str, chunks: AsyncIterator[bytes], *, size: int = 0
+    ) -> Bundle:
         """Count and digest the bytes."""
         view = await self.content(ref)
         size, digest = 0, sha256()
@@ -255,6 +259,19 @@ class FakeService(Service):
             if view.content_guid == guid:
                 del self.run_views[run]
         self.calls.append(("remove", ref))
+
+    async def clean(self, *, dry: bool = False) -> Sequence[Going]:
+        """Give two things that go, once."""
+        self.calls.append(("clean", "dry" if dry else ""))
+        return [
+            Going(kind="bundle", name="1", content=ContentId(1), size=1000, reason="never served"),
+            Going(kind="run", name="01k", content=ContentId(1), reason="ended long ago"),
+        ]
+
+    async def backup(self) -> AsyncGenerator[bytes, None]:
+        """Yield `backup_pieces`."""
+        for piece in self.backup_pieces:
+            yield piece
 
     async def findings(self) -> Sequence[Finding]:
         """Give one good and one bad finding."""

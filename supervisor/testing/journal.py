@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import trio
 
 from supervisor.core.journal import Journal
 from supervisor.errors import StoreUnavailable
-from supervisor.interfaces import Change, Record
+from supervisor.interfaces import Change, Record, Row
 from supervisor.model import Lease, Run, Transition
 from supervisor.testing.fakes import MemoryStore
 
@@ -77,6 +77,11 @@ class MemoryJournal(Journal):
     ) -> Sequence[Any]:
         await trio.lowlevel.checkpoint()
         return self.store.find(kind, where, newest_first=newest_first, limit=limit)
+
+    async def dump(self, take: Callable[[Row], object]) -> None:
+        await trio.lowlevel.checkpoint()
+        for row in self.store.dump():
+            take(row)
 
     async def next_id(self, kind: str) -> int:
         await trio.lowlevel.checkpoint()

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 # Bottom first. A line may import itself and the lines above it in this list; `core.` stands for
 # what of the core has no line of its own.
 LAYERS = (
-    "bounds errors layout lifecycle packets log sink unixsocket stacks templates unpack_program"
+    "bounds errors layout lifecycle packets log sink unixsocket stacks templates unpack_program "
+    "archive_program"
     " spawn_program",
     "settings",
     "model wire context",
@@ -27,8 +28,9 @@ LAYERS = (
     "core.worker core.oneshot",
     "core.verdict core.failures core.crew core.admission core.makers",
     "core.keeper core.gateways core.telling core.publish core.routes core.views",
-    "core.adopt core.contents core.copying core.registry core.removal",
-    "core.server",
+    "core.adopt core.backup core.contents core.copying core.registry core.removal core.sweep "
+    "core.upkeep",
+    "core.server core.load",
     "api pages",
     "cli parent testing core.__main__",
     "__main__",

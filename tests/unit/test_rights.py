@@ -89,6 +89,12 @@ def test_a_site_writes_its_destination_and_does_not_see_its_source() -> None:
     assert not allows(Purpose.RENDER, ContentKind.SITE, Role.SOURCE, READ)
 
 
+def test_tidying_reads_what_content_wrote_and_changes_none_of_it() -> None:
+    for role in (Role.SOURCE, Role.STATE):
+        assert allows(Purpose.TIDY, None, role, READ)
+        assert not allows(Purpose.TIDY, None, role, WRITE)
+
+
 def test_only_unpacking_sees_the_archive_and_fills_the_source() -> None:
     for purpose, kind in EVERY:
         unpacks = purpose is Purpose.UNPACK
@@ -106,7 +112,6 @@ def test_only_unpacking_sees_the_archive_and_fills_the_source() -> None:
         (Purpose.SERVE, ContentKind.STATIC),
         (Purpose.RENDER, ContentKind.APP),
         (Purpose.CUSTOMIZE, ContentKind.APP),
-        (Purpose.TIDY, None),
     ],
 )
 def test_a_purpose_that_is_not_for_this_kind_may_nothing(

@@ -14,6 +14,7 @@ import trio
 
 from supervisor.core.adopt import adopt
 from supervisor.core.contents import Contents
+from supervisor.core.disk import Disk
 from supervisor.core.failures import Failures
 from supervisor.core.journal import Journal
 from supervisor.core.keeper import Keeper
@@ -194,7 +195,7 @@ def new_core(
         makers=makers,
         tasks=Tasks(journal=ledger),
         log=log,
-        data_dir="/nonexistent",
+        disk=Disk("/nonexistent"),
         address="http://localhost",
         scaling=Scaling(),
         uid_of=int,

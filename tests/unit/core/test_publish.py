@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -13,7 +11,7 @@ import pytest
 import trio
 
 from supervisor.core.keeper import Keeper
-from supervisor.core.publish import Publisher, store_bundle
+from supervisor.core.publish import Publisher
 from supervisor.core.tasks import Tasks
 from supervisor.core.verdict import Verdict
 from supervisor.errors import StoreUnavailable, SupervisorError
@@ -315,54 +313,3 @@ async def test_a_task_that_was_done_but_for_saying_so_is_not_done_twice(house: H
 
 
 # -- uploads ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    for name in ("uploads", "bundles"):
-        (tmp_path / name).mkdir()
-    return tmp_path
-
-
-async def pieces(*data: bytes) -> AsyncIterator[bytes]:
-    for piece in data:
-        await trio.lowlevel.checkpoint()
-        yield piece
-
-
-def files(data_dir: Path) -> list[str]:
-    return sorted(str(p.relative_to(data_dir)) for p in data_dir.rglob("*") if p.is_file())
-
-
-async def test_an_upload_is_stored_by_its_digest(data_dir: Path) -> None:
-    digest, size = await store_bundle(str(data_dir), pieces(b"ab", b"", b"c"))
-    assert (hashlib.sha256(b"abc").hexdigest(), 3) == (digest, size)
-    assert [f"bundles/{digest}.tar.gz"] == files(data_dir)
-    assert (digest, 3) == await store_bundle(str(data_dir), pieces(b"abc"))
-
-
-async def test_an_empty_or_too_large_upload_is_refused_and_leaves_nothing(data_dir: Path) -> None:
-    with pytest.raises(SupervisorError, match="empty"):
-        await store_bundle(str(data_dir), pieces())
-    with pytest.raises(SupervisorError, match="larger") as caught:
-        await store_bundle(str(data_dir), pieces(b"abc", b"def"), most=5)
-    assert "too-large" == caught.value.code
-    assert [] == files(data_dir)
-
-
-async def test_a_cancelled_upload_leaves_nothing(data_dir: Path) -> None:
-    async def endless() -> AsyncIterator[bytes]:
-        yield b"abc"
-        await trio.sleep_forever()
-
-    with trio.move_on_after(0.2):
-        await store_bundle(str(data_dir), endless())
-    assert [] == files(data_dir)
-
-
-async def test_a_disk_that_refuses_is_a_clear_error(data_dir: Path) -> None:
-    (data_dir / "bundles").rmdir()
-    with pytest.raises(SupervisorError, match="cannot be stored") as caught:
-        await store_bundle(str(data_dir), pieces(b"abc"))
-    assert caught.value.recoverable
-    assert [] == files(data_dir)
