@@ -36,6 +36,7 @@ COMMANDS = {
     "restore": "upkeep",
     "doctor": "doctor",
     "plugins": "doctor",
+    "migrate-store": "migrate",
     "new-plugin": "new_plugin",
     "completion": "completion",
 }

@@ -338,9 +338,12 @@ async def _publish_in_order(
         await contents.publisher.publish(task, content, bundle)
 
 
-def store_of(settings: Settings, plugins: Plugins) -> Callable[[Context], Store]:
-    """Give what makes the store of the settings; raises SupervisorError("no-store")."""
-    provider, stores = settings.database.provider.lower(), plugins.stores
+def store_of(
+    settings: Settings, plugins: Plugins, *, provider: str | None = None
+) -> Callable[[Context], Store]:
+    """Give what makes the store of the settings, or another; raises SupervisorError("no-store")."""
+    stores = plugins.stores
+    provider = (settings.database.provider if provider is None else provider).lower()
     if provider in stores:
         return stores[provider]
     if provider == "" and stores:

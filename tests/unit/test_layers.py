@@ -32,7 +32,7 @@ LAYERS = (
     "core.upkeep",
     "core.server core.load",
     "api pages",
-    "cli parent testing core.__main__",
+    "cli parent testing core.__main__ core.migrate",
     "__main__",
 )
 BOTTOM = frozenset(LAYERS[0].split())

@@ -11,9 +11,14 @@ from supervisor_sql.plugin import supervisor_stores
 from supervisor import Context, SupervisorError
 
 
+def section(**keys: str | list[str]) -> PostgresSettings:
+    given = {key: value if isinstance(value, list) else [value] for key, value in keys.items()}
+    return read(Context(data_dir="/", run_dir="/", settings={"postgres": given}, rootless=True))
+
+
 def refused(url: str, **keys: str) -> SupervisorError:
     with pytest.raises(SupervisorError) as caught:
-        read({"url": [url], **{key: [value] for key, value in keys.items()}})
+        section(url=url, **keys)
     return caught.value
 
 
@@ -28,7 +33,7 @@ def refused(url: str, **keys: str) -> SupervisorError:
     ],
 )
 def test_a_url_with_a_host_is_accepted_and_told_without_its_user(url: str, place: str) -> None:
-    assert url == read({"url": ["postgres://overridden", url]}).url
+    assert url == section(url=["postgres://overridden", url]).url
     assert place == place_of(url)
 
 
@@ -67,7 +72,7 @@ def test_the_password_is_the_first_line_of_its_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("geheim\nno part of it\n")
     file.chmod(0o640)
-    settings = read({"url": ["postgres://db/x"], "passwordfile": [str(file)]})
+    settings = section(url="postgres://db/x", passwordfile=str(file))
     assert "geheim" == password_of(settings)
     assert password_of(PostgresSettings(url="postgres://db/x")) is None
 

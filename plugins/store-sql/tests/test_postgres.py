@@ -289,12 +289,14 @@ async def test_a_listener_wakes_trio_for_what_another_has_written(
     other = at(postgres_url)
     listener = store.listen()
     assert listener is not None
+
+    async def write(number: int) -> None:
+        await trio.to_thread.run_sync(other.apply, [new("content", content(number))])
+
     async with trio.open_nursery() as nursery:
         with trio.fail_after(10):
             for number in range(1, 4):
-                nursery.start_soon(
-                    trio.to_thread.run_sync, other.apply, [new("content", content(number))]
-                )
+                nursery.start_soon(write, number)
                 await trio.lowlevel.wait_readable(listener)
                 listener.clear()
     with trio.move_on_after(0.2) as quiet:
