@@ -24,6 +24,8 @@ _HOME = {
     ),
     **dict.fromkeys("AwayStore MemoryStore StuckStore".split(), "fakes"),
     "serving": "house",
+    **dict.fromkeys("RunningServer running_server".split(), "server"),
+    **dict.fromkeys("TinyRuntime tiny_bundle".split(), "tiny"),
 }
 _MODULES = ("fixtures", "programs")
 
@@ -55,7 +57,11 @@ if TYPE_CHECKING:
     from supervisor.testing.house import serving as serving
     from supervisor.testing.programs import Program as Program
     from supervisor.testing.runtime import RuntimeContract as RuntimeContract
+    from supervisor.testing.server import RunningServer as RunningServer
+    from supervisor.testing.server import running_server as running_server
     from supervisor.testing.store import StoreContract as StoreContract
+    from supervisor.testing.tiny import TinyRuntime as TinyRuntime
+    from supervisor.testing.tiny import tiny_bundle as tiny_bundle
 
 
 def __getattr__(name: str) -> object:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from supervisor.testing.server import RunningServer
 
 
 @pytest.fixture
@@ -24,6 +28,32 @@ def short_path() -> Iterator[Path]:
     path.chmod(0o755)
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def server_plugins() -> Sequence[object]:
+    """Give the plugins of `running_server`: modules or objects with hooks. Override it."""
+    return ()
+
+
+@pytest.fixture
+def server_settings() -> str:
+    """Give the text of the configuration file of `running_server`. Override it."""
+    return ""
+
+
+@pytest.fixture
+async def running_server(
+    short_path: Path, server_plugins: Sequence[object], server_settings: str
+) -> AsyncIterator[RunningServer]:
+    """Give a running server with `server_plugins` on a DataDir of its own: `deploy`, `visit`, ...
+
+    Its core runs in this process, so it wants real time: no mock clock.
+    """
+    from supervisor.testing.server import running_server
+
+    async with running_server(short_path, *server_plugins, settings=server_settings) as server:
+        yield server
 
 
 @pytest.hookimpl(wrapper=True)

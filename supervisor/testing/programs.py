@@ -46,6 +46,29 @@ while True:
 """,
 )
 
+TELLS = Program(
+    name="tells",
+    language="python",
+    text="""
+import os, socket
+text = os.environ["TINY_TEXT"]
+if os.environ["TINY_FILE"]:
+    with open(os.environ["TINY_FILE"]) as file:
+        text = file.read()
+body = f"{text} {os.urandom(6).hex()}".encode()
+server = socket.socket(socket.AF_UNIX)
+server.bind(os.environ["SUPERVISOR_LISTEN"])
+server.listen(100)
+print("ready", flush=True)
+while True:
+    client, _ = server.accept()
+    with client:
+        if client.recv(65536):
+            head = f"HTTP/1.1 200 OK\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n"
+            client.sendall(head.encode() + body)
+""",
+)
+
 STUBBORN = Program(
     name="stubborn",
     text="""

@@ -13,7 +13,14 @@ import trio
 
 from supervisor.model import Cause, Exit, Job, Ready, RunId
 from supervisor.testing import programs
-from supervisor.testing.executor import Alive, ExecutorContract, NewExecutor
+from supervisor.testing.executor import (
+    Alive,
+    Flows,
+    Invariants,
+    NewExecutor,
+    Scenarios,
+    Stopping,
+)
 from supervisor.testing.executors import Behaviour, ScriptedExecutor
 from supervisor.testing.house import serving
 from supervisor.testing.programs import Program
@@ -62,7 +69,9 @@ SCRIPTS = {
 }
 
 
-class TestScriptedExecutor(ExecutorContract):
+class TestScriptedExecutor(Invariants, Stopping, Scenarios, Flows):
+    """All but the flows in a core: nothing answers a visitor."""
+
     rule = Ready(connect_only=True)
     behaviours: ClassVar[dict[RunId, Behaviour]] = {}
 

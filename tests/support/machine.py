@@ -179,7 +179,7 @@ class Machine:
         raise AssertionError
 
     async def _stay(self, process: Process, name: str, rest: str) -> int:
-        if name == "serves":
+        if name in ("serves", "tells"):
             return await self._answer(process)
         if name == "stubborn":
             process.ignores = ALL
@@ -226,6 +226,11 @@ class Machine:
 
     async def _answer(self, process: Process) -> int:
         """Answer every request on the run's socket."""
+        body = b"ok"
+        if process.program == programs.TELLS:
+            place = process.job.places["source/"]
+            text = self.data_dir.joinpath(*layout.components(place), "tiny.txt").read_text()
+            body = f"{text} {os.urandom(6).hex()}".encode()
         directory = self.sockets / process.job.run
         directory.mkdir(exist_ok=True)
         path = directory / layout.SOCKET_NAME
@@ -238,7 +243,7 @@ class Machine:
             async with trio.open_nursery() as nursery:
                 while True:
                     connection, _ = await listener.accept()
-                    nursery.start_soon(_answer_one, connection)
+                    nursery.start_soon(_answer_one, connection, body)
 
     def usage(self, run: RunId) -> tuple[int, int]:
         """Give bytes of memory and the number of processes of a run."""
@@ -246,10 +251,11 @@ class Machine:
         return count * SIZE, count
 
 
-async def _answer_one(connection: trio.socket.SocketType) -> None:
+async def _answer_one(connection: trio.socket.SocketType, body: bytes) -> None:
     with connection, suppress(OSError):
         if await connection.recv(65536):
-            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
+            await connection.send(head.encode() + body)
 
 
 def _pieces() -> Iterator[tuple[str, bytes]]:

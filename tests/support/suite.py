@@ -17,6 +17,7 @@ import trio.testing
 
 from supervisor import Job
 from supervisor.testing import ExecutorContract, Program
+from supervisor.testing.executor.core_flows import CoreFlows
 from tests.support.machine import Machine
 from tests.support.memory_executor import MemoryExecutor
 
@@ -24,11 +25,11 @@ Parameters = dict[str, Any]
 
 
 def every_test(contract: type) -> dict[str, Callable[..., Any]]:
-    """Give the tests of a contract by name."""
+    """Give the tests of a contract by name, but those in a core: its gateway knows real time."""
     return {
         name: test
         for name, test in inspect.getmembers(contract, inspect.isfunction)
-        if name.startswith("test_")
+        if name.startswith("test_") and not hasattr(CoreFlows, name)
     }
 
 

@@ -19,16 +19,26 @@ executor's Capabilities do not claim is skipped by name: `not claimed: ...`.
 
 from __future__ import annotations
 
+from supervisor.testing.executor.core_flows import CoreFlows
 from supervisor.testing.executor.flows import Flows
 from supervisor.testing.executor.harness import Alive, NewExecutor
 from supervisor.testing.executor.invariants import Invariants
 from supervisor.testing.executor.scenarios import Scenarios
 from supervisor.testing.executor.stopping import Stopping
 
-__all__ = ["Alive", "ExecutorContract", "Flows", "Invariants", "NewExecutor", "Scenarios"]
+__all__ = [
+    "Alive",
+    "CoreFlows",
+    "ExecutorContract",
+    "Flows",
+    "Invariants",
+    "NewExecutor",
+    "Scenarios",
+    "Stopping",
+]
 
 
-class ExecutorContract(Invariants, Stopping, Scenarios, Flows):
+class ExecutorContract(Invariants, Stopping, Scenarios, Flows, CoreFlows):
     """The promises of supervisor.Executor. A subclass gives `new_executor` and `alive`.
 
     scale: by what all times are multiplied, 1 for a backend that starts a process in milliseconds;
