@@ -15,8 +15,8 @@ import pytest
 import trio
 import trio.testing
 
-from supervisor import Job
-from supervisor.testing import ExecutorContract, Program
+from supervisor import Job, Runtime
+from supervisor.testing import ExecutorContract, MadeBundle, Program, RuntimeContract
 from supervisor.testing.executor.core_flows import CoreFlows
 from tests.support.machine import Machine
 from tests.support.memory_executor import MemoryExecutor
@@ -114,3 +114,35 @@ def _leaf(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+class ToyContract(RuntimeContract):
+    """The contract of runtimes, for the toy's language."""
+
+    bundles = (
+        MadeBundle(files={"app.toy": "library(toys)", "data.csv": "a,b", "a.R": "1"}),
+        MadeBundle(files={"app.toy": ""}, manifest={"metadata": {"appmode": "toy"}}),
+    )
+
+
+def runtime_failures(kind: type[Runtime]) -> dict[str, str]:
+    """Give the tests of RuntimeContract that a runtime fails, each with how."""
+    failed: dict[str, str] = {}
+    for name in every_test(RuntimeContract):
+        with tempfile.TemporaryDirectory() as path, pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setenv("HOME", path)
+            tmp_path = Path(path, "tmp")
+            tmp_path.mkdir()
+            fixtures = {"runtime": kind(), "monkeypatch": monkeypatch, "tmp_path": tmp_path}
+            test = getattr(_ToyByHand(), name)
+            try:
+                test(**{name: fixtures[name] for name in inspect.signature(test).parameters})
+            except pytest.skip.Exception:
+                continue
+            except (Exception, pytest.fail.Exception) as error:
+                failed[name] = f"{type(error).__name__}: {error}"
+    return failed
+
+
+class _ToyByHand(ToyContract):
+    runtime = None  # type: ignore[assignment]
