@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -66,9 +66,7 @@ def commands() -> str:
     """Give each command: how it is called, what it does, its options."""
     group = root.supervisor
     parts = []
-    for name in group.list_commands(click.Context(group)):
-        command = group.get_command(click.Context(group), name)
-        assert command
+    for name, command in _flat(group):
         context = click.Context(command, info_name=f"supervisor {name}")
         usage = " ".join(command.collect_usage_pieces(context))
         options = [
@@ -83,6 +81,17 @@ def commands() -> str:
             f"### `supervisor {name} {usage}`\n\n{inspect.cleandoc(command.help or '')}{table}"
         )
     return "\n\n".join(parts)
+
+
+def _flat(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield every command with its whole name: those of a group instead of the group."""
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command
+        if isinstance(command, click.Group):
+            yield from _flat(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def pages() -> str:

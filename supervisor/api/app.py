@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import attrs
 import trio
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -15,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from supervisor.api import (
     adjust,
     bundles,
+    config,
     content,
     doctor,
     logs,
@@ -29,10 +33,12 @@ from supervisor.api.answers import error_answer, internal_error
 from supervisor.api.audit import Audit, Parent, note
 from supervisor.api.exchange import Disconnected
 from supervisor.api.requests import service_of
+from supervisor.core.configured import Configured
 from supervisor.core.service import Service
 from supervisor.errors import SupervisorError
 from supervisor.log import Log
 from supervisor.pages.index import Index
+from supervisor.settings import Settings
 
 OPEN_PATHS = frozenset({"/", "/__api__/server_settings"})
 
@@ -47,13 +53,21 @@ API_ROUTES = [
     *logs.ROUTES,
     *doctor.ROUTES,
     *upkeep.ROUTES,
+    *config.ROUTES,
 ]
 
 
 def build_app(
-    service: Service, settings: ApiSettings, log: Log, parent: Parent | None = None
+    service: Service,
+    settings: ApiSettings,
+    log: Log,
+    parent: Parent | None = None,
+    configured: Configured | None = None,
 ) -> Starlette:
-    """Make the ASGI application. It reads who asks from scope["extensions"]."""
+    """Make the ASGI application. It reads who asks from scope["extensions"].
+
+    With `configured`, what it knows of the settings follows them.
+    """
 
     async def failed(request: Request, error: Exception) -> Response:
         if isinstance(error, Disconnected):  # nobody is left to answer, and nothing is wrong
@@ -78,7 +92,19 @@ def build_app(
     app.state.parent = parent
     app.state.index = Index(settings.templates)
     app.state.adjusting = trio.Lock()
+    app.state.configured = configured
+    if configured is not None:
+        configured.follow(partial(_follow, app))
     return app
+
+
+def _follow(app: Starlette, settings: Settings) -> None:
+    fresh = attrs.evolve(
+        app.state.settings, scheduler=settings.scheduler, templates=settings.templates
+    )
+    if fresh.templates != app.state.settings.templates:
+        app.state.index = Index(fresh.templates)
+    app.state.settings = fresh
 
 
 async def index(request: Request) -> Response:

@@ -16,6 +16,7 @@ from supervisor.api.app import build_app
 from supervisor.api.audit import Parent
 from supervisor.api.exchange import READ_SIZE, Application, Disconnected, Exchange, Wire
 from supervisor.api.peer import Peer, read_peer
+from supervisor.core.configured import Configured
 from supervisor.core.service import Service
 from supervisor.log import Log
 
@@ -32,6 +33,7 @@ async def serve_api(
     log: Log,
     leave: trio.Event | None = None,
     parent: Parent | None = None,
+    configured: Configured | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer on a listening Unix socket until cancelled. Takes the socket (or descriptor) over.
@@ -42,7 +44,7 @@ async def serve_api(
     """
     if isinstance(listener, int):
         listener = socket.socket(fileno=listener)
-    app = build_app(service, settings, log, parent)
+    app = build_app(service, settings, log, parent, configured)
     open_connections: Counter[bool] = Counter()
 
     async def serve(stream: trio.SocketStream) -> None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "stop": "control",
     "restart": "control",
     "kill": "control",
+    "config": "config",
     "reload": "control",
     "reopen-logs": "control",
     "gc": "upkeep",

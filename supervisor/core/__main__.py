@@ -14,6 +14,7 @@ import trio
 
 from supervisor.api.access import api_settings
 from supervisor.api.server import serve_api
+from supervisor.core.configured import Configured
 from supervisor.core.control import Control, dump_stacks_on_signal
 from supervisor.core.executors import default_of
 from supervisor.core.libraries import take_over
@@ -91,15 +92,24 @@ async def _serve(settings: Settings, fds: dict[str, int], log: Log) -> None:
     for problem in unread(settings.entries, plugins):
         log.warning("settings", problem=problem)
     access = api_settings(settings)
+    configured = Configured(settings, control, plugins.kinds)
     server = Server(
         settings=settings,
+        configured=configured,
         sockets=Sockets(
             core=socket.socket(fileno=fds["core"]), link=socket.socket(fileno=fds["link"])
         ),
         control=control,
         plugins=plugins,
         log=log,
-        serve_api=partial(serve_api, settings=access, log=log, leave=control.leave, parent=control),
+        serve_api=partial(
+            serve_api,
+            settings=access,
+            log=log,
+            leave=control.leave,
+            parent=control,
+            configured=configured,
+        ),
     )
     await server.run()
 

@@ -12,8 +12,9 @@ import attrs
 import trio
 
 from supervisor import packets
-from supervisor.errors import SupervisorError
+from supervisor.errors import CODES, SupervisorError
 from supervisor.log import Log
+from supervisor.settings import Settings
 from supervisor.sink import redirect
 
 BEAT_EACH = 1.0
@@ -24,6 +25,7 @@ class _Asked:
 
     def __init__(self) -> None:
         self.answered = trio.Event()
+        self.answer: packets.Message = {}
         self.refusal: SupervisorError | None = None
 
 
@@ -38,6 +40,7 @@ class Control:
     sock: socket.socket | None
     log: Log
     previous: Callable[[str, str], None] = lambda exit_, trace: None
+    configured: Callable[[Settings], None] = lambda settings: None
     stop: trio.Event = attrs.field(factory=trio.Event)
     leave: trio.Event = attrs.field(factory=trio.Event)
     ending: trio.Event = attrs.field(factory=trio.Event)
@@ -45,6 +48,7 @@ class Control:
     seconds: float = 8.0
     _asked: _Asked | None = attrs.field(init=False, default=None)
     _reopening: _Asked | None = attrs.field(init=False, default=None)
+    _configuring: _Asked | None = attrs.field(init=False, default=None)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Beat, and take orders, until the parent is gone."""
@@ -92,6 +96,23 @@ class Control:
         if asked.refusal is not None:
             raise asked.refusal
 
+    async def configure(self) -> packets.Message:
+        """Let the parent read the settings file again; give what is in force now and what waits.
+
+        `configured` is called first. Raises SupervisorError where the file does not hold: then
+        nothing has changed.
+        """
+        if self.sock is None:
+            raise SupervisorError("unavailable", "this core runs without a parent")
+        if self._configuring is None:  # else whoever came before us gets the answer for both
+            self._configuring = _Asked()
+            await self.say({"type": "configure"})
+        asked = self._configuring
+        await asked.answered.wait()
+        if asked.refusal is not None:
+            raise asked.refusal
+        return asked.answer
+
     async def reopen_logs(self) -> None:
         """Let the parent open the files of all logs again.
 
@@ -132,9 +153,20 @@ class Control:
             message, fds = packet
             if message["type"] == "logs" and fds:
                 redirect(fds.pop(0))  # the service log, which comes first
+            if message["type"] == "settings" and fds:
+                self._configure(fds.pop(0))
             for fd in fds:
                 os.close(fd)
             self._take(message)
+
+    def _configure(self, fd: int) -> None:
+        try:
+            settings = Settings.read(fd)
+        except (ValueError, SupervisorError) as error:  # of a parent of another version
+            self.log.error("settings", problem=str(error))
+            return
+        self.log.form, self.log.level = settings.log_form, settings.log_level
+        self.configured(settings)
 
     def _take(self, message: packets.Message) -> None:
         match message["type"]:
@@ -153,6 +185,12 @@ class Control:
                     reason = str(message.get("reason", ""))
                     asked.refusal = SupervisorError("log-unusable", reason)
                 asked.answered.set()
+            case "configured" if self._configuring is not None:
+                asked, self._configuring = self._configuring, None
+                asked.answer = message
+                if not message.get("ok"):
+                    asked.refusal = _refusal(message)
+                asked.answered.set()
             case "reloading" if self._asked is not None:
                 self._asked.answered.set()
             case "reloaded" if self._asked is not None:
@@ -160,6 +198,15 @@ class Control:
                     reason, hint = str(message.get("reason", "")), str(message.get("hint", ""))
                     self._asked.refusal = SupervisorError("not-reloaded", reason, hint=hint)
                 self._asked.answered.set()
+
+
+def _refusal(message: packets.Message) -> SupervisorError:
+    code = str(message.get("code"))
+    return SupervisorError(
+        code if code in CODES else "settings-invalid",
+        str(message.get("reason", "")),
+        hint=str(message.get("hint", "")),
+    )
 
 
 def dump_stacks_on_signal(trace: int | None) -> None:

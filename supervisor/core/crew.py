@@ -38,15 +38,16 @@ class Crew:
     demand_until: float = float("-inf")
     _wake: trio.Event = attrs.field(factory=trio.Event)
     _news: trio.Event = attrs.field(factory=trio.Event)
-    _scaling: tuple[Overrides, Scaling] | None = None  # what was set, and what counts with it
+    # what was set, the defaults, and what counts with them
+    _scaling: tuple[Overrides, Scaling, Scaling] | None = None
 
     @property
     def scaling(self) -> Scaling:
         """The scaling that counts for its content."""
-        own = self.content.scaling
-        if self._scaling is None or self._scaling[0] is not own:
-            self._scaling = own, own.over(self.defaults)
-        return self._scaling[1]
+        own, defaults, known = self.content.scaling, self.defaults, self._scaling
+        if known is None or known[0] is not own or known[1] is not defaults:
+            known = self._scaling = own, defaults, own.over(defaults)
+        return known[2]
 
     def now(self) -> Answer:
         """Say how it stands, without asking for anything."""

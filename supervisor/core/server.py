@@ -20,6 +20,7 @@ import trio
 from supervisor import __version__
 from supervisor.core import lease
 from supervisor.core.adopt import adopt, sweep
+from supervisor.core.configured import Configured
 from supervisor.core.contents import Contents
 from supervisor.core.control import Control
 from supervisor.core.disk import Disk
@@ -74,6 +75,7 @@ class Server:
     plugins: Plugins
     log: Log
     serve_api: ServeApi
+    configured: Configured | None = None
 
     @property
     def own_dir(self) -> Path:
@@ -173,6 +175,8 @@ class Server:
         async with trio.open_nursery() as nursery:
             contents.nursery = nursery
             nursery.start_soon(contents.upkeep.run)
+            if self.configured is not None:
+                self.configured.follow(partial(self._follow, contents))
             await self._load(contents, journal, makers)
             async with trio.open_nursery() as front:
                 await front.start(routes.serve)
@@ -231,6 +235,19 @@ class Server:
                     nursery.start_soon(keeper.close, "the server stops", grace)
 
     # -- facts --------------------------------------------------------------------------------
+
+    def _follow(self, contents: Contents, settings: Settings) -> None:
+        """Take the settings that `config reload` may change."""
+        self.settings = settings
+        contents.scaling = contents.makers.scaling = self._scaling()
+        contents.least_limit = settings.scheduler.least_limit
+        contents.most_limit = settings.scheduler.most_limit
+        contents.starts.allow(settings.scheduler.starts_at_once or 2 * _cores())
+        contents.upkeep.sweep.keep = self._retention()
+        contents.disk.kept = settings.housekeeping.free
+        for keeper in contents.registry.by_guid.values():
+            keeper.defaults = contents.scaling
+            keeper.rescale()
 
     async def _open_store(self) -> Store:
         make = store_of(self.settings, self.plugins)

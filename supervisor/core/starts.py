@@ -48,6 +48,14 @@ class Starts:
     def leave(self, *, asked: bool) -> None:
         """Give the room back: the process is ready, or gone, or takes too long."""
         self._count(asked, -1)
+        self._let_in()
+
+    def allow(self, most: int) -> None:
+        """Let another number of processes start at once, from now on."""
+        self.most = most
+        self._let_in()
+
+    def _let_in(self) -> None:
         for line, wanted in ((self._visitors, True), (self._others, False)):
             while line and self._has_room(wanted):
                 self._count(wanted, 1)

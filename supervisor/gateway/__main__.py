@@ -49,6 +49,8 @@ class Control:
         message, fds = packet
         if message["type"] == "logs":
             self._reopen(message.get("names"), fds)
+        if message["type"] == "settings" and fds:
+            self._configure(fds.pop(0))
         for fd in fds:
             os.close(fd)
         if message["type"] == "stop":
@@ -68,6 +70,17 @@ class Control:
                 self._gateway.access.replace(fd)
             else:
                 os.close(fd)
+
+    def _configure(self, fd: int) -> None:
+        """Take what of the settings may change without a new process."""
+        log = self._gateway.loop.log
+        try:
+            settings = read_settings(fd)
+            log.form = settings.get("log_form", "TEXT")
+            log.level = str(settings.get("log_level", "info")).lower()
+            answers.brand(dict(settings.get("templates") or {}))
+        except (ValueError, KeyError, OSError) as error:
+            log.error("settings", problem=str(error))
 
     def crashed(self) -> None:
         """Stay: a message that makes no sense is in the log."""

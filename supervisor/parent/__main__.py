@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 
 from supervisor.errors import CODES, SupervisorError
 from supervisor.log import Log
@@ -24,12 +25,13 @@ def main() -> int:
     command = [sys.executable, "-I", "-m", "supervisor.parent"]
     if arguments.config:
         command += ["--config", os.path.abspath(arguments.config)]
+    read = partial(load, arguments.config)
     try:
         if arguments.check is not None:
-            return check(load(arguments.config), arguments.check)
+            return check(read(), arguments.check)
         if arguments.resume is not None:
-            return resume(arguments.resume, lambda: load(arguments.config), command=command)
-        return serve(load(arguments.config), command=command)
+            return resume(arguments.resume, read, command=command)
+        return serve(read(), command=command, load=read)
     except SupervisorError as error:
         who = "" if arguments.check is not None else "supervisor serve: "
         sys.stderr.write(f"{who}{error}\n")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from supervisor.log import Log
@@ -22,7 +23,7 @@ class Children:
         saved: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._programs = {program.name: program for program in programs}
-        self._limits = limits
+        self.limits = limits
         self._log = log
         watches = [self.watch(fields["name"]).restored(fields) for fields in saved]
         going_on = {watch.name: watch for watch in watches if not watch.retired}
@@ -46,7 +47,15 @@ class Children:
 
     def watch(self, name: str) -> Watch:
         """Make another watch of a program."""
-        return Watch(self._programs[name], limits=self._limits, log=self._log)
+        return Watch(self._programs[name], limits=self.limits, log=self._log)
+
+    def configure(self, data_of: Callable[[str], bytes], limits: TimeLimits) -> None:
+        """Give those that start from now on other settings, and all other limits."""
+        self.limits = limits
+        for name, program in self._programs.items():
+            self._programs[name] = dataclasses.replace(program, settings=data_of(name))
+        for watch in self.all:
+            watch.configure(self._programs[watch.name], limits)
 
     def named(self, name: str) -> Watch | None:
         """Give the watch that keeps a program, None where there is no such program."""

@@ -7,11 +7,10 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import cache_from_source
-from typing import Any
 
 from supervisor.errors import CODES, SupervisorError
 from supervisor.parent import identity, ports, trust
@@ -23,22 +22,13 @@ from supervisor.parent.templates import read_templates
 from supervisor.settings import (
     Configuration,
     Settings,
-    configure,
     data_dir,
     refuse_open_door,
     run_dir,
 )
-
-# What holds for the life of a server, whatever a reload reads.
-_FIXED: Mapping[str, Callable[[Configuration], Any]] = {
-    "Server.DataDir": lambda it: it.server.data_dir,
-    "Server.RunDir": lambda it: it.server.run_dir,
-    "Privileged.CoreUser": lambda it: it.privileged.core_user,
-    "Privileged.GatewayUser": lambda it: it.privileged.gateway_user,
-    "Privileged.InstallUser": lambda it: it.privileged.install_user,
-    "Privileged.AdminGroup": lambda it: it.privileged.admin_group,
-    "Applications.UidFirst": lambda it: it.applications.uid_first,
-}
+from supervisor.settings.effective import changed
+from supervisor.settings.keys import RESTART
+from supervisor.settings.sections import SECTIONS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,22 +84,27 @@ class Plan:
 
     def kept(self, state: State) -> Iterator[str]:
         """Yield a warning for each setting that has changed and cannot by a reload."""
-        before = configure(state.entries, file=state.file)
-        for name, value in _FIXED.items():
-            if value(before) != value(self.configuration):
+        for one in changed(state.entries, self.configuration.entries, SECTIONS):
+            if one.change == RESTART:
+                name = f"{one.section}.{one.key}"
                 yield f"{name} has changed, which a reload cannot bring about; restart the server"
+
+    def data_of(self, name: str) -> bytes:
+        """Give the settings as one of the children gets them."""
+        # the one reader of network bytes gets no password of a database
+        return self.settings.to_json(entries=name != "gateway")
 
     def children(
         self, unix: Mapping[str, socket.socket], http: Mapping[str, socket.socket], logs: Logs
     ) -> list[Program]:
         """Give the children in the order of their start: whoever serves the others comes first."""
-        settings, who = self.settings, self.who
+        who = self.who
 
-        def program(name: str, one: Identity, fds: Mapping[str, int], data: bytes) -> Program:
+        def program(name: str, one: Identity, fds: Mapping[str, int]) -> Program:
             return Program(
                 name=name,
                 argv=self.argvs[name],
-                settings=data,
+                settings=self.data_of(name),
                 identity=None if who.rootless else one,
                 fds=fds,
                 output=logs.service,
@@ -118,23 +113,18 @@ class Plan:
                 tidies=name == "helper",
             )
 
-        everything = settings.to_json()
         table = {
             "helper": (
                 who.helper,
                 {name: unix[name].fileno() for name in ("helper", "helper-connect")},
-                everything,
             ),
             "core": (
                 who.core,
                 {name: unix[name].fileno() for name in ("core", "link")},
-                everything,
             ),
             "gateway": (
                 who.gateway,
                 _of_gateway(http, logs),
-                # the one reader of network bytes gets no password of a database
-                settings.to_json(entries=False),
             ),
         }
         return [program(name, *row) for name, row in table.items() if name in self.argvs]

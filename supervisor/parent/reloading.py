@@ -13,7 +13,7 @@ from supervisor.parent.child import Child
 from supervisor.parent.children import Children
 from supervisor.parent.notify import Notifier
 from supervisor.parent.reload import Check, Reload
-from supervisor.parent.watch import TimeLimits, Watch
+from supervisor.parent.watch import Watch
 
 
 class Reloading:
@@ -27,20 +27,23 @@ class Reloading:
         children: Children,
         *,
         reload: Reload | None,
-        limits: TimeLimits,
         log: Log,
         notifier: Notifier,
         resumed: bool,
     ) -> None:
         self._children = children
         self._reload = reload
-        self._limits = limits
         self._log = log
         self._notifier = notifier
         self._check: Check | None = None
         self._steps = self._renew_all() if resumed else None
         self._next_step = 0.0
         self.wanted = False  # the new code holds: the parent may become it
+
+    @property
+    def busy(self) -> bool:
+        """Whether a reload is under way, from the question to the last step."""
+        return self._check is not None or self.renews
 
     @property
     def renews(self) -> bool:
@@ -66,13 +69,13 @@ class Reloading:
     def deadline(self) -> float | None:
         """Give the next moment at which `go_on` has something to do."""
         if self._check is not None:
-            return self._check.since + self._limits.start
+            return self._check.since + self._children.limits.start
         return self._next_step if self.renews else None
 
     def go_on(self) -> None:
         """Go on with the steps, and end a check that takes too long."""
         now = time.monotonic()
-        if self._check is not None and now >= self._check.since + self._limits.start:
+        if self._check is not None and now >= self._check.since + self._children.limits.start:
             os.kill(self._check.pid, signal.SIGKILL)
         if self._steps is not None:
             try:
@@ -123,7 +126,7 @@ class Reloading:
             asker.tell({"type": "reloaded", "ok": False, "reason": reason, "hint": hint})
 
     def _renew_all(self) -> Generator[float, None, None]:
-        children, limit = self._children, self._limits.start
+        children, limit = self._children, self._children.limits.start
         problems: list[str] = []
 
         def told(watch: Watch, problem: str) -> None:
@@ -160,6 +163,6 @@ class Reloading:
         old.retire()
         if old.child is not None:
             leaving.append(old)
-            old.leave(self._limits.drain, now)
+            old.leave(self._children.limits.drain, now)
         for oldest in leaving[: -renewal.MOST_LEAVING]:
             oldest.leave(0.0, now)

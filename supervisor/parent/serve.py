@@ -12,13 +12,13 @@ from supervisor import __version__
 from supervisor.errors import SupervisorError
 from supervisor.log import Log
 from supervisor.parent import directories, handover, lock, ports, sockets
+from supervisor.parent.configuring import Configuring
 from supervisor.parent.handover import State
 from supervisor.parent.logs import Logs
 from supervisor.parent.notify import Notifier
 from supervisor.parent.plan import Plan
 from supervisor.parent.reload import Reload, keep_to_ourselves
 from supervisor.parent.tree import Tree
-from supervisor.parent.watch import TimeLimits
 from supervisor.settings import Configuration, Settings, configure
 from supervisor.settings.sections import Logging
 
@@ -32,12 +32,14 @@ def serve(
     programs: Programs | None = None,
     environ: Mapping[str, str] | None = None,
     command: Sequence[str] = (),
+    load: Callable[[], Configuration] | None = None,
     terminal: int = 1,
 ) -> int:
     """Run a server until it is told to stop; give the exit status.
 
     programs: name (`core`, `gateway`, `helper`) → argv, instead of the real ones. command: what
-    starts this very program, for a reload; without one there is none. The first lines for a person
+    starts this very program, for a reload; without one there is none. load: reads the configuration
+    again; None: `supervisor config reload` is refused. The first lines for a person
     go to the descriptor `terminal`. Raises SupervisorError where it cannot start: then nothing was
     started, and everything taken is given back.
     """
@@ -77,7 +79,7 @@ def serve(
             unix[want.name] = sockets.listen_unix(settings.run_dir, want)
         log.write_to(logs.service)
         _introduce(settings, log, terminal, http)
-        return _tree(plan, locks, http, unix, logs, log=log, command=command).run()
+        return _tree(plan, locks, http, unix, logs, log=log, command=command, load=load).run()
     finally:
         _give_back(plan, locks, http, unix, logs)
 
@@ -127,7 +129,15 @@ def resume(
     log.info("resumed", version=__version__, was=state.code)
     try:
         return _tree(
-            plan, locks, http, unix, logs, log=log, command=command, children=state.children
+            plan,
+            locks,
+            http,
+            unix,
+            logs,
+            log=log,
+            command=command,
+            load=load,
+            children=state.children,
         ).run()
     finally:
         _give_back(plan, locks, http, unix, logs)
@@ -174,9 +184,11 @@ def _tree(
     *,
     log: Log,
     command: Sequence[str],
+    load: Callable[[], Configuration] | None,
     children: Sequence[Mapping[str, Any]] = (),
 ) -> Tree:
-    configuration, settings = plan.configuration, plan.settings
+    settings = plan.settings
+    configuring = Configuring(plan, load=load, log=log)
 
     def state(living: Sequence[Mapping[str, Any]]) -> State:
         return State(
@@ -185,8 +197,8 @@ def _tree(
             data_dir=settings.data_dir,
             run_dir=settings.run_dir,
             uid_first=settings.uid_first,
-            file=configuration.file,
-            entries=configuration.entries,
+            file=configuring.plan.configuration.file,
+            entries=configuring.plan.configuration.entries,
             locks=locks,
             http={name: sock.fileno() for name, sock in http.items()},
             unix={name: sock.fileno() for name, sock in unix.items()},
@@ -197,12 +209,7 @@ def _tree(
         plan.children(unix, http, logs),
         log=log,
         logs=logs,
-        shutdown_timeout=configuration.server.shutdown_timeout,
-        limits=TimeLimits(
-            start=configuration.server.start_timeout,
-            beat=configuration.server.beat_timeout,
-            drain=configuration.server.gateway_drain,
-        ),
+        configuring=configuring,
         notifier=Notifier.of(plan.environ),
         reload=Reload(command=command, environ=plan.environ, state=state) if command else None,
         children=children,

@@ -12,18 +12,21 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from supervisor import packets
+from supervisor.errors import SupervisorError
 from supervisor.log import Log
-from supervisor.parent.child import Child, Program
+from supervisor.parent.child import Child, Program, sealed
 from supervisor.parent.children import Children
+from supervisor.parent.configuring import Configuring, refusal
 from supervisor.parent.logs import Logs
 from supervisor.parent.notify import Notifier
 from supervisor.parent.reload import Reload
 from supervisor.parent.reloading import Reloading
-from supervisor.parent.watch import TimeLimits, Watch
+from supervisor.parent.watch import Watch
 
 _SIGNALS = (
     signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2,
 )  # fmt: skip
+_OF_CORE = frozenset({"reload", "configure", "reopen-logs", "audit"})
 _FIRST_SHARE = 0.8  # of ShutdownTimeout is for core and gateway, the rest for the helper
 _UNKILLABLE = 2.0  # seconds after SIGKILL
 _LATE = 1.0  # seconds: the loop itself was not run
@@ -32,7 +35,8 @@ _LATE = 1.0  # seconds: the loop itself was not run
 class Tree:
     """The children of one parent. `run` returns when all have ended.
 
-    logs: what the children write to; it alone opens files again.
+    configuring: the settings in force. logs: what the children write to; it alone opens files
+    again.
     reload: how the parent executes itself anew, None where it cannot. children: what was saved of
     those that live on through that; then the reload goes on with them.
     """
@@ -42,23 +46,22 @@ class Tree:
         programs: Sequence[Program],
         *,
         log: Log,
-        shutdown_timeout: float,
-        limits: TimeLimits,
+        configuring: Configuring,
         logs: Logs | None = None,
         notifier: Notifier | None = None,
         reload: Reload | None = None,
         children: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._log = log
+        self._configuring = configuring
         self._logs = logs
         self._resumed = bool(children)
+        limits = configuring.limits
         self._children = Children(programs, limits=limits, log=log, saved=children)
-        self._shutdown_timeout = shutdown_timeout
         self._notifier = notifier or Notifier(None)
         self._reloading = Reloading(
             self._children,
             reload=reload,
-            limits=limits,
             log=log,
             notifier=self._notifier,
             resumed=bool(children),
@@ -155,7 +158,7 @@ class Tree:
         message, fds = received
         for fd in fds:
             os.close(fd)
-        if watch.name == "core" and message["type"] in ("reload", "reopen-logs", "audit"):
+        if watch.name == "core" and message["type"] in _OF_CORE:
             self._serve_core(child, message)
         else:
             watch.message(message, now)
@@ -164,6 +167,8 @@ class Tree:
     def _serve_core(self, child: Child, message: packets.Message) -> None:
         if message["type"] == "reload":
             self._reload_for(child)
+        elif message["type"] == "configure":
+            self._configure_for(child)
         elif message["type"] == "reopen-logs":
             problems = self._reopen_logs()
             reason = "; ".join(problems)
@@ -204,9 +209,11 @@ class Tree:
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._stop(signal.Signals(number).name)
             elif number == signal.SIGHUP:
-                self._reload_for(None)
+                self._configure_for(None)
             elif number == signal.SIGUSR1:
                 self._reopen_logs()
+            elif number == signal.SIGUSR2:
+                self._reload_for(None)
         self._reap()
 
     def _reap(self) -> None:
@@ -246,6 +253,35 @@ class Tree:
         if self._stopping_since is None:
             self._reloading.ask(asker)
 
+    def _configure_for(self, asker: Child | None) -> None:
+        """Read the file again; what may change is in force before the asker hears of it."""
+        if self._stopping_since is not None:
+            return
+        if self._reloading.busy:
+            busy = SupervisorError("unavailable", "a reload is under way", recoverable=True)
+            self._log.error("settings-refused", problem=busy.message)
+            answer = refusal(busy)
+        else:
+            self._notifier.reloading()
+            answer = self._configuring.answer()
+            if answer["ok"]:
+                self._hand_settings_on()
+            self._notifier.ready()
+        if asker is not None:
+            asker.tell(answer)
+
+    def _hand_settings_on(self) -> None:
+        data_of = self._configuring.plan.data_of
+        self._children.configure(data_of, self._configuring.limits)
+        for watch in self._children.living:
+            assert watch.child is not None
+            if watch.name == "helper":  # it has no setting that may change
+                continue
+            settings = sealed("settings", data_of(watch.name))
+            if not watch.child.tell({"type": "settings"}, (settings,)):
+                self._log.error("not-configured", child=watch.name)
+            os.close(settings)
+
     def _become_new(self, wakeup: socket.socket) -> None:
         # Signals wait from here until the new code takes them; those that came are taken now.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -263,20 +299,20 @@ class Tree:
             self._kill()
             return
         self._stopping_since = time.monotonic()
-        self._log.info("stopping", reason=reason, seconds=self._shutdown_timeout)
+        self._log.info("stopping", reason=reason, seconds=self._configuring.shutdown_timeout)
         self._notifier.stopping()
         self._reloading.abandon()
         for watch in self._children.all:
             watch.start_at = None
             if watch.child is not None and watch.name != "helper":
-                seconds = self._shutdown_timeout * _FIRST_SHARE * 0.95
+                seconds = self._configuring.shutdown_timeout * _FIRST_SHARE * 0.95
                 watch.child.tell({"type": "stop", "seconds": round(seconds, 3)})
 
     def _stop_deadlines(self) -> tuple[float, float, float]:
         """Give when core and gateway are killed, when all are, when we go without the rest."""
         assert self._stopping_since is not None
-        last = self._stopping_since + self._shutdown_timeout
-        first = self._stopping_since + self._shutdown_timeout * _FIRST_SHARE
+        last = self._stopping_since + self._configuring.shutdown_timeout
+        first = self._stopping_since + self._configuring.shutdown_timeout * _FIRST_SHARE
         return first, last, last + _UNKILLABLE
 
     def _stop_on(self, now: float) -> None:

@@ -81,6 +81,10 @@ class Watch:
         """The child's name."""
         return self.program.name
 
+    def configure(self, program: Program, limits: TimeLimits) -> None:
+        """Start the next generation with other settings, and take other limits now."""
+        self.program, self._limits = program, limits
+
     def start(self, now: float) -> None:
         """Start the next generation; where that fails, try again later."""
         self.start_at, self._started, self._heard = None, now, now

@@ -147,7 +147,7 @@ class Applications:
     )  # fmt: skip
     uid_last: int = _key("UidLast", values.integer, 299_999, about="the last uid of the range")
     bundle_retention: int = _key(
-        "BundleRetentionLimit", values.integer, 0,
+        "BundleRetentionLimit", values.integer, 0, reloadable=True,
         about="how many bundles of a content stay that were served once; `0`: all. The active one"
         " stays in every case",
     )  # fmt: skip
@@ -160,9 +160,9 @@ class Pages:
 
     section: ClassVar[str] = "Pages"
     templates: str | None = _key(
-        "Templates", values.path, None,
+        "Templates", values.path, None, reloadable=True,
         about="a folder whose files replace the [pages](pages.md) of the same name; read at the"
-        " start",
+        " start and by `supervisor config reload`",
     )  # fmt: skip
 
 
@@ -241,15 +241,15 @@ class Jobs:
         " goes is in [disk](../howto/disk.md)."
     )
     most_completed: int = _key(
-        "MaxCompleted", values.integer, 1000,
+        "MaxCompleted", values.integer, 1000, reloadable=True,
         about="ended runs of a content that stay in the records",
     )  # fmt: skip
     oldest_completed: float = _key(
-        "OldestCompleted", values.duration, 30 * 86400.0,
+        "OldestCompleted", values.duration, 30 * 86400.0, reloadable=True,
         about="an ended run or task is forgotten after so long",
     )  # fmt: skip
     logs_kept: int = _key(
-        "LogsKept", values.integer, 20,
+        "LogsKept", values.integer, 20, reloadable=True,
         about="the newest runs of a content whose logs stay; those of living runs stay in every"
         " case",
     )  # fmt: skip
@@ -265,15 +265,16 @@ class Housekeeping:
         about="how often what is not needed any more is removed; `0s`: only at `supervisor gc`",
     )  # fmt: skip
     oldest_rejected: float = _key(
-        "OldestRejectedBundle", values.duration, 30 * 86400.0,
+        "OldestRejectedBundle", values.duration, 30 * 86400.0, reloadable=True,
         about="a bundle that was never served is removed after so long; `0s`: never",
     )  # fmt: skip
     oldest_upload: float = _key(
-        "OldestUpload", values.duration, 86400.0,
+        "OldestUpload", values.duration, 86400.0, reloadable=True,
         about="what is left of an upload that broke off is removed after so long",
     )  # fmt: skip
     free: tuple[values.Share, ...] = _key(
         "MinFreeSpace", values.share, (values.Share(bytes=256_000_000),), multi=True,
+        reloadable=True,
         about="uploads are refused (507) while the disk of DataDir has less left: a size, or `5%`"
         " of it; the larger counts",
     )  # fmt: skip

@@ -21,7 +21,7 @@ def reloads(one: Server) -> int:
 
 def reload(one: Server) -> None:
     before = reloads(one)
-    one.signal(signal.SIGHUP)
+    one.signal(signal.SIGUSR2)
     wait_for(lambda: reloads(one) > before or one.over())
     assert not one.over(), one.log()
 
@@ -219,7 +219,7 @@ def test_children_that_die_while_the_parent_executes_itself_are_reaped_and_repla
     with server() as one:
         one.start().ready()
         core, gateway = last(one, "core"), last(one, "gateway")
-        one.signal(signal.SIGHUP)
+        one.signal(signal.SIGUSR2)
         wait_for(lambda: " parent reloading" in one.log())
         os.kill(core, signal.SIGKILL)
         os.kill(gateway, signal.SIGKILL)
@@ -235,7 +235,7 @@ def test_a_stop_in_the_middle_of_a_reload_ends_everything() -> None:
     for delay in (0.0, 0.1, 0.2, 0.3):
         with server() as one:
             one.start().ready()
-            one.signal(signal.SIGHUP)
+            one.signal(signal.SIGUSR2)
             time.sleep(delay)
             one.signal(signal.SIGTERM)
 
@@ -262,7 +262,7 @@ def test_the_service_manager_hears_of_a_reload_and_of_its_end() -> None:
         one.start(environ={"NOTIFY_SOCKET": path}).ready()
         assert manager.recv(1000).decode().startswith("READY=1")
         before = time.monotonic_ns() // 1000
-        one.signal(signal.SIGHUP)
+        one.signal(signal.SIGUSR2)
         heard = manager.recv(1000).decode().splitlines()
 
         assert "RELOADING=1" == heard[0]
@@ -279,7 +279,7 @@ def test_as_pid_1_of_a_container_it_reloads_all_the_same() -> None:
     with server() as one:
         one.start(within=["unshare", "--pid", "--fork", "--mount-proc"]).ready()
         [inner] = Path(f"/proc/{one.pid}/task/{one.pid}/children").read_text().split()
-        os.kill(int(inner), signal.SIGHUP)
+        os.kill(int(inner), signal.SIGUSR2)
 
         wait_for(lambda: reloads(one) == 1)
         assert 2 == len(one.notes("helper", "ready"))

@@ -229,7 +229,6 @@ def test_a_server_that_is_stopped_when_the_check_has_just_ended_stops_in_order()
     reloading = Reloading(
         Children([], limits=TimeLimits(), log=QUIET),
         reload=new_code,
-        limits=TimeLimits(),
         log=QUIET,
         notifier=Notifier(None),
         resumed=False,

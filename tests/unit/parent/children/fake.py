@@ -60,6 +60,7 @@ def main() -> None:
         keyring=keyring(),
         data_dir=settings.data_dir,
         sections=sorted({entry.section for entry in settings.entries}),
+        idle=settings.scheduler.idle,
     )
     for fd in fds.values():
         os.set_inheritable(fd, False)
@@ -84,6 +85,7 @@ def main() -> None:
     control = socket.socket(fileno=fds["control"])
     # whoever holds a core can let it ask for a reload
     signal.signal(signal.SIGUSR1, lambda *_: packets.send(control, {"type": "reload"}))
+    signal.signal(signal.SIGHUP, lambda *_: packets.send(control, {"type": "configure"}))
     if "nonsense-once" in arguments.do and first_generation():
         control.send(b"nonsense")
         time.sleep(60)
@@ -121,7 +123,15 @@ def main() -> None:
                     time.sleep(60)
                 raise SystemExit(0)
             message, given = received
-            note(message["type"], at=time.monotonic(), message=message)
+            told = {}
+            if message["type"] == "settings":
+                fresh = Settings.read(given[0])
+                told = {
+                    "idle": fresh.scheduler.idle,
+                    "uid_first": fresh.uid_first,
+                    "listen": [str(address) for address in fresh.http.listen],
+                }
+            note(message["type"], at=time.monotonic(), message=message, told=told)
             if message["type"] == "renew" and "dies-renewing" in arguments.do:
                 os.kill(os.getpid(), signal.SIGKILL)
             if message["type"] == "renew":

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from functools import partial
 
 from supervisor.errors import SupervisorError
 from supervisor.parent.serve import check, resume, serve
@@ -24,7 +25,8 @@ try:
             given.resume, lambda: load(given.config), programs=programs, command=command
         )
         raise SystemExit(status)
-    raise SystemExit(serve(load(given.config), programs=programs, command=command))
+    read = partial(load, given.config)
+    raise SystemExit(serve(read(), programs=programs, command=command, load=read))
 except SupervisorError as error:
     sys.stderr.write(f"{error}\n")
     raise SystemExit(error.exit_status) from None
