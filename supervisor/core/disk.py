@@ -21,7 +21,7 @@ class Space(NamedTuple):
     total: int
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Disk:
     """The file system of `path`. kept: how much stays free; of several the largest counts."""
 
