@@ -4,7 +4,9 @@ Every run gets a directory in the unified hierarchy where there is one (to kill 
 once) and, for each limit that it has, one in the controller's hierarchy. Joining costs milliseconds
 per hierarchy, so a run joins no more of them than its limits need.
 
-v2: beneath the helper's own group, whose limits go on to hold. v1: at the top of each hierarchy as
+v2: beneath the helper's own group, whose limits go on to hold. Where a service manager has delegated
+that one to us, the server's processes move into a group beneath it: one that holds processes can
+hand no controller down. v1: at the top of each hierarchy as
 it is mounted here.
 """
 
@@ -23,6 +25,9 @@ from supervisor_unshare.verbs import Limits
 _CONTROLLERS = ("memory", "pids", "cpu")
 _CPU_PERIOD = 100_000  # microseconds
 _SWEEP_SECONDS = 0.7
+_SERVER = "server"  # the group of the server's own processes, where the one above is delegated
+_PASSES = 3
+_DELEGATED = ("user.delegate", "trusted.delegate")  # systemd's mark, an extended attribute
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +113,7 @@ def find(run_dir: str, *, mountinfo: str | None = None, own: str | None = None) 
     controllers: dict[str, str] = {}
     for kind, _, mountpoint, root in mounts:
         if kind == "cgroup2" and unified is None:
-            own_group = _own_directory(groups, mountpoint, root)
+            own_group = _emptied(_own_directory(groups, mountpoint, root))
             # To be born in a group below takes the right to move processes out of our own.
             if os.access(f"{own_group}/cgroup.procs", os.W_OK):
                 unified = _made(f"{own_group}/{name}")
@@ -203,6 +208,26 @@ def _own_directory(groups: str, mountpoint: str, root: str) -> str:
     beneath = own.removeprefix(root.rstrip("/")).strip("/")
     path = f"{mountpoint}/{beneath}".rstrip("/")
     return path if ".." not in beneath and os.path.isdir(path) else mountpoint
+
+
+def _emptied(own: str) -> str:
+    """Give the group to make runs in: one that is delegated to us holds no process any more."""
+    above = os.path.dirname(own)
+    if os.path.basename(own) == _SERVER and _is_delegated(above):
+        return above
+    server = _made(f"{own}/{_SERVER}") if _is_delegated(own) else None
+    for _ in range(_PASSES) if server else ():  # some may be forking meanwhile
+        for pid in _read(f"{own}/cgroup.procs").split():
+            with contextlib.suppress(ProcessLookupError):
+                _write(f"{server}/cgroup.procs", pid)
+    return own
+
+
+def _is_delegated(directory: str) -> bool:
+    for name in _DELEGATED:
+        with contextlib.suppress(OSError):
+            return os.getxattr(directory, name) == b"1"
+    return False
 
 
 def _delegate(unified: str) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,23 @@ def test_v2_lies_beneath_our_own_group(tmp_path: Path) -> None:
     (own / NAME / "cgroup.procs").touch()
     found = cgroups.find(RUN_DIR, mountinfo=line, own="0::/system.slice/server.service\n")
     assert (f"{own}/{NAME}", frozenset()) == (found.unified, found.limits)
+
+
+def test_in_a_delegated_group_the_server_moves_down_and_runs_lie_beside_it(tmp_path: Path) -> None:
+    line = hierarchy(tmp_path, "unified", "")
+    own = tmp_path / "unified/system.slice/server.service"
+    for group in (own, own / NAME, own / "server"):
+        group.mkdir(parents=True, exist_ok=True)
+        (group / "cgroup.procs").touch()
+    try:
+        os.setxattr(own, "user.delegate", b"1")
+    except OSError:
+        pytest.skip("not on this kernel: extended attributes of users in the temporary directory")
+    (own / "cgroup.procs").write_text("4711\n")
+    for group in ("/system.slice/server.service", "/system.slice/server.service/server"):
+        found = cgroups.find(RUN_DIR, mountinfo=line, own=f"0::{group}\n")
+        assert f"{own}/{NAME}" == found.unified
+    assert "4711" == (own / "server" / "cgroup.procs").read_text()
 
 
 def test_what_v2_delegates_can_be_limited() -> None:
