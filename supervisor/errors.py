@@ -46,6 +46,7 @@ _TABLE = (
     Code("log-unusable", 500, 73, "A file of [Logging] cannot be opened, or is not ours alone."),
     Code("lease-lost", 503, 75, "The fence of our lease is stale: another server has taken over."),
     Code("not-root-owned", 500, 77, "A file that root would run can be written by others."),
+    Code("setup-failed", 500, 71, "A step of `supervisor setup` failed; those before it are done."),
     Code("identity-invalid", 500, 78, "A user or group of the server is missing or not usable."),
     Code(
         "helper-unavailable", 503, 69, "The helper, which starts content, does not answer; retry."

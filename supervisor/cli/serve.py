@@ -15,17 +15,18 @@ CONFIG = click.option(
 
 @click.command("setup")
 @click.option("--print", "print_only", is_flag=True, help="Only print what would be done.")
+@click.option("--systemd", is_flag=True, help="Also write the unit and let it start at boot.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, also for errors.")
 @CONFIG
-def setup_command(print_only: bool, as_json: bool, config: str | None) -> None:
-    """Prepare this host: users, groups, directories.
+def setup_command(print_only: bool, systemd: bool, as_json: bool, config: str | None) -> None:
+    """Prepare this host: users, groups, directories, the configuration file.
 
     Needed once for a server with root; safe to repeat.
     """
     from supervisor.parent.setup import run_setup
     from supervisor.settings import load
 
-    commands = run_setup(load(config), print_only)
+    commands = run_setup(load(config), print_only, systemd=systemd)
     if as_json:
         click.echo(json.dumps({"commands": commands, "done": not print_only}))
         return
@@ -33,6 +34,8 @@ def setup_command(print_only: bool, as_json: bool, config: str | None) -> None:
         click.echo(command)
     if not commands:
         click.echo("Everything is in place.", err=True)
+    if systemd and not print_only:
+        click.echo("Start it with: systemctl start content-supervisor", err=True)
 
 
 @click.command("serve")

@@ -1,4 +1,7 @@
-"""`supervisor setup`: the users, groups and directories that the server needs. May be run again."""
+"""`supervisor setup`: the users, directories, files and the unit that a server needs.
+
+May be run again: what is as it should be is left alone.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from functools import partial
 
 from supervisor import settings as settings_package
 from supervisor.errors import SupervisorError
-from supervisor.parent import directories, identity
+from supervisor.parent import directories, identity, unit
 from supervisor.settings import Configuration, configuration_file, data_dir
 
 _NO_LOGIN = "/usr/sbin/nologin"
@@ -22,30 +25,35 @@ _NO_LOGIN = "/usr/sbin/nologin"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One thing to do: the command that a person could type, and how we do it ourselves."""
+    """One thing to do: the command that a person could type, and how we do it ourselves.
+
+    text: what the command reads, where it reads something.
+    """
 
     command: tuple[str, ...]
     act: Callable[[], object] | None = None
+    text: str = ""
 
     def __str__(self) -> str:
-        return shlex.join(self.command)
+        command = shlex.join(self.command)
+        return f"{command} <<'END'\n{self.text}END" if self.text else command
 
     def do(self) -> None:
-        """Do it. Raises SupervisorError("identity-invalid") where a command fails."""
+        """Do it. Raises SupervisorError("setup-failed") where a command fails."""
         if self.act is not None:
             self.act()
             return
         if shutil.which(self.command[0]) is None:
             raise SupervisorError(
-                "identity-invalid",
+                "setup-failed",
                 f"this machine has no {self.command[0]}",
-                hint="Make the users and groups with its own tools: `supervisor setup --print`"
-                " shows which; they need numbers of their own and no login.",
+                hint="Do it with this machine's own tools: `supervisor setup --print` shows what."
+                " Users and groups need numbers of their own and no login.",
             )
         done = subprocess.run(self.command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SupervisorError(
-                "identity-invalid", f"{self} failed: {done.stderr.strip() or done.returncode}"
+                "setup-failed", f"{self} failed: {done.stderr.strip() or done.returncode}"
             )
 
 
@@ -53,20 +61,29 @@ def run_setup(
     settings: Configuration,
     print_only: bool,
     *,
+    systemd: bool = False,
     environ: Mapping[str, str] | None = None,
     uid: int | None = None,
 ) -> list[str]:
     """Do what is missing, or only say it; give the commands, [] where all is as it should be.
 
-    As root: users, groups, DataDir, configuration file. Without root only what a rootless server
-    needs: its DataDir. Raises SupervisorError where a step fails; those before it stay done.
+    As root: users, groups, DataDir, configuration file; with `systemd` the unit too, started at
+    boot. Without root only what a rootless server needs: its DataDir. Raises SupervisorError where
+    a step fails; those before it stay done.
     """
     environ = os.environ if environ is None else environ
     uid = os.geteuid() if uid is None else uid
     os.umask(0o022)
     said: list[str] = []
+    kinds = [_missing_accounts, _missing_directories, _missing_file]
+    if systemd:
+        if uid != 0:
+            raise SupervisorError(
+                "not-allowed", "the unit is one of the whole machine: only root can set it up"
+            )
+        kinds.append(_missing_unit)
     # Each kind is looked at after the one before it was done: directories need the users.
-    for missing in (_missing_accounts, _missing_directories, _missing_file):
+    for missing in kinds:
         for step in list(missing(settings, environ, uid)):
             said.append(str(step))
             if not print_only:
@@ -144,6 +161,27 @@ def _missing_file(settings: Configuration, environ: Mapping[str, str], uid: int)
             target.write(source.read())
 
     yield Step(command=("install", "-D", "-m", "0600", sample, path), act=write)
+
+
+def _missing_unit(settings: Configuration, environ: Mapping[str, str], uid: int) -> Iterator[Step]:
+    wanted = unit.text(settings, environ)
+    written = unit.installed(unit.WRITTEN)
+    if wanted not in (written, None if written else unit.installed(unit.PACKAGED)):
+        act = partial(_write, unit.WRITTEN, wanted)
+        yield Step(command=("tee", unit.WRITTEN), act=act, text=wanted)
+        if os.path.isdir(unit.BOOTED):
+            yield Step(command=("systemctl", "daemon-reload"))
+    if not os.path.lexists(unit.WANTED):
+        yield Step(command=("systemctl", "enable", unit.NAME))
+
+
+def _write(path: str, text: str) -> None:
+    """Write a file for all to read, so that nobody ever sees half of it."""
+    part = f"{path}.part"
+    with open(part, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(part, 0o644)
+    os.replace(part, path)
 
 
 def _is_number(name: str) -> bool:

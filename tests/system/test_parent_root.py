@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.parent import unit as units
+from supervisor.settings import configure
 from tests.unit.parent.harness import CORE, GATEWAY, Server, server, wait_for
 
 pytestmark = [
@@ -187,7 +189,8 @@ SETUP = """
 import json, sys
 from supervisor.parent.setup import run_setup
 from supervisor.settings import load
-print(json.dumps(run_setup(load(), print_only=sys.argv[1] == "print")))
+systemd = "systemd" in sys.argv[2:]
+print(json.dumps(run_setup(load(), print_only=sys.argv[1] == "print", systemd=systemd)))
 """
 
 
@@ -204,6 +207,7 @@ def in_a_machine_of_its_own(directory: Path, script: str) -> str:
             file.write_text("".join(line for line in lines if "content-supervisor" not in line))
         (directory / "lib").mkdir()
     mounts = f"mount --bind {directory}/etc /etc && mount --bind {directory}/lib /var/lib"
+    mounts += "\n[ ! -d /run/systemd ] || mount -t tmpfs none /run/systemd"  # not this one's
     done = subprocess.run(
         ["unshare", "-m", "sh", "-ec", f"{mounts}\n{script}"],
         capture_output=True,
@@ -259,6 +263,27 @@ def test_setup_makes_what_is_missing_and_twice_is_once(tmp_path: Path) -> None:
     assert 0 == (data / "apps").stat().st_uid
     assert 0 != (data / "db").stat().st_uid
     assert 0o600 == (tmp_path / "etc/content-supervisor/supervisor.gcfg").stat().st_mode & 0o777
+
+
+@pytest.mark.skipif(not unshare_works("-m"), reason="not on this kernel: unshare -m")
+def test_setup_writes_the_unit_once_and_leaves_one_of_somebody_else(tmp_path: Path) -> None:
+    setup_in(tmp_path, "do")
+    unit = tmp_path / "etc/systemd/system/content-supervisor.service"
+    unit.parent.mkdir(parents=True)
+    wanted = units.text(configure([]), {})
+    written, enabled = setup_in(tmp_path, "print systemd")
+    assert written == f"tee /{unit.relative_to(tmp_path)} <<'END'\n{wanted}END"
+    assert not unit.exists()
+    assert "systemctl enable content-supervisor.service" == enabled
+
+    assert [written, enabled] == setup_in(tmp_path, "do systemd")
+    assert wanted == unit.read_text()
+    assert (unit.parent / "multi-user.target.wants" / unit.name).is_symlink()
+    assert [] == setup_in(tmp_path, "do systemd")
+
+    unit.write_text("[Service]\nExecStart=/usr/bin/other\n")
+    with pytest.raises(AssertionError, match="was not written by `supervisor setup`"):
+        setup_in(tmp_path, "do systemd")
 
 
 @pytest.mark.skipif(not unshare_works("-m"), reason="not on this kernel: unshare -m")
