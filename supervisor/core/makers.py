@@ -16,6 +16,7 @@ from supervisor.core.archiving import Spool, Unheard, archive_plan
 from supervisor.core.asking import ask
 from supervisor.core.executors import Executors
 from supervisor.core.journal import Journal
+from supervisor.core.lacking import how_to_install, in_words
 from supervisor.core.oneshot import OneShot
 from supervisor.core.output import TAIL, Output, read_cursor, read_tail
 from supervisor.core.placing import GRACE, common_environment, make_job
@@ -183,10 +184,12 @@ class Makers:
                 found.append(detected)
         if not found:
             known = [f"{r.name} ({r.looks_for})" for r in self.plugins.runtimes.values()]
+            if not known:
+                raise SupervisorError("no-runtime", in_words(["runtime"]), hint=how_to_install())
             raise SupervisorError(
                 "no-app-found",
                 "the bundle holds no application that an installed runtime recognises",
-                hint=f"Installed runtimes: {', '.join(sorted(known)) or 'none'}. An app mode in "
+                hint=f"Installed runtimes: {', '.join(sorted(known))}. An app mode in "
                 "manifest.json says what a bundle is where its files do not.",
             )
         return max(found, key=lambda detected: detected.score)
@@ -248,7 +251,7 @@ class Makers:
             raise SupervisorError(
                 "no-executor",
                 f"no installed executor can {purpose.value}",
-                hint="Install a plugin that provides one, for example content-supervisor[all].",
+                hint=how_to_install(),
             )
         return min(able, key=lambda executor: executor.capabilities.lifetime is Lifetime.REMOTE)
 

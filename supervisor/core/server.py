@@ -26,6 +26,8 @@ from supervisor.core.control import Control
 from supervisor.core.disk import Disk
 from supervisor.core.executors import Executors, default_of
 from supervisor.core.journal import Journal
+from supervisor.core.lacking import findings as missing_plugins
+from supervisor.core.lacking import how_to_install, in_words, lacking
 from supervisor.core.makers import Makers
 from supervisor.core.observers import Observers
 from supervisor.core.retention import Retention
@@ -251,6 +253,8 @@ class Server:
 
     async def _open_store(self) -> Store:
         make = store_of(self.settings, self.plugins)
+        if kinds := lacking(self.plugins):
+            self.log.warning("plugins-missing", problem=in_words(kinds), hint=how_to_install())
         store: Store = await trio.to_thread.run_sync(make, context_of(self.settings))
         await trio.to_thread.run_sync(store.migrate)
         return store
@@ -335,6 +339,7 @@ class Server:
                         fix=f"install one, or set [{name}] Executable",
                     )
                 )
+        found += missing_plugins(self.plugins)
         for view in self.plugins.views():
             if view.problem:
                 fix = "the service log has the details"
@@ -367,6 +372,8 @@ def store_of(
         return next(iter(stores.values()))
     for error in plugins.refused:  # it may be the one that has this store
         raise error
+    if not stores:
+        raise SupervisorError("no-store", in_words(lacking(plugins)), hint=how_to_install())
     known = ", ".join(sorted(stores)) or "none"
     raise SupervisorError(
         "no-store",
