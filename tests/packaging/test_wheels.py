@@ -8,11 +8,23 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 import supervisor
+from supervisor.errors import CODES
+from tests.support.server import LiveServer, server_directory
+from tests.support.sessions import open_sessions
+
+if TYPE_CHECKING:
+    from conftest import Needs
+else:
+    Needs = object
 
 ROOT = Path(__file__).parents[2]
 DISTRIBUTIONS = [ROOT, *sorted((ROOT / "plugins").iterdir())]
@@ -41,16 +53,48 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def environment(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with our wheels, and the third-party packages of the checkout."""
-    place = tmp_path_factory.mktemp("environment")
-    venv.create(place, with_pip=True, symlinks=True)
-    install = (place / "bin" / "python", "-m", "pip", "install", "--no-index", "--no-deps")
-    done = run(*install, *wheels.values(), cwd=place)
-    assert 0 == done.returncode, done.stderr
+def third_party(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packages of others that the checkout has, as if they had been installed alone."""
+    folder = tmp_path_factory.mktemp("third-party")
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if not path.name.startswith(("content_supervisor", "_")) and path.suffix != ".pth":
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bare(wheels: dict[str, Path], third_party: Path) -> Iterator[Path]:
+    """An environment with our wheel alone."""
+    with installed(wheels, third_party, str(wheels["supervisor"])) as place:
+        yield place
+
+
+@pytest.fixture(scope="session")
+def environment(wheels: dict[str, Path], third_party: Path) -> Iterator[Path]:
+    """An environment with all plugins, as the extra `all` brings them."""
+    with installed(wheels, third_party, "content-supervisor[all]") as place:
+        yield place
+
+
+@contextmanager
+def installed(wheels: dict[str, Path], third_party: Path, what: str) -> Iterator[Path]:
+    """Make a virtual environment that every user can read."""
+    with server_directory() as place:
+        venv.create(place, with_pip=True, symlinks=True)
+        packages = site_packages(place)
+        for path in third_party.iterdir():
+            if not (packages / path.name).exists():
+                (packages / path.name).symlink_to(path.readlink())
+        links = [f"--find-links={wheel.parent}" for wheel in wheels.values()]
+        pip = (place / "bin" / "python", "-m", "pip", "install", "--no-index", "--quiet")
+        done = run(*pip, *links, what, cwd=place)
+        assert 0 == done.returncode, done.stderr
+        yield place
+
+
+def site_packages(place: Path) -> Path:
     [packages] = place.glob("lib/python*/site-packages")
-    (packages / "third-party.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return place
+    return packages
 
 
 def names(wheel: Path) -> set[str]:
@@ -78,7 +122,8 @@ def test_every_wheel_holds_all_its_files_its_types_and_the_licence(
         }
         assert f"{package}/py.typed" in files
         assert set() == files - inside
-        assert set() == {name for name in inside if "tests" in Path(name).parts}
+        ours = {name for name in inside if "skeletons" not in Path(name).parts}  # those are text
+        assert set() == {name for name in ours if "tests" in Path(name).parts}
     assert any(name.endswith("licenses/LICENSE") for name in names(wheels["supervisor"]))
 
 
@@ -104,16 +149,88 @@ for group in ("content_supervisor.v1", "content_supervisor.helpers"):
     assert expected == set(done.stdout.split()), done.stderr
 
 
-def test_beside_supervisord_the_command_says_what_is_wrong(
-    wheels: dict[str, Path], tmp_path: Path
+@pytest.mark.system
+def test_without_plugins_the_server_says_what_is_missing_and_how_to_install_it(
+    bare: Path, needs: Needs
 ) -> None:
-    venv.create(tmp_path, with_pip=True, symlinks=True)
-    pip = (tmp_path / "bin" / "python", "-m", "pip", "install", "--no-deps", "--quiet")
-    done = run(*pip, wheels["supervisor"], "supervisor==4.3.0", cwd=tmp_path)
+    needs.root()
+    with server_directory() as base:
+        server = LiveServer(base, python=bare / "bin" / "python")
+        server.start(wait=False)
+        assert server.process is not None
+        assert CODES["no-store"].exit == server.process.wait(30)
+        log = server.log()
+    assert "no store (what keeps the records), no executor" in log
+    assert f"{bare}/bin/python -m pip install 'content-supervisor[all]'" in log
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("uid", [0, 61910], ids=["as-root", "not-as-root"])
+async def test_a_server_from_the_wheels_serves_content(
+    environment: Path, uid: int, needs: Needs
+) -> None:
+    needs.root()
+    needs.python("shiny")
+    with server_directory(uid) as base:
+        server = LiveServer(base, uid=uid, python=environment / "bin" / "python")
+        try:
+            server.start()
+            path = server.deploy(ROOT / "examples" / "shiny-python-core", "hello")
+            async with open_sessions([(server.url + path, "total")]) as [one]:
+                await one.answers(12)
+            for part in (server.core, server.gateway, server.helper):
+                assert f"{environment}/" in psutil.Process(part).cmdline()[0]
+        finally:
+            server.end()
+
+
+SUPERVISORD = "supervisor==4.3.0"
+
+
+def refused(place: Path, *pip: str | Path) -> str:
+    """Install something beside ours; give what our command then says."""
+    done = run(place / "bin" / "python", "-m", "pip", "--quiet", *pip, cwd=place)
     if "No matching distribution" in done.stderr:
         pytest.skip("needs a package index with supervisord")
     assert 0 == done.returncode, done.stderr
-    done = run(tmp_path / "bin" / "supervisor", "--version", cwd=tmp_path)
+    done = run(place / "bin" / "supervisor", "--version", cwd=place)
     assert (1, "") == (done.returncode, done.stdout)
-    assert "supervisor: this Python environment also holds" in done.stderr
-    assert "(supervisord) 4.3.0" in done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_beside_supervisord_the_command_says_what_is_wrong_and_after_it_too(
+    wheels: dict[str, Path], tmp_path: Path, third_party: Path
+) -> None:
+    venv.create(tmp_path, with_pip=True, symlinks=True)
+    (site_packages(tmp_path) / "third-party.pth").write_text(f"{third_party}\n")
+    said = refused(tmp_path, "install", "--no-deps", wheels["supervisor"], SUPERVISORD)
+    assert "supervisor: this Python environment also holds" in said
+    assert "(supervisord) 4.3.0" in said
+    said = refused(tmp_path, "uninstall", "--yes", "supervisor")
+    assert "files of content-supervisor are missing" in said
+    assert f"{tmp_path}/bin/python -m pip install --force-reinstall" in said
+
+
+def test_beside_supervisord_an_editable_install_says_so_too(
+    tmp_path: Path, third_party: Path
+) -> None:
+    venv.create(tmp_path, with_pip=True, symlinks=True)
+    (site_packages(tmp_path) / "third-party.pth").write_text(f"{third_party}\n")
+    editable = ("--no-deps", "--no-build-isolation", "--editable", ROOT, SUPERVISORD)
+    assert "(supervisord) 4.3.0" in refused(tmp_path, "install", *editable)
+
+
+def test_a_supervisord_that_is_not_in_our_folder_is_no_reason_to_refuse(
+    environment: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "supervisor").mkdir()
+    (tmp_path / "supervisor-4.2.5.dist-info").mkdir()
+    metadata = tmp_path / "supervisor-4.2.5.dist-info" / "METADATA"
+    metadata.write_text("Metadata-Version: 2.1\nName: supervisor\nVersion: 4.2.5\n")
+    script = (
+        f"import sys; sys.path.append({str(tmp_path)!r}); import content_supervisor_entry as it;"
+    )
+    script += "sys.argv[1:] = ['--version']; sys.exit(it.main())"
+    done = run(environment / "bin" / "python", "-c", script, cwd=tmp_path)
+    assert (0, True) == (done.returncode, supervisor.__version__ in done.stdout), done.stderr

@@ -36,9 +36,11 @@ class LiveServer:
         extra: str = "",
         port: int | None = None,
         plugins: Mapping[str, str] | None = None,
+        python: Path | None = None,
     ) -> None:
         self.base = base
-        self.python = overlay(base / "venv", plugins) if plugins else Path(sys.executable)
+        self.python = overlay(base / "venv", plugins) if plugins else python or Path(sys.executable)
+        self.command = (python or Path(sys.executable)).with_name("supervisor")
         self.uid = uid
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -121,10 +123,7 @@ class LiveServer:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line against it."""
         done = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "supervisor"),
-                *args,
-            ],
+            [str(self.command), *args],
             capture_output=True,
             text=True,
             timeout=timeout,
