@@ -55,7 +55,7 @@ def hooks() -> str:
     for name, hook in vars(hookspecs).items():
         if name.startswith("supervisor_"):
             signature = str(inspect.signature(hook)).replace("'", "")
-            parts.append(f"### `{name}{signature}`\n\n{inspect.getdoc(hook)}")
+            parts.append(f"## `{name}{signature}`\n\n{inspect.getdoc(hook)}")
     return "\n\n".join(parts)
 
 
@@ -78,7 +78,7 @@ def commands() -> str:
             "\n\n" + "\n".join(["| option | meaning |", "|---|---|", *options]) if options else ""
         )
         parts.append(
-            f"### `supervisor {name} {usage}`\n\n{inspect.cleandoc(command.help or '')}{table}"
+            f"## `supervisor {name} {usage}`\n\n{inspect.cleandoc(command.help or '')}{table}"
         )
     return "\n\n".join(parts)
 
