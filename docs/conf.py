@@ -19,7 +19,6 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["deflist"]
 myst_fence_as_directive = ["mermaid"]
 myst_links_external_new_tab = True
-suppress_warnings = ["toc.empty_glob"]  # `write-*` may not be there
 nitpicky = True
 
 html_theme = "furo"
