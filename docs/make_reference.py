@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import click
 import make_pictures
+import make_testing
 from make_diagrams import bundle_diagram, run_diagram
 
 from supervisor import hookspecs
@@ -174,6 +175,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "seats": seats,
     "settings": settings,
     "plugin-settings": plugin_settings,
+    **make_testing.PARTS,
 }
 
 
