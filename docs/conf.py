@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-
 from supervisor import __version__
+
+sys.path.insert(0, str(Path(__file__).parent))  # for site_parts
 
 project = "content-supervisor"
 release = version = __version__
