@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, Self
 
 import attrs
 
 from supervisor.errors import LeaseLost, StoreConflict, StoreUnavailable, SupervisorError
 from supervisor.interfaces import KINDS, Change, Counter, Record, Row, Store, StoreEvent
+from supervisor.listener import Listener
 from supervisor.model import Lease, Transition
 
 INDEXED: Mapping[str, frozenset[str]] = {
@@ -41,7 +44,14 @@ class MemoryStore(Store):
         self._counters: dict[str, int] = {}
         self._leases: dict[str, Lease] = {}
         self._events: list[StoreEvent] = []
+        self._listeners: list[MemoryListener] = []
         self._lock = threading.RLock()
+
+    def again(self) -> Self:
+        """Give one more store on the same records, as a new core would open it."""
+        other = type(self).__new__(type(self))
+        other.__dict__ = self.__dict__
+        return other
 
     def enter(self, method: str) -> None:
         """Come by before each call does anything; misbehaving stores wait or raise here."""
@@ -80,6 +90,8 @@ class MemoryStore(Store):
                 if not isinstance(change.record, Transition)
             ]
             self.batches.append(tuple(changes))
+            for listener in self._listeners:
+                listener.wake()
 
     def get(self, kind: str, key: str | int) -> Record | None:
         self.enter("get")
@@ -155,6 +167,12 @@ class MemoryStore(Store):
         with self._lock:
             return len(self._events), tuple(self._events[since:])
 
+    def listen(self) -> MemoryListener:
+        self.enter("listen")
+        listener = MemoryListener()
+        self._listeners.append(listener)
+        return listener
+
     def dump(self) -> Iterator[Row]:
         self.enter("dump")
         with self._lock:
@@ -191,6 +209,33 @@ class MemoryStore(Store):
         held = self._leases.get(fence.name)
         if held is None or (held.owner, held.fence) != (fence.owner, fence.fence):
             raise LeaseLost(fence.name)
+
+
+class MemoryListener(Listener):
+    """What a store in memory wakes; its connection is `lost` where a test says so."""
+
+    def __init__(self) -> None:
+        self.lost = False
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def wake(self) -> None:
+        """Become readable, if it is still open."""
+        if self._fd >= 0:
+            os.eventfd_write(self._fd, 1)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def clear(self) -> None:
+        if self.lost:
+            raise StoreUnavailable("the store has hung up")
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._fd)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
 
 
 class AwayStore(MemoryStore):

@@ -21,3 +21,7 @@ class TestMemoryStore(StoreContract):
             store.away = True
 
         return away
+
+    @pytest.fixture
+    def another(self, store: AwayStore) -> Callable[[], AwayStore]:
+        return store.again

@@ -52,3 +52,7 @@ class TestPostgresStore(StoreContract):
                 other.execute("LOCK TABLE counters, leases, changes, contents")
 
             yield away
+
+    @pytest.fixture
+    def another(self, backend: Postgres) -> Callable[[], SqlStore]:
+        return lambda: SqlStore(Postgres(backend.settings))

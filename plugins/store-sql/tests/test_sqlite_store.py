@@ -37,3 +37,7 @@ class TestSqliteStore(StoreContract):
                 other.execute("BEGIN IMMEDIATE")
 
             yield away
+
+    @pytest.fixture
+    def another(self, backend: Sqlite) -> Callable[[], SqlStore]:
+        return lambda: SqlStore(Sqlite(backend.path.parent))
