@@ -39,7 +39,7 @@ class TestPodmanExecutor(ExecutorContract):
 
     def adapt(self, job: Job, program: Program) -> Job:
         env = {**job.plan.env, "OF_RUN": job.run}
-        return attrs.evolve(job, uid=1234, gid=1234, plan=attrs.evolve(job.plan, env=env))
+        return attrs.evolve(job, plan=attrs.evolve(job.plan, env=env))
 
 
 def environs() -> Iterator[str]:
