@@ -105,10 +105,10 @@ class Twins(Good):
             try:
                 super().apply(changes, fence)
             finally:
-                held = self._records["content"]
+                now: dict[Any, Any] = self._records["content"]
                 for id, name in names.items():
-                    if id in held and held[id].name == f"{id}":
-                        held[id] = attrs.evolve(held[id], name=name)
+                    if id in now and now[id].name == f"{id}":
+                        now[id] = attrs.evolve(now[id], name=name)
 
 
 class NamesForEver(Good):
