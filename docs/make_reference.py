@@ -18,6 +18,7 @@ import click
 import make_pictures
 import make_testing
 from make_diagrams import bundle_diagram, run_diagram
+from supervisor_unshare.filters import RULES
 
 from supervisor import hookspecs
 from supervisor.api.app import API_ROUTES
@@ -47,6 +48,22 @@ def errors() -> str:
         for c in CODES.values()
     ]
     head = ["| code | HTTP | exit | number | meaning |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows])
+
+
+def refused_calls() -> str:
+    """Give the table of the system calls that the local executor refuses."""
+    head = ["| calls | only | refused because |", "|---|---|---|"]
+    rows = []
+    for rule in RULES:
+        only = ""
+        if rule.argument is not None:
+            values = ", ".join(f"`{value & 0xFFFFFFFF:#x}`" for value in rule.argument.values)
+            masked = rule.argument.mask != 0xFFFFFFFF
+            mask = f" (masked with `{rule.argument.mask:#o}`)" if masked else ""
+            only = f"argument {rule.argument.index}: {rule.argument.deny.value} {values}{mask}"
+        calls = " ".join(f"`{call}`" for call in rule.calls)
+        rows.append(f"| {calls} | {only} | {rule.reason} |")
     return "\n".join([*head, *rows])
 
 
@@ -168,6 +185,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "one-shot": lambda: run_diagram(ONE_SHOT),
     "bundle": bundle_diagram,
     "errors": errors,
+    "seccomp": refused_calls,
     "hooks": hooks,
     "commands": commands,
     "api": api,

@@ -98,6 +98,7 @@ class Settings(Configuration):
     mount_paths: tuple[str, ...]
     server_address: str
     executables: tuple[str, ...]
+    without: tuple[str, ...]
     templates: Mapping[str, str] = dataclasses.field(default_factory=dict)  # file name → text
 
     @classmethod
@@ -114,6 +115,7 @@ class Settings(Configuration):
             mount_paths=tuple(mount.path for mount in configuration.mounts.values()),
             server_address=configuration.server.address,
             executables=_executables(configuration),
+            without=configuration.privileged.without,
             **resolved,
         )
 
@@ -135,7 +137,7 @@ class Settings(Configuration):
             configuration = configure(Entry(**entry) for entry in message["entries"])
             resolved = dict(message["settings"])
             resolved["mount_paths"] = tuple(resolved.pop("mounts"))
-            for name in ("executables", "trusted_proxies"):
+            for name in ("executables", "trusted_proxies", "without"):
                 resolved[name] = tuple(resolved[name])
             return cls(**_shallow(configuration), **{name: resolved[name] for name in _RESOLVED})
         except (KeyError, TypeError) as error:

@@ -95,7 +95,8 @@ class Privileged:
     """What runs as root and who the others are. Users and groups are names or numbers.
 
     helper: the name of an installed helper, "" for the only one installed, "none" for no helper.
-    executables: programs that a helper may start, beyond its own list.
+    executables: programs that a helper may start, beyond its own list. without: layers of the
+    sandbox that it leaves out; which there are, it says.
     """
 
     section: ClassVar[str] = "Privileged"
@@ -109,6 +110,10 @@ class Privileged:
     executables: tuple[str, ...] = _key(
         "Executable", values.path, (), multi=True,
         about="programs that a helper may start beyond its own list",
+    )  # fmt: skip
+    without: tuple[str, ...] = _key(
+        "Without", values.text, (), multi=True,
+        about="a layer of the sandbox that the helper leaves out, to find out what content needs",
     )  # fmt: skip
     core_user: str = _key(
         "CoreUser", values.text, "content-supervisor", fixed=True, about="identity of the core"

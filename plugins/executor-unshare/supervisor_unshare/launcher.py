@@ -25,6 +25,7 @@ from supervisor_unshare import connect, host, probe, renew, syscalls, verbs
 from supervisor_unshare.loop import Link, Loop
 from supervisor_unshare.plan_mounts import covered
 from supervisor_unshare.runs import LiveRun
+from supervisor_unshare.sandbox import LAYERS
 from supervisor_unshare.service import Answer, Fail, Service
 from supervisor_unshare.steps import StartFailed
 from supervisor_unshare.verbs import Refused, Rules
@@ -297,6 +298,9 @@ def read_rules(settings: Mapping[str, Any]) -> Rules:
         for own in (settings["data_dir"], settings["run_dir"]):
             if covered(os.path.realpath(own), [os.path.realpath(mount)]):
                 raise ValueError(f"{mount} cannot be shown in sandboxes: {own} lies in it")
+    without = frozenset(settings.get("without", ()))
+    if unknown := without - LAYERS:
+        raise ValueError(f"[Privileged] Without: no layer {min(unknown)!r} of {sorted(LAYERS)}")
     return Rules(
         rootless=rootless,
         core_uid=settings["core_uid"],
@@ -308,6 +312,7 @@ def read_rules(settings: Mapping[str, Any]) -> Rules:
         trees=host.shown_trees(settings.get("mounts", ())),
         executables=tuple(settings.get("executables", ())),
         libraries=tuple(settings.get("libraries", ())),
+        without=without,
     )
 
 

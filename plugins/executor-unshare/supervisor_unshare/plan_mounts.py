@@ -27,6 +27,7 @@ ETC = (
 ETC_PATTERNS = ("python3.*", "java-*-openjdk")
 
 OWN_FILES = "/run"  # the files of our own that differ from run to run
+SHARED_MEMORY = "/dev/shm"
 OWN_TREES = (OWN_FILES, "/tmp", "/var/tmp", "/home")
 
 # A mount of the settings must not take the place of one of these.
@@ -155,6 +156,12 @@ def plan_own(job: Job, host: Sequence[Bind | Link], *, uid: int, gid: int) -> tu
         for mount in job.mounts
     ]
     return _parents_first(entries)
+
+
+def writable(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Give where a process may change files, by a run's own entries."""
+    binds = (entry for entry in entries if isinstance(entry, Bind))
+    return (SHARED_MEMORY, *(bind.target for bind in binds if bind.writable))
 
 
 def _directory(target: str) -> Directory:

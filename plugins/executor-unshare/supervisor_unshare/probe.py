@@ -8,9 +8,10 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from supervisor_unshare import syscalls
+from supervisor_unshare import filters, landlock, syscalls
 from supervisor_unshare.cgroups import Hierarchies
 from supervisor_unshare.sandbox import NAMESPACES
+from supervisor_unshare.verbs import Rules
 
 _CAP_SYS_ADMIN = 21
 _NEED_ADMIN = (
@@ -68,10 +69,9 @@ def refusal(*, rootless: bool) -> tuple[str, str] | None:
     return None
 
 
-def findings(
-    *, rootless: bool, groups: Hierarchies, trees: Iterable[str], limits: Iterable[str]
-) -> list[dict[str, Any]]:
+def findings(rules: Rules, *, groups: Hierarchies, limits: Iterable[str]) -> list[dict[str, Any]]:
     """Give the lines of `doctor`: plain objects with the fields of Finding."""
+    rootless = rules.rootless
     refused = refusal(rootless=rootless)
     tier = (
         "rootless: all content has one uid" if rootless else "root: every content has its own uid"
@@ -84,10 +84,28 @@ def findings(
             f"Enforced here: {', '.join(sorted(limits)) or 'none'}.",
             "" if groups.controllers else "Delegate the cgroup controllers memory, pids and cpu.",
         ),
+        *_layers(rules.without),
         _finding("python", True, f"The helper runs {sys.executable}."),
-        _finding("shown", True, f"Every sandbox sees {', '.join(trees)} and a part of /etc."),
+        _finding("shown", True, f"Every sandbox sees {', '.join(rules.trees)} and a part of /etc."),
     ]
     found[0]["fatal"] = refused is not None
+    return found
+
+
+def _layers(without: frozenset[str]) -> list[dict[str, Any]]:
+    """Tell of each layer whether it holds here."""
+    version = landlock.version()
+    here = {
+        "seccomp": (bool(filters.program()), f"no filter is known for {os.uname().machine}"),
+        "landlock": (version > 0, "the kernel has none, or a container filters it"),
+    }
+    found = []
+    for name, (works, why) in here.items():
+        if name in without:
+            fix = "Remove it from [Privileged] Without."
+            found.append(_finding(name, False, f"{name} is left out by the settings.", fix))
+        else:
+            found.append(_finding(name, works, f"{name} {'holds' if works else why}."))
     return found
 
 

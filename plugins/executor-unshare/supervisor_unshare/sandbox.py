@@ -10,21 +10,41 @@ import ctypes
 import os
 import resource
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from supervisor_unshare import init, root, syscalls
-from supervisor_unshare.plan_mounts import Base, Entry
+from supervisor_unshare import filters, init, landlock, root, syscalls
+from supervisor_unshare.plan_mounts import Base, Entry, writable
 from supervisor_unshare.root import Step
 
 NAMESPACES = (
     syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
 )
+LAYERS = frozenset({"landlock", "seccomp"})  # what the settings may leave out
 # Made here, not in the child: each page that it writes to is copied first.
 _NAME = ctypes.create_string_buffer(b"content-init")
 _CATCHABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _OOM_SCORE = b"300"  # content dies before the services that serve it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """What holds besides namespaces and mounts, where the host has it.
+
+    landlock: the version of it, 0 for none; filter: the program for system calls, b"" for none.
+    """
+
+    landlock: int
+    filter: bytes
+
+    @classmethod
+    def but(cls, without: Collection[str]) -> Layers:
+        """Give those that this host has, but some of LAYERS."""
+        return cls(
+            landlock=0 if "landlock" in without else landlock.version(),
+            filter=b"" if "seccomp" in without else filters.program(),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +71,7 @@ class Spec:
     stderr: int
     user_namespace: bool
     bounded: bool
+    layers: Layers
 
 
 def run(spec: Spec, groups: Sequence[int]) -> NoReturn:
@@ -99,6 +120,13 @@ def _isolate(spec: Spec, groups: Sequence[int], step: Step) -> None:
     _write("/proc/self/oom_score_adj", _OOM_SCORE)
     step.name = "identity"
     _give_up_rights(spec)
+    # Last, since nothing after them needs what they forbid.
+    if spec.layers.landlock:
+        step.name = "landlock"
+        landlock.restrict(spec.layers.landlock, writable(spec.entries))
+    if spec.layers.filter:
+        step.name = "seccomp"
+        syscalls.filter_calls(spec.layers.filter)
 
 
 def _build_root(spec: Spec, step: Step) -> list[int]:
@@ -133,7 +161,6 @@ def _give_up_rights(spec: Spec) -> None:
     syscalls.hide_memory()
     syscalls.die_with_parent()  # the change of uid has cleared it
     syscalls.forbid_new_privileges()
-    # Landlock and the seccomp filter belong here, last: nothing after them needs a privilege.
     os.umask(0o027)
 
 

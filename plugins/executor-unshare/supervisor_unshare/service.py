@@ -12,7 +12,16 @@ from typing import Any
 
 from supervisor import Log, packets
 from supervisor.layout import PlaceKind, PlaceRef
-from supervisor_unshare import cgroups, host, probe, root, runs, sandbox, syscalls, verbs
+from supervisor_unshare import (
+    cgroups,
+    host,
+    probe,
+    root,
+    runs,
+    sandbox,
+    syscalls,
+    verbs,
+)
 from supervisor_unshare.directories import Directories, remove_all
 from supervisor_unshare.loop import Loop
 from supervisor_unshare.plan_mounts import Base, plan_own, plan_shared
@@ -55,6 +64,7 @@ class Service:
         self._host = host.HostView(rules.trees)
         self._template = None if rules.rootless else self._new_template()
         self._bounded = not rules.rootless and self._drop_bounding_set()
+        self._layers = sandbox.Layers.but(rules.without)
         self._directories = Directories(data_dir, run_dir, rules)
         self._groups = cgroups.find(run_dir)
         self._waiters: dict[str, list[tuple[Answer, Fail]]] = {}
@@ -144,12 +154,7 @@ class Service:
 
     def doctor(self, answer: Answer, fail: Fail) -> None:
         """Say what this host allows."""
-        rules = self.rules
-        answer(
-            findings=probe.findings(
-                rootless=rules.rootless, groups=self._groups, trees=rules.trees, limits=self.limits
-            )
-        )
+        answer(findings=probe.findings(self.rules, groups=self._groups, limits=self.limits))
 
     def socket_directory(self, run: str) -> int:
         """Open the directory in which a run listens; the caller closes it."""
@@ -241,6 +246,7 @@ class Service:
                     stderr=streams[1][1],
                     user_namespace=rootless,
                     bounded=self._bounded,
+                    layers=self._layers,
                 )
             with step("clone"):
                 pid, pidfd = self._clone(spec, group)

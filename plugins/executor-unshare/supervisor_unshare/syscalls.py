@@ -46,6 +46,7 @@ _RESOLVE_BENEATH = 0x08
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
@@ -64,6 +65,9 @@ _COMMON = {
     "close_range": 436,
     "openat2": 437,
     "mount_setattr": 442,
+    "landlock_create_ruleset": 444,
+    "landlock_add_rule": 445,
+    "landlock_restrict_self": 446,
 }
 NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
@@ -246,6 +250,41 @@ def hide_memory() -> None:
 def forbid_new_privileges() -> None:
     """Make set-uid bits and file capabilities without effect, for good."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def landlock_version() -> int:
+    """Give the version of Landlock that the kernel has; 0: none, or it may not be used here."""
+    try:
+        return _call("landlock_create_ruleset", None, 0, 1)
+    except OSError:
+        return 0
+
+
+def landlock_rules(attributes: bytes) -> int:
+    """Make a set of rules (struct landlock_ruleset_attr); give its descriptor."""
+    return _call("landlock_create_ruleset", attributes, len(attributes), 0)
+
+
+def landlock_allow(rules: int, place: int, rights: int) -> None:
+    """Allow rights beneath a place, an O_PATH descriptor."""
+    _call("landlock_add_rule", rules, 1, struct.pack("=Qi", rights, place), 0)
+
+
+def landlock_restrict(rules: int) -> None:
+    """Hold this process and its children to the rules, for good. Needs no_new_privs."""
+    _call("landlock_restrict_self", rules, 0)
+
+
+def filter_calls(program: bytes) -> None:
+    """Hold this process and its children to a filter of system calls, for good.
+
+    program: classic BPF, eight bytes each. Needs no_new_privs.
+    """
+    code = ctypes.create_string_buffer(program, len(program))
+    packed = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(code))
+    what = ctypes.create_string_buffer(packed, len(packed))
+    arguments = (_SECCOMP_MODE_FILTER, ctypes.addressof(what), 0, 0)
+    _checked(_libc.prctl(_PR_SET_SECCOMP, *arguments), "seccomp")
 
 
 def drop_bounding_set() -> None:

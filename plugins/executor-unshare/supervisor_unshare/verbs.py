@@ -35,7 +35,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What the root-owned settings allow. trees: the paths that sandboxes see read-only."""
+    """What the root-owned settings allow. trees: the paths that sandboxes see read-only.
+
+    without: layers of the sandbox that are left out.
+    """
 
     rootless: bool
     core_uid: int
@@ -47,6 +50,7 @@ class Rules:
     trees: tuple[str, ...] = ()
     executables: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -337,7 +337,7 @@ async def test_a_removed_place_is_gone(node: Node, executor: UnshareExecutor, jo
 async def test_doctor_says_what_the_host_allows(executor: UnshareExecutor) -> None:
     findings = {finding.name: finding for finding in await executor.check()}
     assert findings["sandbox"].ok
-    assert {"sandbox", "limits", "python", "shown"} == set(findings)
+    assert {"sandbox", "limits", "seccomp", "landlock", "python", "shown"} == set(findings)
 
 
 async def test_something_unknown_is_lost_and_stops_at_once(executor: UnshareExecutor) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,20 +39,21 @@ print(json.dumps({
 """
 
 
+async def asked(executor: UnshareExecutor, job: Jobs, program: str, **fields: Any) -> Any:
+    """Run Python in a sandbox and give what it printed as JSON."""
+    receipt = await executor.start(job("/usr/bin/python3", "-c", program, **fields))
+    output = b"".join([chunk.data async for chunk in executor.output(receipt)])
+    async for seen in executor.watch(receipt):
+        if isinstance(seen, Exit):
+            assert Cause.FINISHED is seen.cause, output.decode()
+            break
+    return json.loads(output)
+
+
 @pytest.fixture
 def ask(executor: UnshareExecutor, job: Jobs) -> Ask:
-    """Run Python in a sandbox and give what it printed as JSON."""
-
-    async def run(program: str, **fields: Any) -> Any:
-        receipt = await executor.start(job("/usr/bin/python3", "-c", program, **fields))
-        output = b"".join([chunk.data async for chunk in executor.output(receipt)])
-        async for seen in executor.watch(receipt):
-            if isinstance(seen, Exit):
-                assert Cause.FINISHED is seen.cause, output.decode()
-                break
-        return json.loads(output)
-
-    return run
+    """Do what `asked` does, with the node's executor."""
+    return partial(asked, executor, job)
 
 
 async def test_a_process_has_its_own_identity_and_no_rights(ask: Ask, uid_first: int) -> None:
@@ -137,12 +139,22 @@ import ctypes, json
 number = {"x86_64": 250, "aarch64": 219}[__import__("platform").machine()]
 keyctl = ctypes.CDLL(None, use_errno=True).syscall
 size = keyctl(number, 11, -3, None, 0)  # KEYCTL_READ of the session keyring: four bytes a key
-print(json.dumps({"session": keyctl(number, 0, -3, 0), "keys": size // 4}))
+print(json.dumps({"session": keyctl(number, 0, -3, 0), "keys": size // 4}))  # -1: refused
 """
 
 
-async def test_a_process_has_a_session_keyring_of_its_own(ask: Ask) -> None:
-    one, other = await ask(KEYS, content=1), await ask(KEYS, content=2)
+async def test_keys_are_out_of_reach(ask: Ask) -> None:
+    seen = await ask(KEYS)
+    assert {"session": -1, "keys": -1} == seen
+
+
+async def test_without_the_filter_a_process_has_a_session_keyring_of_its_own(
+    new_node: Callable[..., Node], job: Jobs, nursery: trio.Nursery
+) -> None:
+    node = new_node(settings={"without": ["seccomp"]})
+    executor = UnshareExecutor(run_dir=node.run_dir)
+    await nursery.start(executor.serve)
+    one, other = [await asked(executor, job, KEYS, content=number) for number in (1, 2)]
     if one["session"] < 0:
         pytest.skip("not on this kernel: keyrings")
     assert [0, 0] == [one["keys"], other["keys"]]

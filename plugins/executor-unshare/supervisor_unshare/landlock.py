@@ -1,0 +1,64 @@
+"""Landlock: which files a process and its children may write, run and connect to, for good.
+
+The root shows only what is listed and mounts most of it read-only; these rules hold besides, where
+a mount cannot: nothing of /proc is writable, and the abstract sockets of the host, which lie in no
+directory, are out of reach. https://docs.kernel.org/userspace-api/landlock.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from collections.abc import Iterable
+
+from supervisor_unshare import syscalls
+
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_MAKE_CHAR, _MAKE_BLOCK = 1 << 6, 1 << 11
+_REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
+_FIRST = (1 << 13) - 1  # all rights of version 1
+_ADDED = ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV))  # since which version
+_SCOPED_SINCE = 6
+_ABSTRACT_SOCKETS, _SIGNALS = 1, 2
+_NET_SINCE = 4  # from here on the rules have a second field
+
+_READ = _EXECUTE | _READ_FILE | _READ_DIR
+_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV  # what a file can have
+_CHANGE = ~(_MAKE_CHAR | _MAKE_BLOCK)
+_USE = _READ_FILE | _READ_DIR | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
+
+
+def version() -> int:
+    """Give the version of Landlock that the kernel has, 0 for none or where it is filtered."""
+    return syscalls.landlock_version()
+
+
+def restrict(known: int, writable: Iterable[str]) -> None:
+    """Let this process and its children change only what lies at `writable`, for good.
+
+    Everything may be read and run, as far as mounts and owners let it; devices may be used. known:
+    what version() gave, at least 1. Needs no privilege, but no_new_privs.
+    """
+    handled = _FIRST
+    for since, right in _ADDED:
+        handled |= right if known >= since else 0
+    scoped = _ABSTRACT_SOCKETS | _SIGNALS if known >= _SCOPED_SINCE else 0
+    words = 3 if known >= _SCOPED_SINCE else 2 if known >= _NET_SINCE else 1
+    rules = syscalls.landlock_rules(struct.pack("QQQ", handled, 0, scoped)[: 8 * words])
+    try:
+        for path, rights in (("/", _READ), ("/dev", _USE), *((p, _CHANGE) for p in writable)):
+            with contextlib.suppress(FileNotFoundError):  # an optional mount that is not there
+                _allow(rules, path, rights & handled)
+        syscalls.landlock_restrict(rules)
+    finally:
+        os.close(rules)
+
+
+def _allow(rules: int, path: str, rights: int) -> None:
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        is_directory = os.path.isdir(f"/proc/self/fd/{place}")
+        syscalls.landlock_allow(rules, place, rights if is_directory else rights & _FILE)
+    finally:
+        os.close(place)

@@ -1,0 +1,140 @@
+"""Hostile probes inside the finished sandbox: what is allowed there, layer by layer, and outside.
+
+The numbers are those of probes.py. A probe that becomes possible, or impossible, fails a test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from supervisor_unshare import filters, landlock
+from supervisor_unshare.executor import UnshareExecutor
+
+from supervisor import Access, Job, Mount, PlaceKind, PlaceRef, Role, layout
+
+pytestmark = pytest.mark.system
+
+PROGRAM = Path(__file__).with_name("probes.py")
+AT = layout.at(Role.SOURCE)
+HOST_NETWORK = {56}  # content shares the host's loopback until networks are told apart
+ALLOWED = {
+    "nothing": HOST_NETWORK,
+    "landlock": HOST_NETWORK | {55, 74},
+    "seccomp": HOST_NETWORK | {18, 20, 22, 25, 26, 27, 41, 42, 46, 49},
+}
+OF_THE_KERNEL = {29, 30, 31, 32, 33, 47, 48, 50, 51}  # without the filter, it decides
+
+
+@attrs.frozen
+class Host:
+    """What probes look for on the host. arguments: for the program, as a sandbox names things."""
+
+    arguments: Mapping[str, Any]
+    app: Path
+
+    def outside(self) -> Mapping[str, Any]:
+        """Give the arguments for a process without a sandbox."""
+        return {**self.arguments, "library": str(self.app), "setuid": f"{self.app}/id"}
+
+
+@pytest.fixture
+def listeners() -> Iterator[tuple[str, int]]:
+    """An abstract socket and a TCP port of the host; gives their addresses."""
+    name = f"\0probe-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as abstract, socket.socket() as tcp:
+        abstract.bind(name)
+        tcp.bind(("127.0.0.1", 0))
+        for listener in (abstract, tcp):
+            listener.listen()
+        yield name, tcp.getsockname()[1]
+
+
+def _host(data_dir: Path, pid: int, listeners: tuple[str, int]) -> Host:
+    secret = data_dir / "db" / "secret"
+    app = data_dir / "apps" / "1" / "1"
+    for directory in (secret.parent, app):
+        directory.mkdir(parents=True)
+    secret.write_text("x")
+    shutil.copy(PROGRAM, app)
+    shutil.copy("/usr/bin/id", app)
+    (app / "id").chmod(0o4755)
+    disks = sorted(os.listdir("/sys/block")) or ["vda"]
+    numbers = filters.NUMBERS[os.uname().machine]
+    arguments = {
+        "calls": {**numbers, "x32 getpid": 0x40000000 + 39},
+        "secret": str(secret),
+        "data": str(data_dir),
+        "top": "/srv",
+        "disk": f"/dev/{disks[0]}",
+        "library": AT,
+        "setuid": f"{AT}/id",
+        "abstract": listeners[0],
+        "port": listeners[1],
+        "pid": pid,
+    }
+    return Host(arguments, app)
+
+
+def allowed(found: Mapping[str, str]) -> set[int]:
+    """Give the numbers of the probes that were not refused."""
+    return {int(number) for number, how in found.items() if how == "allowed"}
+
+
+@pytest.mark.parametrize("without", ["nothing", "landlock", "seccomp"])
+async def test_probes_inside(
+    without: str,
+    new_node: Callable[..., Any],
+    job: Callable[..., Job],
+    nursery: trio.Nursery,
+    listeners: tuple[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if landlock.version() < 6:
+        pytest.skip("not on this kernel: Landlock with scopes")
+    monkeypatch.setenv("PROBE_SECRET", "x")
+    layers: Sequence[str] = [] if without == "nothing" else [without]
+    node = new_node(settings={"without": layers})
+    host = _host(Path(node.data_dir), node.process.pid, listeners)
+    executor = UnshareExecutor(run_dir=node.run_dir)
+    await nursery.start(executor.serve)
+    asked = job(
+        "/usr/bin/python3", f"{AT}/probes.py", json.dumps(host.arguments),
+        mounts=[Mount(role=Role.SOURCE, access=Access.READ, at=AT)],
+        places={"source/": PlaceRef(kind=PlaceKind.DEPLOYMENT, ids=(1, 1))},
+    )  # fmt: skip
+    receipt = await executor.start(asked)
+    with trio.fail_after(30):
+        output = b"".join([chunk.data async for chunk in executor.output(receipt)])
+    found = json.loads(output)
+    assert 84 == len(found)
+    undecided = OF_THE_KERNEL if without == "seccomp" else set()
+    assert ALLOWED[without] == allowed(found) - undecided, found
+
+
+def test_probes_are_not_vacuous_most_are_allowed_without_a_sandbox(
+    tmp_path: Path, listeners: tuple[str, int]
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    host = _host(tmp_path / "data", os.getpid(), listeners)
+    command = ["unshare", "--mount", "--uts", sys.executable, str(PROGRAM)]
+    done = subprocess.run(
+        [*command, json.dumps(host.outside())],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PROBE_SECRET": "x"},
+    )  # fmt: skip
+    assert 0 == done.returncode, done.stderr
+    found = json.loads(done.stdout)
+    refused = {number: how for number, how in found.items() if how != "allowed"}
+    assert len(allowed(found)) >= 70, json.dumps(refused)
