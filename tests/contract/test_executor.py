@@ -73,6 +73,7 @@ class TestScriptedExecutor(Invariants, Stopping, Scenarios, Flows):
     """All but the flows in a core: nothing answers a visitor."""
 
     rule = Ready(connect_only=True)
+    in_memory = True
     behaviours: ClassVar[dict[RunId, Behaviour]] = {}
 
     @pytest.fixture

@@ -54,6 +54,7 @@ def named_in(kind: type) -> set[str]:
 class MemoryContract(ExecutorContract):
     """The contract on the machine in memory, whose programs are known by their runs."""
 
+    in_memory = True
     machine: Machine
 
     def adapt(self, job: Job, program: Program) -> Job:

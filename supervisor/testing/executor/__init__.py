@@ -42,5 +42,6 @@ class ExecutorContract(Invariants, Stopping, Scenarios, Flows, CoreFlows):
     """The promises of supervisor.Executor. A subclass gives `new_executor` and `alive`.
 
     scale: by what all times are multiplied, 1 for a backend that starts a process in milliseconds;
-    shell, python: where jobs find them; rule: how to tell that programs.SERVES answers.
+    shell, python: where jobs find them; rule: how to tell that programs.SERVES answers; in_memory:
+    whether the backend lives in the test's own process, so that no other can start anything there.
     """

@@ -1,4 +1,4 @@
-"""Flows in a real core: from a bundle to a visitor, by way of the executor under test."""
+"""Flows in a real core, in real time: from a bundle to a visitor, and when the core is killed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 import trio
 
 from supervisor.core.guarded import Guarded
 from supervisor.hookspecs import hookimpl
 from supervisor.interfaces import Executor
-from supervisor.model import Job, Receipt, RunId
+from supervisor.model import Cause, Job, Receipt, RunId
 from supervisor.testing import programs
 from supervisor.testing.executor.harness import Alive, Harness, NewExecutor
+from supervisor.testing.executor.killed import start_in_a_core_that_is_killed
+from supervisor.testing.executor.seen import until_exit
 from supervisor.testing.programs import Program
 from supervisor.testing.server import RunningServer, running_server
 from supervisor.testing.tiny import TinyRuntime, tiny_bundle
@@ -75,7 +78,8 @@ class CoreFlows(Harness):
             [before] = await server.runs(NAME)
             there = await alive(before.run.id)
             await server.kill_core()
-            assert first.body == (await server.get(path, cookie=first.cookie)).body
+            with trio.fail_after(20 * self.scale):
+                assert first.body == (await server.get(path, cookie=first.cookie)).body
             assert there == await alive(before.run.id)
             await server.start_core()
             assert first.body == (await server.visit(path, "same ")).body
@@ -83,6 +87,28 @@ class CoreFlows(Harness):
             assert there == await alive(before.run.id)
             await server.service.remove(NAME)
             await self.none_left(alive, before.run.id)
+
+    async def test_a_run_outlives_a_core_that_is_killed(
+        self, new_executor: NewExecutor, alive: Alive
+    ) -> None:
+        """A core in a process of its own starts a run and gets SIGKILL; the next one adopts it."""
+        self.needs(new_executor(), "a life beyond the core")
+        if self.in_memory:
+            pytest.skip("not claimed: a backend outside of the test's process")
+        job = self.job(programs.SERVES)
+        receipt = await start_in_a_core_that_is_killed(
+            new_executor, job, self.started, seconds=60 * self.scale
+        )
+        await trio.sleep(0.2 * self.scale)
+        there = await alive(job.run)
+        assert there > 0
+        async with self.life(new_executor) as next_one:
+            await self.reach(next_one, receipt)
+            assert receipt == await next_one.start(job)
+            assert there == await alive(job.run)
+            await next_one.stop(receipt, 0.0)
+            assert Cause.STOPPED is (await until_exit(next_one, receipt)).cause
+        assert 0 == await alive(job.run)
 
     async def held(self, server: RunningServer) -> list[RunId]:
         """Give the living runs of the content."""

@@ -51,6 +51,7 @@ class Harness:
     shell: str = "/bin/sh"
     python: str = "/usr/bin/python3"
     rule: Ready = Ready()
+    in_memory: bool = False
 
     @pytest.fixture
     @abstractmethod
