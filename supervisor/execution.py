@@ -21,6 +21,7 @@ from supervisor.model import (
 )
 
 PLUGIN_API = 1
+OLDEST_PLUGIN_API = 1  # plugins that speak an API from here on still work
 
 
 class Lifetime(StrEnum):

@@ -32,12 +32,20 @@ from supervisor.model import (
 
 @attrs.frozen(kw_only=True)
 class PluginView:
-    """A plugin as `supervisor plugins` shows it; problem: why it failed or is blamed, or ""."""
+    """A plugin as `supervisor plugins` shows it; problem: why it failed or is blamed, or "".
+
+    state: "loaded", "blamed" (in use, with a problem), "failed" (not in use), "disabled" (by
+    [Plugins] Disable). seconds: what its import took. threads and tasks: how many of its own live.
+    """
 
     name: str
     version: str
     gives: tuple[str, ...] = ()
     problem: str = ""
+    state: str = "loaded"
+    seconds: float = attrs.field(default=0.0, eq=False)
+    threads: int = attrs.field(default=0, eq=False)
+    tasks: int = attrs.field(default=0, eq=False)
 
 
 @attrs.frozen(kw_only=True)

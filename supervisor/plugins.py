@@ -6,8 +6,9 @@ to import, raises, hangs or speaks another plugin API is named, and the others c
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,10 +16,12 @@ import attrs
 import pluggy
 import trio
 
-from supervisor import hookspecs, stacks
+from supervisor import given, hookspecs, leaks, stacks
 from supervisor.errors import SupervisorError
-from supervisor.hookspecs import GROUP, Context
-from supervisor.interfaces import PLUGIN_API, Executor, PluginView, Runtime, Store
+from supervisor.given import SPOKEN, Invalid, Spoken
+from supervisor.hookspecs import Context
+from supervisor.installed import entry_points
+from supervisor.interfaces import Executor, PluginView, Runtime, Store
 from supervisor.log import Log
 from supervisor.settings import Entry
 from supervisor.settings.sections import SECTIONS
@@ -28,11 +31,10 @@ T = TypeVar("T")
 
 PROJECT = "content_supervisor"
 LOAD_SECONDS = 20.0
+LOAD_ALL_SECONDS = 30.0  # of all plugins together: the parent replaces a core that is not ready
+LEAST_SECONDS = 2.0  # that one has in every case
+SLOW_SECONDS = 3.0  # an import that took longer is told
 HOOK_SECONDS = 5.0
-
-
-class Invalid(Exception):
-    """What a plugin gave is not what the hook asks for; the text says why."""
 
 
 class Hung(Exception):
@@ -48,6 +50,9 @@ class _Plugin:
     gives: list[str] = attrs.field(factory=list)
     problem: str = ""
     disabled: bool = False
+    unwanted: bool = False  # by the settings, which is no fault
+    seconds: float = 0.0
+    growth: dict[str, leaks.Growth] = attrs.field(factory=dict)
     turn: trio.Lock = attrs.field(factory=trio.Lock)  # an author need not think of threads
 
 
@@ -57,6 +62,9 @@ class Plugins:
     runtimes and executors by their names; stores: provider name → a callable that takes the
     context and gives a Store; kinds: the classes of the plugins' sections of the configuration;
     refused: what is wrong in the configuration, for which a plugin was left out.
+
+    trying: told the name of each plugin whose code is run for the first time, "" once all is well;
+    gives a reason not to, or "".
     """
 
     def __init__(
@@ -65,6 +73,8 @@ class Plugins:
         log: Log | None = None,
         load_seconds: float = LOAD_SECONDS,
         hook_seconds: float = HOOK_SECONDS,
+        spoken: Spoken = SPOKEN,
+        trying: Callable[[str], str] = lambda name: "",
     ) -> None:
         self.runtimes: dict[str, Runtime] = {}
         self.executors: dict[str, Executor] = {}
@@ -74,6 +84,10 @@ class Plugins:
         self._log = log or Log("core")
         self._load_seconds = load_seconds
         self._hook_seconds = hook_seconds
+        self._spoken = spoken
+        self._trying = trying
+        self._ends = float("inf")  # of loading
+        self._threads = 0
         self._plugins: dict[str, _Plugin] = {}
         self._pluggy = pluggy.PluginManager(PROJECT)
         self._pluggy.add_hookspecs(hookspecs)
@@ -86,22 +100,28 @@ class Plugins:
         *,
         extra: Sequence[tuple[str, object]] = (),
         installed: bool = True,
+        disabled: Collection[str] = (),
     ) -> None:
         """Import every installed plugin, then those of `extra` (name, module); ask what each gives.
 
-        Called once. Never raises for the fault of a plugin: views() names it.
+        disabled: names of those that are left out. Called once. Never raises for the fault of a
+        plugin: views() names it.
         """
+        self._ends = trio.current_time() + LOAD_ALL_SECONDS
         if installed:
-            for point in _entry_points():
-                version = point.dist.version if point.dist is not None else ""
-                self._add(_Plugin(name=point.name, version=version, load=point.load))
+            for found in entry_points():
+                self._add(_Plugin(name=found.name, version=found.version, load=found.load))
         for name, module in extra:
             self._add(_Plugin(name=name, load=partial(_as_it_is, module)))
-        for plugin in self._plugins.values():
+        self._leave_out(disabled)
+        for plugin in self._enabled():
             await self._import(plugin)
         self._pluggy.check_pending()
         for plugin in self._enabled():
+            self._trying(plugin.name)
             await self._register(plugin, context)
+        self._trying("")
+        self._ends = float("inf")
 
     def _add(self, plugin: _Plugin) -> None:
         if plugin.name in self._plugins:
@@ -109,51 +129,75 @@ class Plugins:
         else:
             self._plugins[plugin.name] = plugin
 
+    def _leave_out(self, names: Collection[str]) -> None:
+        for name in names:
+            plugin = self._plugins.get(name)
+            if plugin is None:
+                self._log.warning("plugin-unknown", plugin=name, setting="[Plugins] Disable")
+            else:
+                plugin.disabled = plugin.unwanted = True
+
+    def _limit(self, seconds: float) -> float:
+        """Give the time that a call may take: while plugins are loaded, of what is left."""
+        return min(seconds, max(LEAST_SECONDS, self._ends - trio.current_time()))
+
     async def _import(self, plugin: _Plugin) -> None:
+        seconds, began = self._limit(self._load_seconds), trio.current_time()
         try:
-            plugin.module = await _in_thread(plugin.load, self._load_seconds)
-            _check_api(plugin.module)
+            if reason := self._trying(plugin.name):
+                raise Invalid(reason)
+            plugin.module = await _in_thread(plugin.load, seconds)
+            plugin.seconds = trio.current_time() - began
+            if plugin.seconds > SLOW_SECONDS:
+                self._log.warning("plugin-slow", plugin=plugin.name, seconds=plugin.seconds)
+            self._check_api(plugin, plugin.module)
             self._pluggy.register(plugin.module, plugin.name)
             for caller in self._pluggy.get_hookcallers(plugin.module) or ():
                 if not caller.has_spec():
                     raise Invalid(f"there is no hook {caller.name!r}")
         except Hung:
-            self._disable(plugin, f"its import took longer than {self._load_seconds:g} seconds")
+            self._disable(plugin, f"its import took longer than {seconds:g} seconds")
         except Invalid as error:
             self._disable(plugin, str(error))
         except pluggy.PluginValidationError as error:
             self._disable(plugin, " ".join(str(error).split()))
         except (Exception, SystemExit) as error:
-            self._disable(plugin, f"its import failed: {_told(error)}", error)
+            self._disable(plugin, f"its import failed: {given.told(error)}", error)
 
     async def _register(self, plugin: _Plugin, context: Context) -> None:
         """Take what the plugin gives: all of it, or nothing where a part is not right."""
         try:
-            kinds = await self._ask(plugin, "supervisor_settings", _classes) or []
-            _refuse_wrong(kinds, context)
+            kinds = await self._ask(plugin, "supervisor_settings", given.classes) or []
+            given.refuse_wrong(kinds, context)
             runtimes = await self._ask(plugin, "supervisor_runtimes", list, context=context) or []
             executors = await self._ask(plugin, "supervisor_executors", list, context=context) or []
             stores = await self._ask(plugin, "supervisor_stores", dict, context=context) or {}
             taken = [
-                *_named("runtime", Runtime, runtimes, self.runtimes),
-                *_named("executor", Executor, executors, self.executors),
-                *_factories(stores, self.stores),
+                *given.named("runtime", Runtime, runtimes, self.runtimes),
+                *given.named("executor", Executor, executors, self.executors),
+                *given.factories(stores, self.stores),
             ]
-            _refuse_owned(kinds, [*SECTIONS, *self.kinds])
+            for thing in (*runtimes, *executors, *stores.values()):
+                self._check_api(plugin, thing)
+            given.refuse_owned(kinds, [*SECTIONS, *self.kinds])
         except Hung:
             return
         except SupervisorError as error:
-            self._disable(plugin, _told(error))
+            self._disable(plugin, given.told(error))
             self.refused.append(error)
             return
         except (Exception, SystemExit) as error:
-            self._disable(plugin, _told(error), error)
+            self._disable(plugin, given.told(error), error)
             return
         self.kinds += kinds
         self.runtimes.update({runtime.name: runtime for runtime in runtimes})
         self.executors.update({executor.name: executor for executor in executors})
         self.stores.update(stores)
         plugin.gives = [*taken, *self._told_hooks(plugin)]
+
+    def _check_api(self, plugin: _Plugin, thing: object) -> None:
+        if warning := self._spoken.check(thing):
+            self.blame(plugin.name, warning)
 
     def _told_hooks(self, plugin: _Plugin) -> list[str]:
         words = ("environment", "veto", "observe")
@@ -163,19 +207,19 @@ class Plugins:
 
     async def environment(self, content: Any, run: Any) -> dict[str, str]:
         """Give the variables of all plugins; of two that give the same the later wins."""
-        given: dict[str, str] = {}
+        found: dict[str, str] = {}
         for plugin in self._enabled():
             answer = await self._ask_safely(
-                plugin, "supervisor_environment", _variables, content=content, run=run
+                plugin, "supervisor_environment", given.variables, content=content, run=run
             )
-            given.update(answer or {})
-        return given
+            found.update(answer or {})
+        return found
 
     async def veto(self, content: Any, purpose: str) -> str | None:
         """Give the first plugin's reason why this must not start, with its name, or None."""
         for plugin in self._enabled():
             reason = await self._ask_safely(
-                plugin, "supervisor_veto", _text, content=content, purpose=purpose
+                plugin, "supervisor_veto", given.text, content=content, purpose=purpose
             )
             if reason:
                 return f"{reason} (plugin {plugin.name})"
@@ -194,7 +238,7 @@ class Plugins:
         except Hung:
             return None
         except (Exception, SystemExit) as error:
-            self.blame(plugin.name, _told(error))
+            self.blame(plugin.name, given.told(error))
             return None
 
     async def _ask(
@@ -210,21 +254,52 @@ class Plugins:
         others = [other for other in self._pluggy.get_plugins() if other is not plugin.module]
         call = self._pluggy.subset_hook_caller(hook, others)
 
+        grown = 0
+
         def answer() -> T | None:
-            answers = call(**arguments)
-            return shape(answers[0]) if answers else None
+            nonlocal grown
+            before = leaks.descriptors()
+            try:
+                answers = call(**arguments)
+                return shape(answers[0]) if answers else None
+            finally:
+                grown = leaks.descriptors() - before
 
         async with plugin.turn:
             if plugin.disabled:
                 return None
+            seconds = self._limit(self._hook_seconds)
             try:
-                return await _in_thread(answer, self._hook_seconds)
+                return await _in_thread(answer, seconds)
             except Hung:
-                self._disable(plugin, f"{hook} took longer than {self._hook_seconds:g} seconds")
+                self._disable(plugin, f"{hook} took longer than {seconds:g} seconds")
                 raise
             except (Exception, SystemExit) as error:
                 error.add_note(f"in {hook}")
                 raise
+            finally:
+                self._look_at(plugin, hook, grown)
+
+    def _look_at(self, plugin: _Plugin, hook: str, grown: int) -> None:
+        """Blame a plugin that leaves behind more and more."""
+        if leak := plugin.growth.setdefault(hook, leaks.Growth()).note(grown):
+            self.blame(plugin.name, f"{hook} {leak}")
+        if (living := threading.active_count()) > self._threads:
+            self._threads = living
+            self._held()
+
+    def _held(self) -> tuple[Counter[str], Counter[str]]:
+        """Count threads and tasks of each plugin, and blame those that have too many."""
+        homes = self._homes()
+        threads, tasks = leaks.threads(homes), leaks.system_tasks(homes)
+        for what, held, most in (
+            ("threads", threads, leaks.MOST_THREADS),
+            ("system tasks", tasks, leaks.MOST_TASKS),
+        ):
+            for name, count in held.items():
+                if count > most and not self._plugins[name].problem:
+                    self.blame(name, f"it has {count} {what} of its own that do not end")
+        return threads, tasks
 
     def _implements(self, plugin: _Plugin, hook: str) -> bool:
         return any(
@@ -239,12 +314,17 @@ class Plugins:
 
     def views(self) -> Sequence[PluginView]:
         """Give every plugin, also those that failed, by name."""
+        threads, tasks = self._held()
         return [
             PluginView(
                 name=plugin.name,
                 version=plugin.version,
                 gives=tuple(plugin.gives),
                 problem=plugin.problem,
+                state=_state(plugin),
+                seconds=round(plugin.seconds, 3),
+                threads=threads[plugin.name],
+                tasks=tasks[plugin.name],
             )
             for _, plugin in sorted(self._plugins.items())
         ]
@@ -265,12 +345,14 @@ class Plugins:
 
     def blamed_by_trace(self, text: str) -> str | None:
         """Give the plugin whose code held the main thread, by a faulthandler dump."""
-        homes = {
+        return stacks.owner(stacks.main_thread(text), self._homes())
+
+    def _homes(self) -> dict[str, list[str]]:
+        return {
             plugin.name: stacks.homes(plugin.module)
             for plugin in self._plugins.values()
             if plugin.module is not None
         }
-        return stacks.owner(stacks.main_thread(text), homes)
 
 
 def unread(entries: Sequence[Entry], plugins: Plugins) -> list[str]:
@@ -279,16 +361,14 @@ def unread(entries: Sequence[Entry], plugins: Plugins) -> list[str]:
     return warnings(entries, plugins.kinds) + unknown_sections(entries, every)
 
 
+def _state(plugin: _Plugin) -> str:
+    if plugin.disabled:
+        return "disabled" if plugin.unwanted else "failed"
+    return "blamed" if plugin.problem else "loaded"
+
+
 def _as_it_is(module: object) -> object:
     return module
-
-
-def _entry_points() -> list[importlib.metadata.EntryPoint]:
-    """Give each entry point once, also where its distribution is found twice on sys.path."""
-    found = {
-        (point.name, point.value): point for point in importlib.metadata.entry_points(group=GROUP)
-    }
-    return [found[key] for key in sorted(found)]
 
 
 async def _in_thread(call: Callable[[], T], seconds: float) -> T:
@@ -297,80 +377,3 @@ async def _in_thread(call: Callable[[], T], seconds: float) -> T:
     with trio.move_on_after(seconds):
         return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=limiter)
     raise Hung
-
-
-def _check_api(thing: object) -> None:
-    spoken = getattr(thing, "plugin_api", PLUGIN_API)
-    if spoken != PLUGIN_API:
-        what = getattr(thing, "__name__", None) or type(thing).__name__
-        raise Invalid(f"{what} speaks plugin API {spoken}, this server speaks {PLUGIN_API}")
-
-
-def _named(word: str, kind: type[Any], given: Any, known: Mapping[str, object]) -> list[str]:
-    names: list[str] = []
-    for thing in given:
-        if not isinstance(thing, kind):
-            raise Invalid(f"supervisor_{word}s gave {thing!r}, which is no {kind.__name__}")
-        _check_api(thing)
-        name = getattr(thing, "name", None)
-        if not isinstance(name, str) or not name:
-            raise Invalid(f"the {word} {type(thing).__name__} has no name")
-        if name in known or f"{word} {name}" in names:
-            raise Invalid(f"another plugin gives a {word} named {name!r} already")
-        names.append(f"{word} {name}")
-    return names
-
-
-def _classes(given: Any) -> list[Any]:
-    kinds = list(given)
-    for kind in kinds:
-        if not attrs.has(kind) or not isinstance(getattr(kind, "section", None), str):
-            raise Invalid(f"{kind!r} is no attrs class with the name of its section")
-    return kinds
-
-
-def _refuse_owned(kinds: Sequence[Any], owned: Sequence[Any]) -> None:
-    names = {other.section.lower() for other in owned}
-    for kind in kinds:
-        if kind.section.lower() in names:
-            raise Invalid(f"the section [{kind.section}] is somebody else's already")
-
-
-def _refuse_wrong(kinds: Sequence[Any], context: Context) -> None:
-    """Read each section that the configuration has; SupervisorError where one is wrong."""
-    for kind in kinds:
-        if context.has(kind):
-            read = context.read_named if getattr(kind, "named", False) else context.read
-            read(kind)
-
-
-def _factories(given: Mapping[str, Any], known: Mapping[str, object]) -> list[str]:
-    for provider, factory in given.items():
-        if not callable(factory):
-            raise Invalid(f"the store {provider!r} cannot be called with a context")
-        _check_api(factory)
-        if provider in known:
-            raise Invalid(f"another plugin gives a store named {provider!r} already")
-    return [f"store {provider}" for provider in given]
-
-
-def _variables(answer: Any) -> dict[str, str]:
-    given = dict(answer)
-    for name, value in given.items():
-        if not (isinstance(name, str) and isinstance(value, str)):
-            raise Invalid(f"{name!r} is no variable with a text")
-        if not name or "=" in name or "\0" in name + value:
-            raise Invalid(f"{name!r} cannot stand in an environment")
-    return given
-
-
-def _text(answer: Any) -> str:
-    if not isinstance(answer, str):
-        raise Invalid(f"{answer!r} is no text")
-    return answer
-
-
-def _told(error: BaseException) -> str:
-    notes = " ".join(getattr(error, "__notes__", ()))
-    name = "" if isinstance(error, Invalid | SupervisorError) else type(error).__name__
-    return ": ".join(part for part in (name, str(error)) if part) + (f" {notes}" if notes else "")

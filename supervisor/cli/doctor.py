@@ -1,11 +1,11 @@
-"""`supervisor doctor` and `supervisor plugins`."""
+"""`supervisor doctor`."""
 
 from __future__ import annotations
 
 import click
 
 from supervisor.cli.options import Session, server_command
-from supervisor.cli.show import printable, table
+from supervisor.cli.show import printable
 
 
 @click.command("doctor")
@@ -28,18 +28,3 @@ def doctor_command(session: Session) -> int:
         if finding["fix"]:
             click.echo(f"      fix: {printable(finding['fix'])}")
     return int(any(finding["fatal"] and not finding["ok"] for finding in findings))
-
-
-@click.command("plugins")
-@server_command
-def plugins_command(session: Session) -> None:
-    """List the installed plugins, also those that failed."""
-    with session.connect() as client:
-        plugins = client.get("/v1/supervisor/plugins")
-    if session.as_json:
-        session.json(plugins)
-        return
-    table(
-        ("NAME", "VERSION", "GIVES", "PROBLEM"),
-        [(p["name"], p["version"], ", ".join(p["gives"]), p["problem"]) for p in plugins],
-    )

@@ -36,7 +36,7 @@ COMMANDS = {
     "backup": "upkeep",
     "restore": "upkeep",
     "doctor": "doctor",
-    "plugins": "doctor",
+    "plugins": "plugins",
     "migrate-store": "migrate",
     "new-plugin": "new_plugin",
     "completion": "completion",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import signal
 import socket
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -19,10 +22,12 @@ from supervisor.core.control import Control, dump_stacks_on_signal
 from supervisor.core.executors import default_of
 from supervisor.core.libraries import take_over
 from supervisor.core.server import Server, Sockets, context_of, store_of
+from supervisor.core.trials import Trials
 from supervisor.errors import SupervisorError
 from supervisor.log import Log
 from supervisor.plugins import Plugins, unread
 from supervisor.settings import Settings
+from supervisor.wire import to_json
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="supervisor.core")
     parser.add_argument("--fd", action="append", default=[], metavar="NAME=NUMBER")
     parser.add_argument("--check", action="store_true", help="only load plugins and settings")
+    parser.add_argument("--plugins", action="store_true", help="only list plugins, as JSON")
+    parser.add_argument("--without", action="append", default=[], metavar="PLUGIN")
     given = parser.parse_args(argv)
     fds = {name: int(number) for name, _, number in (item.partition("=") for item in given.fd)}
     for number in fds.values():
@@ -37,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     settings = Settings.read(fds["settings"])
     if given.check:
         return check(settings)
+    if given.plugins:
+        return list_plugins(settings, given.without)
     log = Log("core", form=settings.log_form, level=settings.log_level)
     if "control" in fds:  # the parent speaks for the terminal and the service manager
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -61,9 +70,8 @@ def check(settings: Settings) -> int:
 
     A plugin that does not load is enough: the running core may well have it.
     """
-    plugins = Plugins(log=Log("core", level="error", fd=os.open(os.devnull, os.O_WRONLY)))
+    plugins = _loaded(settings)
     try:
-        trio.run(plugins.load, context_of(settings))
         for view in plugins.views():
             if view.problem:
                 hint = "Mend it, or uninstall it."
@@ -81,14 +89,39 @@ def check(settings: Settings) -> int:
     return 0
 
 
+def list_plugins(settings: Settings, without: Sequence[str]) -> int:
+    """Print what `supervisor plugins` shows, without a server: a line of JSON, the last one.
+
+    Each line before it names the plugin that is tried next. without: those that ended the process.
+    """
+
+    def trying(name: str) -> str:
+        if name in without:
+            return "its code ends the process that loads it"
+        sys.stdout.write(json.dumps(name) + "\n")
+        sys.stdout.flush()
+        return ""
+
+    views = _loaded(settings, trying).views()
+    sys.stdout.write(json.dumps([to_json(view) for view in views]) + "\n")
+    return 0
+
+
+def _loaded(settings: Settings, trying: Callable[[str], str] = lambda name: "") -> Plugins:
+    log = Log("core", level="error", fd=os.open(os.devnull, os.O_WRONLY))
+    plugins = Plugins(log=log, trying=trying)
+    trio.run(partial(plugins.load, context_of(settings), disabled=settings.plugins.disable))
+    return plugins
+
+
 async def _serve(settings: Settings, fds: dict[str, int], log: Log) -> None:
-    plugins = Plugins(log=log)
+    plugins = Plugins(log=log, trying=Trials.of(Path(settings.run_dir, "core")))
     control = Control(
         sock=socket.socket(fileno=fds["control"]) if "control" in fds else None,
         log=log,
         previous=lambda exit_, trace: _blame(plugins, exit_, trace),
     )
-    await plugins.load(context_of(settings))
+    await plugins.load(context_of(settings), disabled=settings.plugins.disable)
     for problem in unread(settings.entries, plugins):
         log.warning("settings", problem=problem)
     access = api_settings(settings)

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import attrs
@@ -55,7 +56,7 @@ def main() -> int:
 def _store(settings: Settings) -> Store:
     log = Log("core", level="error", fd=os.open(os.devnull, os.O_WRONLY))
     plugins = Plugins(log=log)
-    trio.run(plugins.load, context_of(settings))
+    trio.run(partial(plugins.load, context_of(settings), disabled=settings.plugins.disable))
     store: Store = store_of(settings, plugins)(context_of(settings))
     store.migrate()
     return store

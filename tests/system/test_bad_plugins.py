@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -32,18 +34,31 @@ PLUGINS = {
         HOOK + "def supervisor_veto(content, purpose):\n"
         "    return 'not on a Sunday' if content.name == 'forbidden' else None\n"
     ),
+    "ends_the_core": "import os\nos._exit(3)\n",
+    "too_old": "plugin_api = 0\n",
+    "leaves_threads": (
+        HOOK + "def supervisor_observe(transition):\n"
+        "    import threading\n"
+        "    for _ in range(6):\n"
+        "        threading.Thread(target=wait, daemon=True).start()\n"
+        "def wait(): time.sleep(3600)\n"
+    ),
+    "not_wanted": "raise RuntimeError('this is never run')\n",
     "works": HOOK + "def supervisor_environment(content, run): return {'GREETING': 'hello'}\n",
 }
 PROBLEMS = {
     "broken_import": "its import failed: ModuleNotFoundError",
     "exits": "its import failed: SystemExit: I would rather not",
-    "too_new": "speaks plugin API 99",
+    "too_new": "speaks plugin API 99, this server speaks 1: update content-supervisor",
     "unknown_hook": "there is no hook 'supervisor_paint_it_black'",
     "wrong_arguments": "colour",
     "raises_at_start": "RuntimeError: no luck in supervisor_runtimes",
     "gives_nonsense": "supervisor_executors gave 'an executor', which is no Executor",
     "raises_in_environment": "ValueError: no variables today in supervisor_environment",
     "gives_no_text": "is no variable with a text",
+    "ends_the_core": "the core died 2 times while its code ran for the first time",
+    "too_old": "speaks plugin API 0, this server speaks 1: update the plugin",
+    "leaves_threads": " threads of its own that do not end",
     "hangs_in_observe": "supervisor_observe took longer than 5 seconds",
 }
 
@@ -52,7 +67,7 @@ PROBLEMS = {
 def server() -> Iterator[LiveServer]:
     if os.geteuid() != 0:
         pytest.skip("needs root: ./dev test as root runs the system tests")
-    with live_server(plugins=PLUGINS) as running:
+    with live_server(plugins=PLUGINS, extra="[Plugins]\nDisable = not_wanted\n") as running:
         yield running
         nothing_is_left(running)
 
@@ -74,7 +89,8 @@ def test_the_server_works_with_a_dozen_broken_plugins_and_names_each(server: Liv
 
     assert time.monotonic() - begun < 30, "a hook that hangs holds up what it is asked for once"
     assert "hello" in server.supervisor("logs", "greeting").stdout
-    server.until(lambda: bool(problems(server)["hangs_in_observe"]), 20)
+    for name in ("hangs_in_observe", "leaves_threads"):
+        server.until(lambda name=name: bool(problems(server)[name]), 20)  # type: ignore[misc]
     shown = problems(server)
     for name, said in PROBLEMS.items():
         assert said in shown[name], name
@@ -96,3 +112,26 @@ def test_the_reason_of_a_veto_reaches_the_publisher(server: LiveServer) -> None:
     assert "not on a Sunday (plugin forbids)" in done.stderr
     assert "Traceback" not in done.stderr
     nothing_is_left(server)
+
+
+def test_a_disabled_plugin_is_shown_as_such_and_is_no_finding(server: LiveServer) -> None:
+    (view,) = [view for view in server.json("plugins") if view["name"] == "not_wanted"]
+
+    assert ("disabled", "") == (view["state"], view["problem"])
+    assert "not_wanted" not in server.supervisor("doctor").stdout
+
+
+def test_plugins_are_listed_without_a_server_too(server: LiveServer) -> None:
+    command = [str(server.python), "-I", "-m", "supervisor.parent.inventory"]
+    done = subprocess.run(
+        [*command, "--config", str(server.config)], capture_output=True, text=True, timeout=120
+    )
+
+    assert 0 == done.returncode, done.stderr
+    shown = {view["name"]: view for view in json.loads(done.stdout)}
+    assert "its code ends the process" in shown["ends_the_core"]["problem"]
+    for name in ("broken_import", "exits", "too_new", "too_old", "unknown_hook", "gives_nonsense"):
+        assert PROBLEMS[name] in shown[name]["problem"]
+        assert "failed" == shown[name]["state"]
+    assert "disabled" == shown["not_wanted"]["state"]
+    assert ("loaded", ["environment"]) == (shown["works"]["state"], shown["works"]["gives"])

@@ -23,6 +23,8 @@ LAYERS = (
     "model wire context",
     "execution listener interfaces hookspecs spawning",
     "policy rights unpack",
+    "given leaks",
+    "installed",
     "plugins",
     "core.",
     "core.worker core.oneshot",
