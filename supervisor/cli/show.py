@@ -80,14 +80,9 @@ def age(seconds: float | None) -> Right:
 
 def duration(seconds: float) -> str:
     """Give a time span as the settings file has it: 500ms, 15s, 2m, 1h30m, 30d."""
-    if seconds % 1:
-        return f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
-    parts, left = [], int(seconds)
-    for name, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, length)
-        if count:
-            parts.append(f"{count}{name}")
-    return "".join(parts) or "0s"
+    from supervisor.settings.effective import duration as written
+
+    return written(seconds)
 
 
 def short_run(run: str) -> str:

@@ -36,7 +36,7 @@ def override(
         if not variable.startswith(PREFIX) or variable in _FOREIGN:
             continue
         place = _place(rest, places, kinds)
-        if place is None:
+        if place is None or not place[-1]:
             continue
         section, subsection, key = place
         given = translate(

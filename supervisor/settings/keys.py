@@ -61,7 +61,7 @@ def key(
 
     later: accepted, so that files can be written for what comes, and warned of: no effect.
     reloadable: `supervisor config reload` brings a change into force: whoever uses the value must
-    look at it anew (see docs/design/settings.md). fixed: a change needs a restart of the server.
+    look at it anew (core.configured). fixed: a change needs a restart of the server.
     """
     metadata = declare(
         name, read, multi=multi, later=later, reloadable=reloadable, fixed=fixed, secret=secret,

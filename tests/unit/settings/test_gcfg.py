@@ -91,6 +91,28 @@ def test_a_comment_that_ends_in_a_backslash_does_not_go_on() -> None:
     assert ["1"] == values("[S]\n; C:\\\nk = 1\n")
 
 
+def test_a_comment_behind_a_value_does_not_go_on_either() -> None:
+    assert ["1", "2", "a\\; x"] == values('[S]\nk = 1 ; C:\\\nl = 2 #\\\nm = "a\\\\; x"\n')
+
+
+def test_a_mistake_on_a_continued_line_is_shown_where_it_stands() -> None:
+    error = refusal("[S]\nk = one \\\n  two\\q\n")
+
+    assert error.message.startswith("test.gcfg:3:6: \\q is not an escape")
+    assert "The line is: two\\q" in error.hint
+
+
+def test_all_mistakes_are_found_where_somebody_collects_them() -> None:
+    problems: list[SupervisorError] = []
+    text = "k = 1\n[A]\nx = 1\ny\n[B\nz = 2\n[C]\n= 3\nw = 4\n"
+    found = list(parse(text, "test.gcfg", problems))
+
+    assert [("A", "1"), ("C", "4")] == [(entry.section, entry.value) for entry in found]
+    assert ["1:1", "4:2", "5:1", "8:1"] == [
+        problem.message.removeprefix("test.gcfg:").split(": ")[0] for problem in problems
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "place", "said"),
     [

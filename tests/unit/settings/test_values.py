@@ -112,6 +112,32 @@ def test_a_size_is_bytes(written: str, expected: int) -> None:
     assert expected == values.size(written)
 
 
+@pytest.mark.parametrize("written", ["5 M", "5k", "1.5G"])
+def test_a_size_that_could_be_two_is_refused_and_both_are_named(written: str) -> None:
+    with pytest.raises(ValueError, match="says neither thousands nor 1024s; write"):
+        values.size(written)
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (values.duration, "9" * 400 + "s"),
+        (values.duration, "9" * 5000),
+        (values.duration, "40000d"),
+        (values.size, "9" * 5000),
+        (values.size, "0.5 B"),
+        (values.integer, "9" * 5000),
+        (values.listen, ":" + "9" * 5000),
+    ],
+)
+def test_what_no_machine_has_is_refused_in_a_sentence(
+    read: Callable[[str], Any], text: str
+) -> None:
+    with pytest.raises(ValueError) as refused:
+        read(text)
+    assert "Exceeds the limit" not in str(refused.value)
+
+
 @pytest.mark.parametrize("written", ["", "MB", "5 parsecs", "-5 MB", "5 M B", "1e9"])
 def test_what_is_no_size_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match="is not a size"):
