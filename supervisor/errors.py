@@ -44,6 +44,8 @@ _TABLE = (
     Code("store-unavailable", 503, 69, "The database does not answer; retry."),
     Code("store-conflict", 409, 75, "A compare-and-set found another version than expected."),
     Code("log-unusable", 500, 73, "A file of [Logging] cannot be opened, or is not ours alone."),
+    Code("store-serves-one", 500, 78, "The configured store cannot serve several nodes."),
+    Code("other-node", 421, 69, "The content belongs to another node; ask there."),
     Code("lease-lost", 503, 75, "The fence of our lease is stale: another server has taken over."),
     Code("not-root-owned", 500, 77, "A file that root would run can be written by others."),
     Code("setup-failed", 500, 71, "A step of `supervisor setup` failed; those before it are done."),

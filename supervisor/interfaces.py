@@ -257,6 +257,11 @@ class Store(ABC):
     def release(self, lease: Lease) -> None:
         """Give a lease back. Idempotent; of a lease that is not ours any more: nothing."""
 
+    def release_all(self, leases: Sequence[Lease]) -> None:
+        """Give back each of the leases as `release` does."""
+        for lease in leases:
+            self.release(lease)
+
     @abstractmethod
     def changes(self, since: int) -> tuple[int, Sequence[StoreEvent]]:
         """Give what changed after the cursor `since` (0 = all remembered) and a new cursor.

@@ -1,8 +1,9 @@
-"""After a start: find every run that an earlier core has left, and end what nobody knows."""
+"""Take over what an earlier core, or another node, has left running; end what nobody knows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import attrs
 import trio
@@ -13,21 +14,49 @@ from supervisor.core.worker import Worker
 from supervisor.interfaces import Executor, Lifetime
 from supervisor.lifecycle import ENDS, Event, State
 from supervisor.log import Log
-from supervisor.model import Content, ContentId, Deployment, Purpose, Receipt, Run, RunId
+from supervisor.model import (
+    Content,
+    ContentId,
+    Deployment,
+    DeploymentId,
+    Purpose,
+    Receipt,
+    Run,
+    RunId,
+)
 
+SHORT = 8  # characters of a node's id that people are shown
 LIST_LIMIT = 10.0  # seconds to list, and to stop what is left over: visitors wait meanwhile
 
 
-async def adopt(
-    journal: Journal, makers: Makers, contents: dict[ContentId, Content], log: Log
-) -> dict[ContentId, list[Worker]]:
-    """Give the workers to go on with, by content; all other runs of the past are ended.
+async def open_runs(
+    journal: Journal, contents: Collection[ContentId] | None = None
+) -> Sequence[Run]:
+    """Give the runs that have not ended: of these contents, or all."""
+    where: dict[str, Any] = {"state": tuple(s.value for s in State if s not in ENDS)}
+    if contents is not None:
+        where["content"] = tuple(contents)
+    return await journal.find("run", where)
 
-    A recorded run that its executor lists is adopted, started by whichever core; one that it does
-    not list is LOST; what it lists and nobody has a use for is a stray and stopped. An executor
-    that is away may hold all that was recorded: it is asked about each run once it is back.
+
+async def adopt(
+    journal: Journal,
+    makers: Makers,
+    contents: Mapping[ContentId, Content],
+    runs: Sequence[Run],
+    deployments: Mapping[DeploymentId, Deployment],
+    log: Log,
+    *,
+    strays: bool = True,
+) -> dict[ContentId, list[Worker]]:
+    """Give the workers to go on with, by content; all other runs are ended.
+
+    runs: the open ones of contents that this node has claimed. One that its executor lists is
+    adopted, started by whichever core, also of another node where its executor outlives nodes; one
+    that it does not list is LOST. An executor that is away may hold all that was recorded: it is
+    asked about each run once it is back. strays: what is listed and nobody has a use for is
+    stopped.
     """
-    runs = await _open_runs(journal, makers)
     known = {run.id: run for run in runs}
     held: dict[RunId, Receipt] = {}
 
@@ -38,15 +67,19 @@ async def adopt(
             held.update({run.id: run.receipt for run in mine if run.receipt})
             return
         held.update({receipt.run: receipt for receipt in listed if receipt.run in known})
-        unknown = [receipt for receipt in listed if receipt.run not in known]
-        await _stop_strays(executor, unknown, journal, log)
+        if strays:
+            unknown = [receipt for receipt in listed if receipt.run not in known]
+            await _stop_strays(executor, unknown, journal, log, of=makers.node)
 
     async with trio.open_nursery() as nursery:
         for executor in makers.executors.by_name.values():
             nursery.start_soon(ask, executor)
     workers: dict[ContentId, list[Worker]] = {}
     for run in runs:
-        worker = await _take(run, held.get(run.id), journal, makers, contents, log)
+        content, deployment = contents.get(run.content), None
+        if run.deployment is not None and run.purpose is Purpose.SERVE:
+            deployment = deployments.get(run.deployment)
+        worker = await _take(run, held.get(run.id), makers, content, deployment, log)
         if worker is not None:
             workers.setdefault(run.content, []).append(worker)
     return workers
@@ -61,51 +94,64 @@ async def sweep(executor: Executor, journal: Journal, makers: Makers, log: Log) 
     await _stop_strays(executor, listed or (), journal, log)
 
 
-async def _open_runs(journal: Journal, makers: Makers) -> Sequence[Run]:
-    """Give the runs that have not ended, of this node and of executors that no node belongs to.
+async def stop_all_of(
+    contents: Collection[ContentId], but: Collection[RunId], journal: Journal, makers: Makers, log: Log
+) -> None:
+    """Stop what this node still runs of contents that another has: what has no worker."""
 
-    While this core holds the lease of the store no other lives: what another node, or this one
-    before its RunDir was lost, has started elsewhere is ours now.
-    """
-    states = tuple(state.value for state in State if state not in ENDS)
-    executors = makers.executors.by_name.values()
-    remote = {e.name for e in executors if e.capabilities.lifetime is Lifetime.REMOTE}
-    runs = await journal.find("run", {"state": states})
-    return [run for run in runs if run.node == makers.node or run.executor in remote]
+    async def look(executor: Executor) -> None:
+        for receipt in await _list(executor, makers, log) or ():
+            run = await journal.get("run", receipt.run) if receipt.run not in but else None
+            if run is not None and run.content in contents and run.node == makers.node:
+                await _stop(executor, receipt, log, "left-over-stopped")
+
+    async with trio.open_nursery() as nursery:
+        for executor in makers.executors.by_name.values():
+            if executor.capabilities.lifetime is not Lifetime.REMOTE:
+                nursery.start_soon(look, executor)
 
 
 async def _stop_strays(
-    executor: Executor, listed: Sequence[Receipt], journal: Journal, log: Log
+    executor: Executor,
+    listed: Sequence[Receipt],
+    journal: Journal,
+    log: Log,
+    *,
+    of: str | None = None,
 ) -> None:
-    """Stop what nobody recorded, or recorded as ended."""
+    """Stop what nobody recorded, or recorded as ended; of a node: also what another has taken."""
+    local = executor.capabilities.lifetime is not Lifetime.REMOTE
     async with trio.open_nursery() as nursery:
         for receipt in listed:
             run = await journal.get("run", receipt.run)
-            if run is None or run.state in ENDS:
+            if run is None or run.state in ENDS or (local and run.node == of):
                 nursery.start_soon(_stop, executor, receipt, log, "stray-stopped")
 
 
 async def _take(
     run: Run,
     receipt: Receipt | None,
-    journal: Journal,
     makers: Makers,
-    contents: dict[ContentId, Content],
+    content: Content | None,
+    deployment: Deployment | None,
     log: Log,
 ) -> Worker | None:
     tracked = makers.tracked(run)
     if run.state is State.QUEUED:
         tracked.move(Event.STOP, "the server ended before it was started")
         return None
+    elsewhere = run.node != makers.node
+    if elsewhere and not _outlives_nodes(run, makers):
+        if receipt is not None:  # its executor sees what another node has started
+            await _stop(makers.executor_named(receipt.executor), receipt, log, "left-over-stopped")
+        tracked.move(Event.VANISHED, f"its node {run.node[:SHORT]} is gone")
+        return None
     if receipt is None:
         away = makers.executors.away(run.executor)
-        tracked.move(Event.VANISHED, away or "it was gone when the server came back")
+        back = "another node took it over" if elsewhere else "the server came back"
+        tracked.move(Event.VANISHED, away or f"it was gone when {back}")
         return None
     run = attrs.evolve(run, receipt=receipt, node=makers.node)
-    content = contents.get(run.content)
-    deployment: Deployment | None = None
-    if run.deployment is not None and run.purpose is Purpose.SERVE:
-        deployment = await journal.get("deployment", run.deployment)
     if content is None or deployment is None:
         # a one-shot whose task begins anew, or a process of something removed
         executor = makers.executor_named(receipt.executor)
@@ -115,7 +161,15 @@ async def _take(
         tracked.move(Event.ENDED_WELL, "its task begins anew")
         return None
     log.info("run-adopted", run=run.id, content=run.content, state=run.state.value)
-    return await makers.adopted(run, content, deployment)
+    worker = await makers.adopted(run, content, deployment)
+    if elsewhere:
+        worker.tracked.note(node=makers.node)
+    return worker
+
+
+def _outlives_nodes(run: Run, makers: Makers) -> bool:
+    executor = makers.executors.by_name.get(run.executor)
+    return executor is not None and executor.capabilities.lifetime is Lifetime.REMOTE
 
 
 async def _list(executor: Executor, makers: Makers, log: Log) -> Sequence[Receipt] | None:

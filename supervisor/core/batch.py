@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from supervisor.core.spill import Spill, must_not_be_lost
-from supervisor.errors import StoreUnavailable, SupervisorError
+from supervisor.errors import LeaseLost, StoreUnavailable, SupervisorError
 from supervisor.interfaces import Change, Store
 from supervisor.log import Log
 from supervisor.model import Lease, Transition
@@ -146,15 +146,15 @@ class Writer:
 
     def _apply_all(self, batch: Sequence[Entry], fence: Lease) -> SupervisorError | None:
         outcome = self._apply([change for entry in batch for change in entry.changes], fence)
-        if outcome is None or _ends_all(outcome) or len(batch) == 1:
+        if outcome is None or _ends_all(outcome, fence) or len(batch) == 1:
             for entry in batch:
                 entry.outcome = outcome
-            return outcome if _ends_all(outcome) else None
+            return outcome if _ends_all(outcome, fence) else None
         ended: SupervisorError | None = None
         for entry in batch:  # one of them is at fault: let only that one fail
             outcome = ended or self._apply(entry.changes, fence)
             entry.outcome = outcome
-            if _ends_all(outcome):
+            if _ends_all(outcome, fence):
                 ended = outcome
         return ended
 
@@ -168,10 +168,10 @@ class Writer:
         return None
 
 
-def _ends_all(outcome: Exception | None) -> TypeGuard[SupervisorError]:
-    return isinstance(outcome, StoreUnavailable) or (
-        isinstance(outcome, SupervisorError) and outcome.code == "lease-lost"
-    )
+def _ends_all(outcome: Exception | None, fence: Lease) -> TypeGuard[SupervisorError]:
+    if isinstance(outcome, LeaseLost):
+        return outcome.lease == fence.name  # else it is the lease of one content
+    return isinstance(outcome, StoreUnavailable)
 
 
 def _key(change: Change) -> object:

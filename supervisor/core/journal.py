@@ -12,16 +12,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
+import attrs
 import trio
 
 from supervisor.core import lease as leases
 from supervisor.core.batch import Entry, Queue, Writer
 from supervisor.core.spill import Spill
-from supervisor.errors import StoreUnavailable, SupervisorError
+from supervisor.errors import LeaseLost, StoreUnavailable, SupervisorError
 from supervisor.interfaces import Change, Row, Store, StoreEvent
 from supervisor.listener import Listener
 from supervisor.log import Log
-from supervisor.model import Lease
+from supervisor.model import Content, ContentId, Lease, Node
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -33,8 +34,10 @@ LONGEST_PAUSE = 5.0
 class Journal:
     """Write and read the records of the store from trio.
 
-    lease is the fence of every write. told is called on the loop with the changes of each entry
-    once they are durable; it must not block.
+    lease is the fence of every write, renewed for `ttl` seconds. told is called on the loop with
+    the changes of each entry once they are durable; it must not block. fence_of, once set, gives
+    the lease under which changes about a content are made, and doubted is called when one of those
+    was stale.
     """
 
     def __init__(
@@ -43,10 +46,14 @@ class Journal:
         lease: Lease,
         *,
         run_dir: str | Path,
+        ttl: float = leases.TTL,
         log: Log | None = None,
         told: Callable[[Sequence[Change]], None] = lambda _: None,
     ) -> None:
         self.lease = lease
+        self.ttl = ttl
+        self.fence_of: Callable[[ContentId], Lease] | None = None
+        self.doubted: Callable[[], None] = lambda: None
         self._store = store
         self._log = log or Log("core")
         self._told = told
@@ -64,12 +71,12 @@ class Journal:
         """Write the changes in one transaction and return when they are durable.
 
         Raises StoreConflict where a `was` does not hold, StoreUnavailable where the next attempt
-        finds the store away (within seconds), lease-lost where another server has taken over; then
-        nothing was written. Cancelled: it may have been written or not.
+        finds the store away (within seconds), LeaseLost where another server has taken over what
+        it is about; then nothing was written. Cancelled: it may have been written or not.
         """
         if self._closed is not None:
             raise self._closed
-        entry = Entry(changes, done=trio.Event())
+        entry = Entry(self._fenced(changes), done=trio.Event())
         self._queue.add(entry)
         self._wake.set()
         await entry.wait()
@@ -81,11 +88,21 @@ class Journal:
         transitions and the ends of runs are kept in RunDir; the rest is written if this core sees
         the store again.
         """
-        for change in changes:
+        for change in self._fenced(changes):
             self._queue.add(Entry((change,)))
         self._wake.set()
         if self._closed is not None:
             self._spill_facts()
+
+    def _fenced(self, changes: Sequence[Change]) -> tuple[Change, ...]:
+        """Put the fences of contents to the changes: those that hold now, when they are made."""
+        if self.fence_of is None:
+            return tuple(changes)
+        return tuple(
+            change if content is None else attrs.evolve(change, fence=self.fence_of(content))
+            for change in changes
+            for content in [_content_of(change)]
+        )
 
     async def flush(self, seconds: float) -> bool:
         """Wait until everything before this call is in the store, at most so many seconds."""
@@ -142,6 +159,20 @@ class Journal:
 
         await trio.to_thread.run_sync(give)
 
+    # Leases
+
+    async def claim(self, names: Sequence[str], owner: str, ttl: float) -> Sequence[Lease]:
+        """Claim or renew leases, as Store.claim_all does."""
+        return await self._call(self._store.claim_all, names, owner, ttl)
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """Give leases back, as Store.release_all does."""
+        await self._call(self._store.release_all, leases)
+
+    async def leases(self) -> tuple[float, Sequence[Lease]]:
+        """Give the database's clock and every lease, as Store.leases does."""
+        return await self._call(self._store.leases)
+
     async def _call(self, method: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
         # never abandoned: a thread that is left behind would still hold a connection
         return await trio.to_thread.run_sync(method, *args, limiter=self._one_call)
@@ -176,17 +207,15 @@ class Journal:
     async def _renew(self) -> SupervisorError:
         """Renew the lease until it is lost; give the error that says so."""
         while True:
-            await trio.sleep(leases.RENEW_EACH)
+            await trio.sleep(leases.renew_each(self.ttl))
             held = self.lease
             try:
-                renewed = await self._call(self._store.claim, held.name, held.owner, leases.TTL)
+                renewed = await self._call(self._store.claim, held.name, held.owner, self.ttl)
             except StoreUnavailable as error:
                 self._log.warning("lease-not-renewed", reason=error.message)
                 continue
             if renewed is None or renewed.fence != held.fence:
-                return SupervisorError(
-                    "lease-lost", "another server has taken over this data directory"
-                )
+                return LeaseLost(held.name, "another core has taken over this node")
             self.lease = renewed
 
     async def _write(self) -> SupervisorError:
@@ -200,7 +229,7 @@ class Journal:
             if error is None:
                 failures = 0
                 continue
-            if error.code == "lease-lost":
+            if isinstance(error, LeaseLost):
                 return error
             self._log.warning("store-unavailable", reason=error.message, failures=failures)
             await self._pause(failures)
@@ -228,6 +257,9 @@ class Journal:
                 self._told(entry.changes)
             except Exception as error:
                 self._log.error("journal-observer-failed", exc=error)
+        elif isinstance(entry.outcome, LeaseLost) and entry.outcome is not stopped:
+            self._log.info("write-refused", lease=entry.outcome.lease)
+            self.doubted()
         elif entry.is_fact and entry.outcome is not stopped:
             self._log.error("fact-refused", exc=entry.outcome, change=entry.changes)
         entry.settled()
@@ -245,3 +277,11 @@ class Journal:
         self._hurry = trio.Event()
         with trio.move_on_after(longest * random.uniform(0.5, 1.0)):
             await self._hurry.wait()
+
+
+def _content_of(change: Change) -> ContentId | None:
+    """Give the content that a change is about."""
+    record = change.record
+    if isinstance(record, Node):
+        return None
+    return record.id if isinstance(record, Content) else record.content

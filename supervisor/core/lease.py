@@ -1,4 +1,4 @@
-"""The lease `data-dir`: one living server per store, and a dead one is succeeded at once."""
+"""Names and owners of leases; the one of this node, in which a dead core is succeeded at once."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ import attrs
 
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Store
-from supervisor.model import Lease
+from supervisor.model import ContentId, Lease
 
-NAME = "data-dir"
-TTL = 15.0
+NAME = "data-dir"  # of a server that is alone
+TTL = 30.0
 RENEW_EACH = 5.0
+CONTENT = "content/"
+NODE = "node/"
+SEAT = "seat/"
 
 _OWNER = re.compile(
     r"(?P<node>[^:]*):(?P<pid>\d+) on (?P<host>.*) since (?P<since>\S+) tick (?P<tick>\d+)\Z"
@@ -68,6 +71,33 @@ class Owner:
         return _started(self.pid) == self.tick
 
 
+def of_content(content: ContentId) -> str:
+    """Give the name of a content's lease."""
+    return f"{CONTENT}{content}"
+
+
+def content_of(name: str) -> ContentId | None:
+    """Give the content whose lease this is; None for the name of another lease."""
+    number = name.removeprefix(CONTENT)
+    return ContentId(int(number)) if number != name and number.isdecimal() else None
+
+
+def of_node(node: str) -> str:
+    """Give the name of the lease of a node that is one of several."""
+    return f"{NODE}{node}"
+
+
+def node_of(lease: Lease) -> str:
+    """Give the node that holds a lease, in its own name or by its core."""
+    owner = Owner.read(lease.owner)
+    return lease.owner if owner is None else owner.node
+
+
+def renew_each(ttl: float) -> float:
+    """Give the seconds between two renewals of a lease that is claimed for `ttl`."""
+    return min(RENEW_EACH, ttl / 4)
+
+
 def is_dead_core_of(node: str) -> Callable[[Lease], bool]:
     """Give a `may_replace` for take: the holder is a core of this node that lives no more."""
 
@@ -82,26 +112,29 @@ def take(
     store: Store,
     owner: str,
     *,
+    name: str = NAME,
+    ttl: float = TTL,
     may_replace: Callable[[Lease], bool] = lambda _: False,
 ) -> Lease:
-    """Take the lease; blocking, for a thread.
+    """Take the lease of a node; blocking, for a thread.
 
     A living holder for which may_replace is true is succeeded at once. Raises data-dir-held, which
     names the holder, and StoreUnavailable.
     """
-    lease = store.claim(NAME, owner, TTL)
+    lease = store.claim(name, owner, ttl)
     if lease is not None:
         return lease
-    holder = store.holder(NAME)
+    holder = store.holder(name)
     if holder is not None and may_replace(holder):
         store.release(holder)  # does nothing if somebody else was quicker
-        lease = store.claim(NAME, owner, TTL)
+        lease = store.claim(name, owner, ttl)
     if lease is None:
-        raise _held(store.holder(NAME) or holder)
+        raise held(store.holder(name) or holder, ttl)
     return lease
 
 
-def _held(holder: Lease | None) -> SupervisorError:
+def held(holder: Lease | None, ttl: float = TTL) -> SupervisorError:
+    """Give the error that names who holds what this server wants for itself."""
     owner = Owner.read(holder.owner) if holder is not None else None
     if owner is not None:
         who = f"pid {owner.pid} on {owner.host} since {owner.since}"
@@ -111,7 +144,8 @@ def _held(holder: Lease | None) -> SupervisorError:
         "data-dir-held",
         f"another server uses this data directory: {who}",
         hint="Stop that server first. If it was killed, its claim ends by itself within"
-        f" {TTL:.0f} seconds: try again then.",
+        f" {ttl:.0f} seconds: try again then. Servers that are to share it all need"
+        " [Server] SeveralNodes = yes.",
         recoverable=True,
     )
 

@@ -15,7 +15,7 @@ from supervisor import wire
 from supervisor.interfaces import Change
 from supervisor.lifecycle import ENDS
 from supervisor.log import Log
-from supervisor.model import Run, Transition
+from supervisor.model import Lease, Run, Transition
 
 _KINDS: dict[str, type[Run] | type[Transition]] = {"run": Run, "transition": Transition}
 
@@ -45,7 +45,8 @@ class Spill:
         if self._open is None:
             self._open = self._directory / f"spill-{time.time_ns() // 1_000_000:015d}.jsonl"
         lines = [
-            wire.encode({"kind": change.kind, "record": change.record}) + b"\n"
+            wire.encode({"kind": change.kind, "record": change.record, "fence": change.fence})
+            + b"\n"
             for change in changes
         ]
         descriptor = os.open(self._open, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -59,7 +60,9 @@ class Spill:
             try:
                 entry = wire.decode(line)
                 record = wire.from_json(_KINDS[entry["kind"]], entry["record"])
-                changes.append(Change(kind=entry["kind"], record=record))
+                fence = entry.get("fence")
+                lease = None if fence is None else wire.from_json(Lease, fence)
+                changes.append(Change(kind=entry["kind"], record=record, fence=lease))
             except (ValueError, KeyError, TypeError) as error:
                 log.warning("spill-unreadable", file=path.name, line=number, reason=str(error))
         return changes

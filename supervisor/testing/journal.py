@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple, Unpack
 
 import trio
 
 from supervisor.core.journal import Journal
 from supervisor.errors import StoreUnavailable
-from supervisor.interfaces import Change, Record, Row
+from supervisor.interfaces import Change, Row
 from supervisor.model import Lease, Run, Transition
 from supervisor.testing.fakes import MemoryStore
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
-class MemoryJournal(Journal):
+
+class DirectJournal(Journal):
+    """A real journal that calls its store here, where the real one uses a thread."""
+
+    async def _call(self, method: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
+        await trio.lowlevel.checkpoint()
+        return method(*args)
+
+
+class MemoryJournal(DirectJournal):
     """Write to a MemoryStore at once.
 
     written: every change in the order of the calls. away: intents fail, facts wait. slow: seconds
@@ -63,29 +74,10 @@ class MemoryJournal(Journal):
             self._write_facts()
         return not self.away
 
-    async def get(self, kind: str, key: str | int) -> Record | None:
-        await trio.lowlevel.checkpoint()
-        return self.store.get(kind, key)
-
-    async def find(
-        self,
-        kind: str,
-        where: Mapping[str, Any] | None = None,
-        *,
-        newest_first: bool = False,
-        limit: int | None = None,
-    ) -> Sequence[Any]:
-        await trio.lowlevel.checkpoint()
-        return self.store.find(kind, where, newest_first=newest_first, limit=limit)
-
     async def dump(self, take: Callable[[Row], object]) -> None:
         await trio.lowlevel.checkpoint()
         for row in self.store.dump():
             take(row)
-
-    async def next_id(self, kind: str) -> int:
-        await trio.lowlevel.checkpoint()
-        return self.store.next_id(kind)
 
     def story(self, run: str) -> list[str]:
         """Give the states that a run was moved to, in order."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from supervisor.errors import LeaseLost, SupervisorError
+from supervisor.errors import LeaseLost
 from supervisor.interfaces import Change, Store
 from supervisor.model import Content, ContentId, new_guid
 
@@ -79,9 +79,9 @@ class LeaseContract:
         assert stale is not None
         store.release(stale)
         store.claim("l", "you", 60.0)
-        with pytest.raises(SupervisorError) as caught:
+        with pytest.raises(LeaseLost) as caught:
             store.apply([_content(1)], stale)
-        assert "lease-lost" == caught.value.code
+        assert ("lease-lost", "l") == (caught.value.code, caught.value.lease)
         assert store.get("content", 1) is None
 
     def test_of_two_threads_that_claim_a_lease_exactly_one_gets_it(self, store: Store) -> None:
@@ -103,6 +103,14 @@ class LeaseContract:
         second = store.claim_all(names, "me", 120.0)
         assert [lease.fence for lease in first] == [lease.fence for lease in second]
         assert names == [lease.name for lease in second]
+
+    def test_several_leases_are_given_back_but_for_those_of_others(self, store: Store) -> None:
+        mine = store.claim_all(["a", "b"], "me", 60.0)
+        store.release(mine[1])
+        theirs = store.claim("b", "you", 60.0)
+        store.release_all(mine)
+        store.release_all([])
+        assert [theirs] == list(store.leases()[1])
 
     def test_leases_are_told_with_the_clock_that_they_end_by(self, store: Store) -> None:
         late = store.claim("late", "me", 0.05)

@@ -143,13 +143,13 @@ class SqlStore(Store):
         return held[0] if held and held[0].owner else None
 
     def release(self, lease: Lease) -> None:
-        ours = and_(
-            leases.c.name == lease.name,
-            leases.c.owner == lease.owner,
-            leases.c.fence == lease.fence,
-        )
-        with self._writing() as connection:
-            connection.execute(update(leases).where(ours).values(owner="", expires=0.0))
+        self.release_all([lease])
+
+    def release_all(self, leases: Sequence[Lease]) -> None:
+        if leases:
+            with self._writing() as connection:
+                ours = [{f"_{name}": value for name, value in to_json(one).items()} for one in leases]
+                connection.execute(_GIVE_BACK, ours)
 
     def changes(self, since: int) -> tuple[int, Sequence[StoreEvent]]:
         query = select(feed).where(feed.c.sequence > since).order_by(feed.c.sequence)
@@ -281,6 +281,12 @@ def _row(held: Kind, change: Change) -> dict[str, Any]:
     row = held.row(change.record, to_json(change.record))
     return {**row, "_id": row["id"], "_was": change.was} if change.was else row
 
+
+_GIVE_BACK = (
+    update(leases)
+    .where(*(leases.c[name] == bindparam(f"_{name}") for name in ("name", "owner", "fence")))
+    .values(owner="", expires=0.0)
+)
 
 _UPDATES = {
     kind: update(held.table).where(
