@@ -1,4 +1,4 @@
-"""/v1/supervisor/doctor and /plugins: what the server thinks of its host and of its parts."""
+"""/v1/supervisor/doctor, /plugins, /leases: what the server thinks of its host and its parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ async def plugins(request: Request) -> Response:
     return answer([to_json(plugin) for plugin in await service_of(request).plugins()])
 
 
+async def leases(request: Request) -> Response:
+    """Give who holds what; `left` is in seconds, below 0 for what has ended."""
+    return answer([to_json(lease) for lease in await service_of(request).leases()])
+
+
 ROUTES = [
+    Route("/v1/supervisor/leases", leases, methods=["GET"]),
     Route("/v1/supervisor/doctor", findings, methods=["GET"]),
     Route("/v1/supervisor/plugins", plugins, methods=["GET"]),
 ]

@@ -12,7 +12,7 @@ from supervisor.api.answers import answer
 from supervisor.api.requests import service_of
 from supervisor.api.shapes import load_shape, run_shape, session_shape, timestamp
 
-ASLEEP = frozenset({"sleeping", "stopped", "empty"})
+ASLEEP = frozenset({"sleeping", "stopped", "empty", "elsewhere"})
 
 
 async def overview(request: Request) -> Response:

@@ -139,6 +139,7 @@ def run_shape(view: RunView) -> dict[str, Any]:
         "attempt": run.attempt,
         "executor": run.executor,
         "node": run.node,
+        "here": view.here,
         "pid": view.pid,
         "sessions": view.sessions,
         "requests": view.requests,

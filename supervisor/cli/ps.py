@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -12,6 +12,7 @@ from supervisor.cli.show import Right, age, short_run, size, table
 from supervisor.cli.watch import interval_option, is_live, looks, show_live
 from supervisor.errors import SupervisorError
 
+SHORT = 8  # characters of a node's id
 HEADERS = "RUN CONTENT PURPOSE STATE PID SESSIONS CPU MEMORY AGE REASON".split()
 
 
@@ -42,8 +43,19 @@ def ps_command(
         session.note("No process runs." if not ended else "No process ran yet.")
     else:
         cpu = {run["id"]: f"{run['cpu']:.1f}s" for run in runs if run["cpu"] is not None}
-        table(HEADERS, [_row(run, cpu) for run in runs])
+        _table(runs, cpu)
     return 0
+
+
+def _table(runs: Sequence[dict[str, Any]], cpu: Mapping[str, str]) -> None:
+    """Print the runs; with their nodes where another one has any."""
+    rows = [_row(run, cpu) for run in runs]
+    if all(run.get("here", True) for run in runs):
+        table(HEADERS, rows)
+        return
+    nodes = [run["node"][:SHORT] for run in runs]
+    with_nodes = [(*row[:2], node, *row[2:]) for row, node in zip(rows, nodes, strict=True)]
+    table([*HEADERS[:2], "NODE", *HEADERS[2:]], with_nodes)
 
 
 def _watch(session: Session, content: str | None, ended: bool, interval: float) -> int:
@@ -69,7 +81,7 @@ def _watch(session: Session, content: str | None, ended: bool, interval: float) 
         else:
             click.echo(now["time"])
             cpu = {run: f"{share:.1f}%" for run, share in shares.items()}
-            table(HEADERS, [_row(run, cpu) for run in now["runs"]])
+            _table(now["runs"], cpu)
             click.echo()
     return 0
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "restore": "upkeep",
     "doctor": "doctor",
     "plugins": "plugins",
+    "leases": "leases",
     "migrate-store": "migrate",
     "new-plugin": "new_plugin",
     "completion": "completion",

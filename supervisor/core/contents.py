@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -13,8 +13,10 @@ import trio
 
 from supervisor import bounds
 from supervisor.core.backup import Backup
+from supervisor.core.claims import Claims
 from supervisor.core.copying import Copying
 from supervisor.core.disk import Disk
+from supervisor.core.elsewhere import Elsewhere, lease_views
 from supervisor.core.journal import Journal
 from supervisor.core.keeper import Keeper
 from supervisor.core.makers import Makers
@@ -22,8 +24,10 @@ from supervisor.core.output import read_tail
 from supervisor.core.publish import Publisher
 from supervisor.core.registry import Registry, stored_run
 from supervisor.core.retention import Going, Retention
+from supervisor.core.running import Running
 from supervisor.core.service import (
     ContentView,
+    LeaseView,
     LogLine,
     PluginView,
     RunView,
@@ -35,7 +39,7 @@ from supervisor.core.sweep import Sweep
 from supervisor.core.tasks import Tasks
 from supervisor.core.upkeep import Upkeep
 from supervisor.core.uploads import store_bundle
-from supervisor.core.views import SessionUsage, content_view, no_usage, run_view, session_views
+from supervisor.core.views import SessionUsage, content_view, no_usage, session_views
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Change, Finding
@@ -46,12 +50,11 @@ from supervisor.model import (
     Content,
     ContentId,
     Deployment,
+    DeploymentId,
     Overrides,
     Run,
-    RunId,
     Scaling,
     Task,
-    Usage,
     new_guid,
 )
 
@@ -78,6 +81,11 @@ class Contents(Service):
     changed: Callable[[Worker], None] = lambda worker: None
     usage: Callable[[], Awaitable[SessionUsage]] = no_usage
     registry: Registry = attrs.field(factory=Registry)
+    claims: Claims = attrs.field(
+        default=attrs.Factory(
+            lambda self: Claims(journal=self.journal, node=self.makers.node), takes_self=True
+        )
+    )
     publisher: Publisher = attrs.field(init=False)
     retention: Retention = Retention()
     sweep_each: float = 0.0
@@ -100,6 +108,7 @@ class Contents(Service):
             sweep=Sweep(
                 journal=self.journal,
                 registry=self.registry,
+                claims=self.claims,
                 executor=self.makers.keeper_of_files,
                 turn=self.publisher.turn,
                 data_dir=self.disk.path,
@@ -116,13 +125,19 @@ class Contents(Service):
 
     # -- keepers ------------------------------------------------------------------------------
 
-    async def open(self, content: Content, workers: Sequence[Worker]) -> Keeper:
-        """Put a content under a keeper, with the workers that were adopted for it."""
+    async def open(
+        self,
+        content: Content,
+        workers: Sequence[Worker] = (),
+        deployments: Mapping[DeploymentId, Deployment] = MappingProxyType({}),
+    ) -> Keeper:
+        """Put a content under a keeper, with the workers that were adopted for it.
+
+        deployments: its active one, and those of the workers.
+        """
         assert self.nursery is not None
-        deployment: Deployment | None = None
-        if content.active_deployment is not None:
-            deployment = await self.journal.get("deployment", content.active_deployment)
-        known = [await self.journal.get("deployment", worker.deployment) for worker in workers]
+        active = content.active_deployment
+        deployment = None if active is None else deployments.get(active)
         keeper = Keeper(
             content=content,
             deployment=deployment,
@@ -133,11 +148,12 @@ class Contents(Service):
             log=self.log,
             starts=self.starts,
             workers=list(workers),
-            known={found.id: found for found in known if isinstance(found, Deployment)},
+            known={w.deployment: deployments[w.deployment] for w in workers},
         )
         for worker in workers:
             self.registry.workers[worker.id] = worker
         self.registry.by_guid[content.guid] = keeper
+        self.registry.elsewhere.pop(content.guid, None)
         await self.nursery.start(keeper.run)
         return keeper
 
@@ -159,64 +175,45 @@ class Contents(Service):
     # -- what people see ----------------------------------------------------------------------
 
     async def contents(self) -> Sequence[ContentView]:
-        return [content_view(keeper, self.url(keeper.content)) for keeper in self._by_name()]
+        ours = [content_view(keeper, self.url(keeper.content)) for keeper in self._by_name()]
+        theirs = [self._view_away(away) for away in self.registry.elsewhere.values()]
+        return sorted([*ours, *theirs], key=lambda view: view.content.name)
+
+    def _view_away(self, away: Elsewhere) -> ContentView:
+        return away.view(self.url(away.content), self.scaling)
 
     async def content(self, ref: str) -> ContentView:
+        away = self.registry.away(ref)
+        if away is not None:
+            return self._view_away(away)
         keeper = self.registry.keeper(ref)
         return content_view(keeper, self.url(keeper.content))
 
     async def runs(self, ref: str | None = None, *, ended: bool = False) -> Sequence[RunView]:
-        keeper = self.registry.keeper(ref) if ref is not None else None
-        usage = await self._usage()
-        views = [
-            self._run_view(worker.tracked.run, worker, usage.get(worker.id))
-            for worker in self.registry.workers.values()
-            if keeper is None or worker.guid == keeper.content.guid
-        ]
-        if ended:
-            where = {} if keeper is None else {"content": keeper.content.id}
-            stored = await self.journal.find("run", where, newest_first=True, limit=100)
-            views += [self._run_view(run) for run in stored if run.id not in self.registry.workers]
-        return sorted(views, key=lambda view: view.run.id, reverse=True)
+        running = Running(registry=self.registry, makers=self.makers, journal=self.journal)
+        return await running.views(ref, ended=ended)
 
-    def _run_view(
-        self, run: Run, worker: Worker | None = None, used: Usage | None = None
-    ) -> RunView:
-        away = self.makers.executors.away(run.executor) if worker is not None else ""
-        if away:
-            run = attrs.evolve(run, reason=away)
-        return run_view(run, self.registry.numbered(run.content), worker, used)
-
-    async def _usage(self) -> dict[RunId, Usage]:
-        used: dict[RunId, Usage] = {}
-        for name, executor in self.makers.executors.by_name.items():
-            theirs = [w.id for w in self.registry.workers.values() if w.executor.name == name]
-            if theirs and executor.capabilities.usage:
-                with suppress(SupervisorError):
-                    with trio.move_on_after(2.0):
-                        used.update(await executor.usage(theirs))
-        return used
+    async def leases(self) -> Sequence[LeaseView]:
+        return lease_views(*await self.journal.leases())
 
     async def logs(
         self, ref: str, *, follow: bool = False, tail: int = 100
     ) -> AsyncGenerator[LogLine, None]:
-        keeper = self.registry.find(ref)
-        if keeper is None:
-            worker = self.registry.worker(ref)
-            if worker is None:
-                for line in await self._old_lines(await stored_run(self.journal, ref), tail):
-                    yield line
-                return
-            workers = [worker]
-        else:
-            workers = list(keeper.workers)
-        if not workers and keeper is not None:
-            newest = await self.journal.find(
-                "run", {"content": keeper.content.id}, newest_first=True, limit=1
-            )
-            for run in newest:
-                for line in await self._old_lines(run, tail):
-                    yield line
+        keeper, away = self.registry.find(ref), self.registry.away(ref)
+        worker = self.registry.worker(ref) if keeper is None and away is None else None
+        workers = list(keeper.workers) if keeper else [worker] if worker else []
+        old: Sequence[Run] = []
+        if (known := keeper or away) is not None and not workers:
+            where = {"content": known.content.id}
+            old = await self.journal.find("run", where, newest_first=True, limit=1)
+        elif not workers:
+            old = [await stored_run(self.journal, ref)]
+        for run in old:
+            path = self.makers.log_path(run)
+            for line in await trio.to_thread.run_sync(read_tail, path, run.id, tail):
+                yield line
+        if keeper is None and worker is None:
+            return
         # no nursery may be open where a generator yields: the copying is done elsewhere
         assert self.nursery is not None
         copying = Copying(keeper=keeper, workers=workers, tail=tail, follow=follow)
@@ -226,10 +223,6 @@ class Contents(Service):
                 yield line
         finally:
             copying.cancel()
-
-    async def _old_lines(self, run: Run, tail: int) -> list[LogLine]:
-        path = self.makers.log_path(run)
-        return await trio.to_thread.run_sync(read_tail, path, run.id, tail)
 
     async def task(self, task_id: str, *, first: int = 0, wait: float = 0.0) -> Task:
         return await self.tasks.get(task_id, first=first, wait=wait)
@@ -274,8 +267,13 @@ class Contents(Service):
             created=time.time(),
         )
         with trio.CancelScope(shield=True):  # what is recorded has a keeper, whoever hangs up
-            await self.journal.intent(Change(kind="content", record=content, was=0))
-            await self.open(content, ())
+            await self.claims.claim([number])
+            try:
+                await self.journal.intent(Change(kind="content", record=content, was=0))
+            except SupervisorError:
+                await self.claims.give_back([number])
+                raise
+            await self.open(content)
         return content
 
     async def retitle(self, ref: str, title: str) -> None:
@@ -383,6 +381,7 @@ class Contents(Service):
         del self.registry.by_guid[content.guid]
         await keeper.close("removed", 5.0)
         await self.upkeep.removed(content)
+        await self.claims.give_back([content.id])
 
     async def _change(self, keeper: Keeper, **fields: Any) -> Content:
         async with keeper.changing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import attrs
 import trio
@@ -320,6 +320,17 @@ class Keeper(Crew):
         self.wake()
         while self.workers or self.launching:
             await self._news.wait()
+
+    async def leave(self, reason: str, stays: Collection[Worker]) -> None:
+        """End its task for good: kill all workers but those that stay, for whoever has them now."""
+        self.closing = True
+        for worker in set(self.workers).difference(stays):
+            worker.stop(reason, grace=0.0)
+        self.tell()
+        while self.launching or set(self.workers).difference(stays):
+            await self._news.wait()
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
 
     def forget_failures(self) -> None:
         """Start counting failed starts anew."""

@@ -21,6 +21,7 @@ RENEW_EACH = 5.0
 CONTENT = "content/"
 NODE = "node/"
 SEAT = "seat/"
+SHORT = 8  # characters of a node's id that people are shown
 
 _OWNER = re.compile(
     r"(?P<node>[^:]*):(?P<pid>\d+) on (?P<host>.*) since (?P<since>\S+) tick (?P<tick>\d+)\Z"
@@ -87,6 +88,11 @@ def of_node(node: str) -> str:
     return f"{NODE}{node}"
 
 
+def is_of_server(lease: Lease) -> bool:
+    """Tell whether a lease says that a server lives, and not what it has."""
+    return lease.name == NAME or lease.name.startswith(NODE)
+
+
 def node_of(lease: Lease) -> str:
     """Give the node that holds a lease, in its own name or by its core."""
     owner = Owner.read(lease.owner)
@@ -130,6 +136,36 @@ def take(
         lease = store.claim(name, owner, ttl)
     if lease is None:
         raise held(store.holder(name) or holder, ttl)
+    return lease
+
+
+def join(store: Store, owner: Owner, *, several: bool, ttl: float = TTL) -> Lease:
+    """Take the lease of a node, alone or as one of several; blocking, for a thread.
+
+    Both kinds claim first and then look for the other kind, so that one of two sees the other.
+    Raises data-dir-held, store-serves-one and StoreUnavailable.
+    """
+    if several and not store.several_nodes:
+        raise SupervisorError(
+            "store-serves-one",
+            f"[Server] SeveralNodes = yes, and the store {store.name!r} can serve one server only",
+            hint="Take the line out, or choose another [Database] Provider.",
+        )
+    dead = is_dead_core_of(owner.node)
+    name = of_node(owner.node) if several else NAME
+    lease = take(store, str(owner), name=name, ttl=ttl, may_replace=dead)
+    now, found = store.leases()
+    others = [one for one in found if is_of_server(one)]
+    for one in others:
+        excludes = (one.name == NAME) == several and one.expires > now
+        if excludes and not dead(one) and one.name != of_node(owner.node):
+            store.release(lease)
+            raise held(one, ttl)
+    if several:
+        left = [one for one in others if one.name == NAME]
+    else:  # nobody else lives: what a node before this one had is ours
+        left = [one for one in found if content_of(one.name) and one.owner != owner.node]
+    store.release_all(left)
     return lease
 
 

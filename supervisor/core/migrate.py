@@ -106,7 +106,7 @@ def refuse_living(store: Store, node: str) -> None:
     is_dead = lease.is_dead_core_of(node)
     now, leases = store.leases()
     for held in leases:
-        if held.expires > now and not is_dead(held):
+        if lease.is_of_server(held) and held.expires > now and not is_dead(held):
             owner = lease.Owner.read(held.owner)
             who = held.owner if owner is None else f"pid {owner.pid} on {owner.host}"
             raise SupervisorError(

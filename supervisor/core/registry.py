@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from supervisor.core.elsewhere import Elsewhere
 from supervisor.core.journal import Journal
 from supervisor.core.keeper import Keeper
 from supervisor.core.worker import Worker
@@ -17,10 +18,11 @@ SHORTEST = 4  # characters of a run id that are taken for a beginning of it
 
 @attrs.define(eq=False)
 class Registry:
-    """by_guid: a keeper per content; workers: all that live, by run id."""
+    """by_guid: a keeper per content; workers: all that live, by run id; elsewhere: of others."""
 
     by_guid: dict[Guid, Keeper] = attrs.field(factory=dict)
     workers: dict[RunId, Worker] = attrs.field(factory=dict)
+    elsewhere: dict[Guid, Elsewhere] = attrs.field(factory=dict)
 
     def find(self, ref: str) -> Keeper | None:
         """Find a content by its guid, its name or its id."""
@@ -35,10 +37,20 @@ class Registry:
         """Find a content by its id."""
         return next((k for k in self.by_guid.values() if k.content.id == content), None)
 
+    def away(self, ref: str) -> Elsewhere | None:
+        """Find a content that another node has, by its guid, its name or its id."""
+        every = self.elsewhere.values()
+        for away in every:
+            if ref in (away.content.guid, away.content.name):
+                return away
+        return next((away for away in every if ref == str(away.content.id)), None)
+
     def keeper(self, ref: str) -> Keeper:
-        """Give a content by its guid, its name or its id. Raises not-found."""
+        """Give a content by its guid, its name or its id. Raises not-found, other-node."""
         keeper = self.find(ref)
         if keeper is None:
+            if (away := self.away(ref)) is not None:
+                raise away.refusal()
             raise SupervisorError(
                 "not-found",
                 f"there is no content {ref!r}",
@@ -72,6 +84,8 @@ class Registry:
         """Give a living worker, as `worker` finds it. Raises not-found, bad-request."""
         worker = self.worker(ref)
         if worker is None:
+            if (away := self.away(ref)) is not None:
+                raise away.refusal()
             raise SupervisorError(
                 "not-found",
                 f"there is no living run or content {ref!r}",

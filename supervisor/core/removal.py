@@ -12,13 +12,12 @@ import trio
 from supervisor import layout
 from supervisor.core.journal import Journal
 from supervisor.core.placing import deployment_place
-from supervisor.core.registry import Registry
 from supervisor.interfaces import Executor
 from supervisor.model import Content, PlaceKind, PlaceRef
 
 
 async def remove_files(
-    content: Content, executor: Executor, journal: Journal, registry: Registry, data_dir: str
+    content: Content, executor: Executor, journal: Journal, data_dir: str
 ) -> None:
     """Remove what lies under DataDir for a content; nothing of it runs any more.
 
@@ -30,16 +29,15 @@ async def remove_files(
         places.append(deployment_place(content, deployment))
     for place in places:
         await executor.remove(place)
-    await _remove_bundles(content, journal, registry, data_dir)
+    await _remove_bundles(content, journal, data_dir)
     logs = os.path.join(data_dir, *layout.log_components(content.id, "")[:2])
     await trio.to_thread.run_sync(partial(shutil.rmtree, logs, ignore_errors=True))
 
 
-async def _remove_bundles(
-    content: Content, journal: Journal, registry: Registry, data_dir: str
-) -> None:
+async def _remove_bundles(content: Content, journal: Journal, data_dir: str) -> None:
     for bundle in await journal.find("bundle", {"content": content.id}):
         others = await journal.find("bundle", {"digest": bundle.digest})
-        if not any(registry.numbered(other.content) for other in others):
+        users = tuple({other.content for other in others})
+        if not await journal.find("content", {"id": users, "removed": None}, limit=1):
             with suppress(OSError):
                 os.unlink(os.path.join(data_dir, "bundles", f"{bundle.digest}.tar.gz"))

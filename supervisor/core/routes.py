@@ -11,10 +11,11 @@ import attrs
 import trio
 
 from supervisor import packets
+from supervisor.core.elsewhere import Elsewhere
 from supervisor.core.gateways import MOST_WAITING, Gateway
 from supervisor.core.keeper import Keeper
 from supervisor.core.seats import CLOSED
-from supervisor.core.telling import TEXT, describe
+from supervisor.core.telling import TEXT, describe, describe_away
 from supervisor.core.verdict import Answer
 from supervisor.core.worker import Worker
 from supervisor.lifecycle import State
@@ -34,7 +35,7 @@ _STATES = {State.READY: "live", State.DRAINING: "draining"}
 
 @attrs.define(eq=False)
 class Routes:
-    """Answer the gateways. keepers: by guid; workers: all living ones, by run id."""
+    """Answer the gateways. keepers, and what is elsewhere: by guid; workers: living, by run id."""
 
     listener: socket.socket
     gateway_uid: int
@@ -44,6 +45,7 @@ class Routes:
     keepers: Mapping[Guid, Keeper]
     workers: Mapping[RunId, Worker]
     log: Log
+    elsewhere: Mapping[Guid, Elsewhere] = attrs.field(factory=dict)
     gateways: set[Gateway] = attrs.field(factory=set)
     connected: Callable[[], None] = lambda: None
     _links: int = attrs.field(default=0, init=False)
@@ -253,7 +255,9 @@ class Routes:
         number = message.get("id")
         keeper = self.keepers.get(Guid(str(message.get("content"))))
         if keeper is None:
-            gateway.send({"type": "answer", "id": number, "as": "missing"})
+            away = self.elsewhere.get(Guid(str(message.get("content"))))
+            said = {"as": "missing"} if away is None else describe_away(away)
+            gateway.send({"type": "answer", "id": number, **said})
             return
         if len(gateway.questions) >= MOST_WAITING:
             said = {"as": "unavailable", "reason": "too many visitors wait", "retry": 5}
@@ -305,7 +309,7 @@ class Routes:
             self._tell_one(gateway, worker)
 
     def _tell_one(self, gateway: Gateway, worker: Worker) -> None:
-        if worker.state not in _STATES:
+        if worker.state not in _STATES or worker.gone.is_set():
             if worker.ready.is_set():
                 reason = worker.tracked.run.reason
                 gateway.send({"type": "gone", "run": worker.id, "reason": reason[:TEXT]})

@@ -7,8 +7,9 @@ import hashlib
 import os
 import secrets
 import socket
+import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,12 +20,14 @@ import trio
 
 from supervisor import __version__
 from supervisor.core import lease
-from supervisor.core.adopt import adopt, sweep
+from supervisor.core.adopt import sweep
+from supervisor.core.claims import Claims
 from supervisor.core.configured import Configured
 from supervisor.core.contents import Contents
 from supervisor.core.control import Control
 from supervisor.core.disk import Disk
 from supervisor.core.executors import Executors, default_of
+from supervisor.core.holdings import Holdings
 from supervisor.core.journal import Journal
 from supervisor.core.lacking import findings as missing_plugins
 from supervisor.core.lacking import how_to_install, in_words, lacking
@@ -34,12 +37,12 @@ from supervisor.core.retention import Retention
 from supervisor.core.routes import Routes
 from supervisor.core.service import Service
 from supervisor.core.starts import Starts
-from supervisor.core.tasks import LiveTask, Tasks
+from supervisor.core.tasks import Tasks
 from supervisor.errors import SupervisorError
 from supervisor.hookspecs import Context
-from supervisor.interfaces import Finding, Store
+from supervisor.interfaces import Change, Finding, Store
 from supervisor.log import Log
-from supervisor.model import BundleId, ContentId, Scaling
+from supervisor.model import ContentId, Node, Scaling
 from supervisor.plugins import Plugins
 from supervisor.settings import Settings
 
@@ -106,24 +109,37 @@ class Server:
     # -- journal ⊃ executors ⊃ contents ⊃ routes and API -------------------------------------
 
     async def _with_journal(self, store: Store, node: str) -> None:
-        owner = str(lease.Owner.here(node))
+        owner, ttl = lease.Owner.here(node), self.settings.server.lease_timeout
         held = await trio.to_thread.run_sync(
-            lambda: lease.take(store, owner, may_replace=lease.is_dead_core_of(node))
+            lambda: lease.join(store, owner, several=self.settings.several_nodes, ttl=ttl)
         )
         observers = Observers(plugins=self.plugins, log=self.log)
-        journal = Journal(store, held, run_dir=self.own_dir, log=self.log, told=observers.told)
+        journal = Journal(
+            store, held, run_dir=self.own_dir, ttl=ttl, log=self.log, told=observers.told
+        )
+        claims = Claims(journal=journal, node=node, ttl=ttl)
+        journal.fence_of = claims.fence
+        record = Node(
+            id=node, lease=held.name, host=owner.host, release=__version__, started=time.time()
+        )
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(journal.run)
                 await nursery.start(observers.run)
-                await self._with_executors(journal, node)
+                journal.fact(Change(kind="node", record=record))
+                await self._with_executors(journal, claims)
+                if self.control.stop.is_set():
+                    ended = attrs.evolve(record, ended=time.time(), version=2)
+                    journal.fact(Change(kind="node", record=ended))
                 await journal.flush(JOURNAL_SHARE)
                 nursery.cancel_scope.cancel()
         finally:
-            with trio.CancelScope(shield=True), suppress(SupervisorError):
-                await trio.to_thread.run_sync(store.release, journal.lease)  # else it expires
+            with trio.CancelScope(shield=True), suppress(SupervisorError):  # else they expire
+                if self.control.stop.is_set():
+                    await claims.give_back()
+                await trio.to_thread.run_sync(store.release, journal.lease)
 
-    async def _with_executors(self, journal: Journal, node: str) -> None:
+    async def _with_executors(self, journal: Journal, claims: Claims) -> None:
         async with trio.open_nursery() as nursery:
             default = default_of(self.settings.applications.executor, self.plugins.executors)
             executors = Executors(installed=self.plugins.executors, log=self.log)
@@ -132,7 +148,7 @@ class Server:
                 journal=journal,
                 plugins=self.plugins,
                 log=self.log,
-                node=node,
+                node=claims.node,
                 data_dir=self.settings.data_dir,
                 server=self.settings.server_address,
                 scaling=self._scaling(),
@@ -141,13 +157,14 @@ class Server:
             )
             executors.returned = partial(sweep, journal=journal, makers=makers, log=self.log)
             nursery.start_soon(makers.look_for_installations, self._section)
-            await self._with_contents(journal, makers)
+            await self._with_contents(journal, makers, claims)
             nursery.cancel_scope.cancel()
 
-    async def _with_contents(self, journal: Journal, makers: Makers) -> None:
+    async def _with_contents(self, journal: Journal, makers: Makers, claims: Claims) -> None:
         contents = Contents(
             journal=journal,
             makers=makers,
+            claims=claims,
             tasks=Tasks(journal=journal),
             log=self.log,
             disk=Disk(self.settings.data_dir, self.settings.housekeeping.free),
@@ -170,8 +187,18 @@ class Server:
             wait=(contents.scaling.init or 60.0) + 5.0,
             keepers=contents.registry.by_guid,
             workers=contents.registry.workers,
+            elsewhere=contents.registry.elsewhere,
             log=self.log,
         )
+        holdings = Holdings(
+            journal=journal,
+            makers=makers,
+            contents=contents,
+            claims=claims,
+            log=self.log,
+            several=self.settings.several_nodes,
+        )
+        journal.doubted = holdings.doubt
         contents.changed = routes.tell
         contents.usage = routes.usage
         async with trio.open_nursery() as nursery:
@@ -179,7 +206,8 @@ class Server:
             nursery.start_soon(contents.upkeep.run)
             if self.configured is not None:
                 self.configured.follow(partial(self._follow, contents))
-            await self._load(contents, journal, makers)
+            await holdings.begin()
+            nursery.start_soon(holdings.run)
             async with trio.open_nursery() as front:
                 await front.start(routes.serve)
                 answered = trio.Event()
@@ -208,25 +236,6 @@ class Server:
     ) -> None:
         await self.serve_api(self.sockets.core, contents, task_status=task_status)
         answered.set()
-
-    async def _load(self, contents: Contents, journal: Journal, makers: Makers) -> None:
-        """Adopt what runs, then put every content under its keeper, then go on with its tasks."""
-        stored = await journal.find("content", {"removed": None})
-        adopted = await adopt(journal, makers, {c.id: c for c in stored}, self.log)
-        for content in stored:
-            await contents.open(content, adopted.get(content.id, ()))
-        resumed: dict[ContentId, list[tuple[LiveTask, BundleId]]] = {}
-        unfinished = await journal.find("task", {"finished": False})
-        for record in sorted(unfinished, key=lambda record: record.created):
-            task = contents.tasks.resume(record)
-            if record.bundle is None or record.content not in {c.id for c in stored}:
-                task.fail(SupervisorError("not-found", "the content was removed meanwhile"))
-                continue
-            task.say("The server was restarted; the deployment begins anew")
-            resumed.setdefault(record.content, []).append((task, record.bundle))
-        assert contents.nursery is not None
-        for number, bundles in resumed.items():
-            contents.nursery.start_soon(_publish_in_order, contents, number, bundles)
 
     async def _close(self, contents: Contents) -> None:
         """End all apps, in the time that is left."""
@@ -290,12 +299,14 @@ class Server:
     def _key(self) -> bytes:
         """The secret that signs pins: made once, kept in DataDir, of the core alone."""
         path = Path(self.settings.data_dir, "db", "pin.key")
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            return hashlib.sha256(path.read_bytes()).digest()
-        with os.fdopen(fd, "wb") as file:
-            file.write(secrets.token_bytes(32))
+        if not path.exists():
+            made = path.with_name(f"pin.key.{secrets.token_hex(8)}")
+            fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(secrets.token_bytes(32))
+            with suppress(FileExistsError):  # another node was quicker
+                os.link(made, path)
+            made.unlink()
         return hashlib.sha256(path.read_bytes()).digest()
 
     def _uid_of(self, content: ContentId) -> int:
@@ -351,13 +362,6 @@ class Server:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
-
-
-async def _publish_in_order(
-    contents: Contents, content: ContentId, bundles: Sequence[tuple[LiveTask, BundleId]]
-) -> None:
-    for task, bundle in bundles:
-        await contents.publisher.publish(task, content, bundle)
 
 
 def store_of(

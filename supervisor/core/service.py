@@ -17,7 +17,8 @@ from supervisor.model import Bundle, Content, Overrides, Run, Scaling, Task
 class ContentView:
     """A content as `supervisor list` and the index show it.
 
-    state is a word for people: "sleeping", "starting", "running", "failed", "stopped", "empty".
+    state is a word for people: "sleeping", "starting", "running", "failed", "stopped", "empty",
+    "elsewhere" (another node has it).
     """
 
     content: Content
@@ -54,7 +55,10 @@ class SessionView:
 
 @attrs.frozen(kw_only=True)
 class RunView:
-    """A run as `supervisor ps` shows it. cpu: seconds; memory: resident bytes; age: seconds."""
+    """A run as `supervisor ps` shows it. cpu: seconds; memory: resident bytes; age: seconds.
+
+    here: whether it is this node's; of others nothing is known but what is recorded.
+    """
 
     run: Run
     content_name: str
@@ -66,6 +70,23 @@ class RunView:
     memory: int | None = None
     processes: int | None = None
     age: float = 0.0
+    here: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class LeaseView:
+    """A lease as `supervisor leases` shows it.
+
+    left: seconds until it ends, by the database's clock. holder: the node or its core, as it stands
+    in the lease. host: of the node, where that is known.
+    """
+
+    name: str
+    node: str
+    host: str
+    holder: str
+    fence: int
+    left: float
 
 
 @attrs.frozen(kw_only=True)
@@ -121,6 +142,10 @@ class Service(ABC):
     @abstractmethod
     async def runs(self, ref: str | None = None, *, ended: bool = False) -> Sequence[RunView]:
         """Give the runs, newest first: the living, or with `ended` the last hundred as well."""
+
+    @abstractmethod
+    async def leases(self) -> Sequence[LeaseView]:
+        """Give who holds what: nodes, contents, seats."""
 
     @abstractmethod
     def logs(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVarTuple, Unpack
 
 import attrs
@@ -18,11 +18,12 @@ import trio
 
 from supervisor import layout
 from supervisor.core import retention
+from supervisor.core.claims import Claims
 from supervisor.core.journal import Journal
 from supervisor.core.placing import deployment_place
 from supervisor.core.registry import Registry
 from supervisor.core.retention import Going, Held, Retention
-from supervisor.errors import SupervisorError
+from supervisor.errors import StoreUnavailable, SupervisorError
 from supervisor.interfaces import Change, Executor
 from supervisor.lifecycle import advance_bundle
 from supervisor.log import Log
@@ -52,6 +53,7 @@ class Sweep:
 
     journal: Journal
     registry: Registry
+    claims: Claims
     executor: Callable[[], Executor]
     turn: Callable[[ContentId], trio.Lock]
     data_dir: str
@@ -59,10 +61,23 @@ class Sweep:
     log: Log
     clock: Callable[[], float] = time.time
 
-    async def look(self) -> list[Going]:
-        """Give what is not needed any more. Changes nothing."""
+    @asynccontextmanager
+    async def removed(self) -> AsyncIterator[frozenset[ContentId]]:
+        """Hold the contents that were removed, but for those that another node holds."""
+        stored = await self.journal.find("content")
+        removed = await self.claims.claim(c.id for c in stored if c.removed is not None)
+        try:
+            yield removed
+        finally:
+            with suppress(StoreUnavailable):  # then they expire
+                await self.claims.give_back(removed)
+
+    async def look(self, removed: Collection[ContentId] = ()) -> list[Going]:
+        """Give what this node's contents, and those removed, do not need. Changes nothing."""
         going: list[Going] = []
         for content in await self.journal.find("content"):
+            if content.id not in (self.claims.contents if content.removed is None else removed):
+                continue
             held = await self._held(content)
             records = [
                 *retention.ended_runs(held, self.keep, self.clock()),

@@ -7,9 +7,21 @@ from typing import Any
 import trio
 
 from supervisor.core.crew import Crew
+from supervisor.core.elsewhere import Elsewhere
 from supervisor.core.verdict import Answer, Verdict
 
 LINES, LINE, TEXT = 20, 200, 500  # of a failure's answer: a packet has 64 KiB, a character up to 12
+
+
+def describe_away(elsewhere: Elsewhere) -> dict[str, Any]:
+    """Give the fields of an `answer` message about a content that another node has."""
+    title = (elsewhere.content.title or elsewhere.content.name)[:TEXT]
+    return {
+        "as": "unavailable",
+        "title": title,
+        "reason": f"{title}: {elsewhere.where}",
+        "retry": 5,
+    }
 
 
 def describe(crew: Crew, answer: Answer) -> dict[str, Any]:

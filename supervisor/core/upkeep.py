@@ -55,8 +55,8 @@ class Upkeep:
                 hint="Try again when it is done.",
                 recoverable=True,
             )
-        async with self._turn:
-            going = await self.sweep.look()
+        async with self._turn, self.sweep.removed() as removed:
+            going = await self.sweep.look(removed)
             if dry:
                 return going
             gone = await self.sweep.clear(going)
@@ -82,11 +82,14 @@ class Upkeep:
     async def deserted(self, deployment: Deployment) -> None:
         """Remove the directory of a deployment that nobody runs or will run."""
         keeper = self.sweep.registry.numbered(deployment.content)
-        active = keeper.content.active_deployment if keeper else None
-        if deployment.id == active or self._backing_up:
-            return  # in the latter case the next sweep finds it
+        if keeper is None or deployment.id == keeper.content.active_deployment:
+            return
+        if self._backing_up:
+            return  # the next sweep finds it
         place = PlaceRef(kind=PlaceKind.DEPLOYMENT, ids=(deployment.content, deployment.id))
         try:
+            if not await self.sweep.claims.claim([deployment.content]):
+                return  # another node has the content now, and may serve from there
             await self.sweep.executor().remove(place)
         except SupervisorError as error:
             self.log.warning("directory-left", deployment=deployment.id, error=error.message)
@@ -95,6 +98,4 @@ class Upkeep:
         """Remove the files of a content that was removed; raises SupervisorError."""
         if not self._backing_up:
             sweep = self.sweep
-            await remove_files(
-                content, sweep.executor(), sweep.journal, sweep.registry, sweep.data_dir
-            )
+            await remove_files(content, sweep.executor(), sweep.journal, sweep.data_dir)

@@ -19,6 +19,7 @@ _STATES = {
     "failed": "Failed",
     "stopped": "Stopped",
     "empty": "Nothing deployed",
+    "elsewhere": "On another node",
 }
 
 

@@ -26,9 +26,9 @@ _ENTRY = ("section", "subsection", "key", "value", "file", "line")
 class State:
     """A parent's possessions. Descriptors are numbers, open in the process that reads them.
 
-    code: the version that wrote it; who, data_dir, run_dir and uid_first hold for the life of the
-    server; file and entries are the settings in force; http maps an address of HTTP.Listen to its
-    listening socket, unix a name of RunDir; children are what Watch.saved gives.
+    code: the version that wrote it; who, data_dir, run_dir, uid_first and several_nodes hold for
+    the life of the server; file and entries are the settings in force; http maps an address of
+    HTTP.Listen to its listening socket, unix a name of RunDir; children are what Watch.saved gives.
     """
 
     code: str
@@ -42,6 +42,7 @@ class State:
     http: Mapping[str, int]
     unix: Mapping[str, int]
     children: Sequence[Mapping[str, Any]]
+    several_nodes: bool = False
 
     @property
     def names(self) -> set[str]:

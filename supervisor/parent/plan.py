@@ -230,4 +230,8 @@ def _settings(
         admin_gid=who.admin_gid,
         templates=read_templates(configuration.pages.templates, owner=who.helper.uid),
     )
-    return dataclasses.replace(settings, uid_first=state.uid_first) if state else settings
+    if state is None:
+        return settings
+    return dataclasses.replace(
+        settings, uid_first=state.uid_first, several_nodes=state.several_nodes
+    )

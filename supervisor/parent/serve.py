@@ -70,6 +70,8 @@ def serve(
                 code="data-dir-held",
                 unusable="data-dir-unusable",
                 what=f"the data directory {settings.data_dir}",
+                shared=settings.several_nodes,
+                hint=" Servers that are to share it all need [Server] SeveralNodes = yes.",
             )
         )
         logs = Logs(configuration.logging, group=who.admin_gid)
@@ -197,6 +199,7 @@ def _tree(
             data_dir=settings.data_dir,
             run_dir=settings.run_dir,
             uid_first=settings.uid_first,
+            several_nodes=settings.several_nodes,
             file=configuring.plan.configuration.file,
             entries=configuring.plan.configuration.entries,
             locks=locks,

@@ -91,6 +91,7 @@ class Settings(Configuration):
     admin_gid: int | None
     uid_first: int
     uid_last: int
+    several_nodes: bool
     log_form: str
     log_level: str
     access_form: str
@@ -108,6 +109,7 @@ class Settings(Configuration):
             **_shallow(configuration),
             uid_first=configuration.applications.uid_first,
             uid_last=configuration.applications.uid_last,
+            several_nodes=configuration.server.several_nodes,
             log_form=configuration.logging.form,
             log_level=configuration.logging.level,
             access_form=configuration.logging.access_form,
@@ -204,6 +206,12 @@ def _sections(entries: Sequence[Entry]) -> tuple[dict[str, Any], list[Supervisor
 def _misfits(configuration: Configuration) -> Iterator[SupervisorError]:
     """Yield what is wrong with values that are each right."""
     applications = configuration.applications
+    if configuration.server.lease_timeout < 1.0:
+        yield SupervisorError(
+            "settings-invalid",
+            f"Server.LeaseTimeout {configuration.server.lease_timeout:g} s is too short",
+            hint="A second is the least; it should be longer than BeatTimeout.",
+        )
     if not 0 < applications.uid_first <= applications.uid_last < 2**32 - 1:
         yield SupervisorError(
             "settings-invalid",

@@ -35,6 +35,16 @@ class Server:
         unset="`/run/content-supervisor`",
         about="sockets; without root `$XDG_RUNTIME_DIR/content-supervisor`",
     )  # fmt: skip
+    several_nodes: bool = _key(
+        "SeveralNodes", values.boolean, False, fixed=True,
+        about="other servers may share DataDir and database, if they say so too; each runs the"
+        " contents that it has claimed",
+    )  # fmt: skip
+    lease_timeout: float = _key(
+        "LeaseTimeout", values.duration, 30.0,
+        about="a node that was not heard of for so long has lost its contents to others; longer"
+        " than BeatTimeout",
+    )  # fmt: skip
     shutdown_timeout: float = _key(
         "ShutdownTimeout", values.duration, 8.0, reloadable=True,
         about="how long an orderly end may take before everything is killed",

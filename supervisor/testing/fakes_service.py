@@ -18,6 +18,7 @@ from supervisor import bounds
 from supervisor.core.retention import Going
 from supervisor.core.service import (
     ContentView,
+    LeaseView,
     LogLine,
     PluginView,
     RunView,
@@ -59,6 +60,7 @@ class FakeService(Service):
         self.views: dict[str, ContentView] = {}
         self.run_views: dict[str, RunView] = {}
         self.session_views: list[SessionView] = []
+        self.lease_views: list[LeaseView] = []
         self.bundles: dict[int, Bundle] = {}
         self.tasks: dict[str, Task] = {}
         self.lines: list[LogLine] = []
@@ -166,6 +168,10 @@ class FakeService(Service):
             code=0 if more else task.code,
             error="" if more else task.error,
         )
+
+    async def leases(self) -> Sequence[LeaseView]:
+        """Give what a test has put there."""
+        return self.lease_views
 
     async def runs(self, ref: str | None = None, *, ended: bool = False) -> Sequence[RunView]:
         """Give the runs, newest first."""

@@ -29,14 +29,20 @@ class Directories:
             places.make(base, (part,), owner=owner, mode=places.PARENT_MODE)
         places.make(self._run_dir, (root.NEW_ROOT,), owner=owner, mode=0o700)
         large: list[Tree] = []
+        ours = set(self._names(self._run_dir, layout.RUN_SOCKETS))
         for base, part in self._parents():
-            with places.opened(syscalls.open_beneath(base, part, os.O_RDONLY)) as directory:
-                for name in os.listdir(directory):
-                    if places.is_small(base, (part, name)):
-                        places.remove(base, (part, name))
-                    else:
-                        large.append((base, (part, name)))
+            for name in self._names(base, part):
+                if self._rules.several_nodes and name not in ours:
+                    continue  # it may be another helper's, and in use
+                if places.is_small(base, (part, name)):
+                    places.remove(base, (part, name))
+                else:
+                    large.append((base, (part, name)))
         return large
+
+    def _names(self, base: int, part: str) -> list[str]:
+        with places.opened(syscalls.open_beneath(base, part, os.O_RDONLY)) as directory:
+            return os.listdir(directory)
 
     def make_run(self, job: Job) -> None:
         """Make the directories of a run, and the places that it writes to."""

@@ -309,6 +309,7 @@ def read_rules(settings: Mapping[str, Any]) -> Rules:
         gateway_gid=settings["gateway_gid"],
         uid_first=settings["uid_first"],
         uid_last=settings["uid_last"],
+        several_nodes=settings.get("several_nodes", False),
         trees=host.shown_trees(settings.get("mounts", ())),
         executables=tuple(settings.get("executables", ())),
         libraries=tuple(settings.get("libraries", ())),

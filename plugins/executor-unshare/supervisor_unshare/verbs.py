@@ -38,6 +38,7 @@ class Rules:
     """What the root-owned settings allow. trees: the paths that sandboxes see read-only.
 
     without: layers of the sandbox that are left out.
+    several_nodes: whether other helpers may be at work in the same DataDir.
     """
 
     rootless: bool
@@ -47,6 +48,7 @@ class Rules:
     gateway_gid: int
     uid_first: int
     uid_last: int
+    several_nodes: bool = False
     trees: tuple[str, ...] = ()
     executables: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()

@@ -148,7 +148,9 @@ class SqlStore(Store):
     def release_all(self, leases: Sequence[Lease]) -> None:
         if leases:
             with self._writing() as connection:
-                ours = [{f"_{name}": value for name, value in to_json(one).items()} for one in leases]
+                ours = [
+                    {f"_{name}": value for name, value in to_json(one).items()} for one in leases
+                ]
                 connection.execute(_GIVE_BACK, ours)
 
     def changes(self, since: int) -> tuple[int, Sequence[StoreEvent]]:

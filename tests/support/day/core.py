@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import trio
 
-from supervisor.core.adopt import adopt
+from supervisor.core.adopt import adopt, open_runs
 from supervisor.core.contents import Contents
 from supervisor.core.disk import Disk
 from supervisor.core.failures import Failures
@@ -161,9 +161,13 @@ class Core:
                 self.nursery = self.contents.nursery = nursery
                 stored: list[Content] = list(await ledger.find("content", {"removed": None}))
                 log = self.routes.log
-                adopted = await adopt(ledger, makers, {c.id: c for c in stored}, log)
+                living = {content.id: content for content in stored}
+                made = {d.id: d for d in await ledger.find("deployment")}
+                runs = await open_runs(ledger)
+                adopted = await adopt(ledger, makers, living, runs, made, log)
                 for content in stored:
-                    keeper = await self.contents.open(content, adopted.get(content.id, ()))
+                    workers = adopted.get(content.id, ())
+                    keeper = await self.contents.open(content, workers, made)
                     dice = random.Random(self.world.random.random())
                     keeper.failures = Failures(dice=dice)
                 await nursery.start(self.routes.serve)

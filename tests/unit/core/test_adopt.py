@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import pytest
 import trio
 
-from supervisor.core.adopt import adopt, sweep
+from supervisor.core.adopt import adopt, open_runs, stop_all_of, sweep
 from supervisor.core.executors import Executors
 from supervisor.core.makers import Makers
 from supervisor.core.worker import Worker
 from supervisor.interfaces import Change, Lifetime
 from supervisor.lifecycle import State
-from supervisor.model import Content, ContentId, Purpose, Run, Scaling
+from supervisor.model import Content, ContentId, PlaceKind, PlaceRef, Purpose, Run, Scaling
 from supervisor.plugins import Plugins
 from supervisor.testing.executors import BrokenListExecutor, ScriptedExecutor
 from supervisor.testing.house import House, a_content, a_deployment, a_job, a_run, serving
@@ -40,9 +42,24 @@ async def adopted(
     house: House, *executors: ScriptedExecutor, contents: tuple[Content, ...] = (a_content(),)
 ) -> list[Worker]:
     makers = makers_of(house, *(executors or (house.executor,)))
-    known = {content.id: content for content in contents}
-    found = await adopt(house.journal, makers, known, house.log)
+    found = await taken_over(house, makers, contents)
     return [worker for workers in found.values() for worker in workers]
+
+
+async def taken_over(
+    house: House, makers: Makers, contents: Sequence[Content]
+) -> dict[ContentId, list[Worker]]:
+    """Adopt as a node that has claimed content 1 and these."""
+    claimed = {content.id for content in contents} | {ContentId(1)}
+    stored = await house.journal.find("deployment")
+    return await adopt(
+        house.journal,
+        makers,
+        {content.id: content for content in contents},
+        await open_runs(house.journal, claimed),
+        {deployment.id: deployment for deployment in stored},
+        house.log,
+    )
 
 
 async def recorded(house: House, run: Run, *, started: bool = True) -> Run:
@@ -115,11 +132,47 @@ async def test_a_process_of_a_removed_content_is_stopped(house: House) -> None:
     assert [] == house.executor.living
 
 
-async def test_runs_of_other_nodes_and_ended_ones_are_left_alone(house: House) -> None:
-    other = await recorded(house, a_run(state=State.READY, node="other"), started=False)
+async def test_runs_of_contents_that_others_have_and_ended_ones_are_left_alone(
+    house: House,
+) -> None:
+    elsewhere = a_run(state=State.READY, node="other", content=ContentId(2))
+    other = await recorded(house, elsewhere, started=False)
     ended = await recorded(house, a_run(state=State.FAILED), started=False)
     assert [] == await adopted(house)
     assert (State.READY, State.FAILED) == (stored(house, other).state, stored(house, ended).state)
+
+
+@pytest.mark.parametrize("state", LIVING)
+async def test_what_another_node_ran_here_of_a_content_that_is_ours_now_is_lost(
+    house: House, state: State
+) -> None:
+    run = await recorded(house, a_run(state=state, node="0123456789abcdef"), started=False)
+    assert [] == await adopted(house)
+    assert (State.LOST, "its node 01234567 is gone") == (
+        stored(house, run).state,
+        stored(house, run).reason,
+    )
+    assert [PlaceRef(kind=PlaceKind.SCRATCH, components=(run.id,))] == [
+        argument for call, argument in house.executor.calls if call == "remove"
+    ]
+
+
+async def test_what_this_node_runs_of_a_content_that_another_has_now_is_stopped(
+    house: House,
+) -> None:
+    await recorded(house, a_run(state=State.READY, content=ContentId(2)))
+    assert [] == await adopted(house)
+    assert [] == house.executor.living
+
+
+async def test_of_contents_that_were_lost_all_is_stopped_that_has_no_worker(house: House) -> None:
+    makers = makers_of(house, house.executor)
+    worker = await recorded(house, a_run(state=State.READY))
+    unpacking = await recorded(house, a_run(state=State.WORKING, purpose=Purpose.UNPACK))
+    kept = await recorded(house, a_run(state=State.READY, content=ContentId(2)))
+    await stop_all_of({ContentId(1)}, {worker.id}, house.journal, makers, house.log)
+    assert {worker.id, kept.id} == {living.job.run for living in house.executor.living}
+    assert unpacking.id not in {living.job.run for living in house.executor.living}
 
 
 async def test_an_executor_that_cannot_list_stops_nobody_and_its_receipts_are_believed(
@@ -162,6 +215,7 @@ async def test_what_another_node_started_elsewhere_is_adopted_as_ours(house: Hou
     run = await recorded(house, a_run(state=State.READY, node="before-the-reboot"))
     (worker,) = await adopted(house)
     assert (run.id, "node") == (worker.id, worker.tracked.run.node)
+    assert "node" == stored(house, run).node
     assert 0 == house.executor.count("stop")
 
 
@@ -173,7 +227,7 @@ async def test_what_another_node_started_elsewhere_and_is_gone_is_lost(house: Ho
 
 
 async def test_an_open_run_of_another_node_is_no_stray(house: House) -> None:
-    await recorded(house, a_run(state=State.READY, node="other"))
+    await recorded(house, a_run(state=State.READY, node="other", content=ContentId(2)))
     assert [] == await adopted(house)
     assert 1 == len(house.executor.living)
 
@@ -188,7 +242,7 @@ async def adopted_while_away(house: House) -> list[Worker]:
     """Adopt while the executor has not been reached."""
     makers = makers_of(house, house.executor)
     makers.executors = Executors(installed={"scripted": house.executor}, log=house.log)
-    found = await adopt(house.journal, makers, {a_content().id: a_content()}, house.log)
+    found = await taken_over(house, makers, (a_content(),))
     return [worker for workers in found.values() for worker in workers]
 
 

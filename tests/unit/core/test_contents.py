@@ -21,7 +21,7 @@ from supervisor.core.service import RunView
 from supervisor.core.tasks import Tasks
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
-from supervisor.interfaces import Change, Detected, Installation, PlanContext, Runtime, SourceFile
+from supervisor.interfaces import Detected, Installation, PlanContext, Runtime, SourceFile
 from supervisor.lifecycle import State
 from supervisor.log import Log
 from supervisor.model import (
@@ -402,9 +402,8 @@ async def test_a_bundle_that_another_content_has_too_stays(core: Core) -> None:
 
 async def test_a_new_core_opens_a_content_with_its_deployment(core: Core) -> None:
     content = await core.deployed()
-    core.journal.store.apply([Change(kind="deployment", record=a_deployment(1))])
     again = attrs.evolve(content, active_deployment=DeploymentId(1))
-    keeper = await core.contents.open(again, ())
+    keeper = await core.contents.open(again, (), {DeploymentId(1): a_deployment(1)})
     assert keeper.deployment == a_deployment(1)
 
 

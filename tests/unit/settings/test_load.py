@@ -282,7 +282,7 @@ def test_the_json_is_that_of_the_contract() -> None:
     } == message["entries"][0]  # fmt: skip
     assert {
         "data_dir", "run_dir", "rootless", "tier", "core_uid", "core_gid", "gateway_uid",
-        "gateway_gid", "install_uid", "install_gid", "admin_gid", "uid_first", "uid_last",
+        "gateway_gid", "install_uid", "install_gid", "admin_gid", "uid_first", "uid_last", "several_nodes",
         "log_form", "log_level", "mounts", "server_address", "executables", "templates",
         "access_form", "trusted_proxies", "without",
     } == set(message["settings"])  # fmt: skip

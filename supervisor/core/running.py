@@ -1,0 +1,77 @@
+"""The runs as `supervisor ps` shows them: of this node's workers, of other nodes, of the past."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import attrs
+import trio
+
+from supervisor.core.adopt import open_runs
+from supervisor.core.journal import Journal
+from supervisor.core.makers import Makers
+from supervisor.core.registry import Registry
+from supervisor.core.service import RunView
+from supervisor.core.views import run_view
+from supervisor.core.worker import Worker
+from supervisor.errors import SupervisorError
+from supervisor.model import ContentId, Run, RunId, Usage
+
+USAGE_LIMIT = 2.0  # seconds for an executor to say what its processes use
+MOST_ENDED = 100
+
+
+@attrs.frozen(kw_only=True)
+class Running:
+    """Looks at all runs that this node knows of."""
+
+    registry: Registry
+    makers: Makers
+    journal: Journal
+
+    async def views(self, ref: str | None, *, ended: bool) -> Sequence[RunView]:
+        """Give the living runs, newest first, and with `ended` the last hundred; of one content."""
+        wanted = None if ref is None else self._content(ref)
+        usage = await self._usage()
+        workers = self.registry.workers
+        views = [
+            self._view(worker.tracked.run, worker, usage.get(worker.id))
+            for worker in workers.values()
+            if wanted in (None, worker.tracked.run.content)
+        ]
+        elsewhere = {away.content.id for away in self.registry.elsewhere.values()}
+        stored: list[Run] = []
+        if wanted in (None, *elsewhere) and elsewhere:
+            stored += await open_runs(self.journal, elsewhere if wanted is None else {wanted})
+        if ended:
+            where = {} if wanted is None else {"content": wanted}
+            stored += await self.journal.find("run", where, newest_first=True, limit=MOST_ENDED)
+        told = {run.id: run for run in stored if run.id not in workers}
+        views += map(self._view, told.values())
+        return sorted(views, key=lambda view: view.run.id, reverse=True)
+
+    def _content(self, ref: str) -> ContentId:
+        away = self.registry.away(ref) if self.registry.find(ref) is None else None
+        return self.registry.keeper(ref).content.id if away is None else away.content.id
+
+    def _view(self, run: Run, worker: Worker | None = None, used: Usage | None = None) -> RunView:
+        away = self.makers.executors.away(run.executor) if worker is not None else ""
+        if away:
+            run = attrs.evolve(run, reason=away)
+        view = run_view(run, self.registry.numbered(run.content), worker, used)
+        elsewhere = self.registry.away(str(run.content))
+        if elsewhere is not None:
+            content = elsewhere.content
+            view = attrs.evolve(view, content_name=content.name, content_guid=content.guid)
+        return attrs.evolve(view, here=run.node in ("", self.makers.node))
+
+    async def _usage(self) -> dict[RunId, Usage]:
+        used: dict[RunId, Usage] = {}
+        for name, executor in self.makers.executors.by_name.items():
+            theirs = [w.id for w in self.registry.workers.values() if w.executor.name == name]
+            if theirs and executor.capabilities.usage:
+                with suppress(SupervisorError):
+                    with trio.move_on_after(USAGE_LIMIT):
+                        used.update(await executor.usage(theirs))
+        return used
