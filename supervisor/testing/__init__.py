@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 _HOME = {
     **dict.fromkeys("Alive ExecutorContract NewExecutor".split(), "executor"),
     "MadeBundle": "bundles",
+    "PlainExecutor": "plain",
     "RuntimeContract": "runtime",
     "StoreContract": "store",
     "Program": "programs",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from supervisor.testing.fakes import MemoryStore as MemoryStore
     from supervisor.testing.fakes import StuckStore as StuckStore
     from supervisor.testing.house import serving as serving
+    from supervisor.testing.plain import PlainExecutor as PlainExecutor
     from supervisor.testing.programs import Program as Program
     from supervisor.testing.runtime import RuntimeContract as RuntimeContract
     from supervisor.testing.server import RunningServer as RunningServer

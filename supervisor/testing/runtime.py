@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+import tempfile
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,10 +23,12 @@ from typing import Any, ClassVar
 
 import attrs
 import pytest
+import trio
 
 from supervisor import layout, rights
 from supervisor.errors import CODES, SupervisorError
-from supervisor.interfaces import Detected, Installation, PlanContext, Runtime, SourceFile
+from supervisor.hookspecs import hookimpl
+from supervisor.interfaces import Detected, Executor, Installation, PlanContext, Runtime, SourceFile
 from supervisor.layout import Role
 from supervisor.model import (
     Access,
@@ -42,6 +45,8 @@ from supervisor.model import (
 )
 from supervisor.testing.bundles import MadeBundle
 from supervisor.testing.effects import noticed
+from supervisor.testing.plain import PlainExecutor
+from supervisor.testing.server import running_server
 from supervisor.wire import from_json, to_json
 
 STRANGE: tuple[Any, ...] = (
@@ -66,16 +71,24 @@ class RuntimeContract:
 
     bundles: what the runtime recognises by its files, at least one. purposes: what it can plan.
     setting: the key of its configuration section that names interpreters, "" where it has none.
+    For the flow in a core: settings, the text of a configuration file, and patience, in seconds.
     """
 
     bundles: ClassVar[Sequence[MadeBundle]] = ()
     purposes: ClassVar[frozenset[Purpose]] = frozenset({Purpose.SERVE})
     setting: ClassVar[str] = "executable"
+    settings: str = ""
+    patience: float = 60.0
 
     @pytest.fixture
     @abstractmethod
     def runtime(self) -> Any:
         """Give the runtime."""
+
+    @pytest.fixture
+    def served_bundle(self) -> MadeBundle:
+        """Give a bundle that an interpreter of this host can serve: its page answers with 200."""
+        pytest.skip("not claimed: a bundle that is served here")
 
     # What tests are made of
 
@@ -263,6 +276,25 @@ class RuntimeContract:
         assert [] == effects
         assert [] == os.listdir(tmp_path)
 
+    # Flow
+
+    async def test_a_bundle_is_deployed_and_answers_a_visitor(
+        self, runtime: Runtime, served_bundle: MadeBundle
+    ) -> None:
+        """In a real core, as a plain process: deployed, visited, removed, and nothing is left."""
+        with tempfile.TemporaryDirectory(prefix="cs-") as path:
+            plain = PlainExecutor(Path(path, "x"), Path(path, "server", "data"))
+            async with running_server(
+                Path(path, "server"), _Plugin(runtime, plain), settings=self.settings
+            ) as server:
+                where = await server.deploy("tested", served_bundle)
+                await server.visit(where, "", seconds=self.patience)
+                assert 1 == len(plain.living)
+                await server.service.remove("tested")
+                with trio.fail_after(20):
+                    while plain.living:  # noqa: ASYNC110
+                        await trio.sleep(0.05)
+
     # Interpreters
 
     def test_interpreters_are_named_by_absolute_paths(self, runtime: Runtime) -> None:
@@ -315,3 +347,20 @@ class RuntimeContract:
         if not found:
             pytest.skip(f"needs an interpreter of {runtime.name}")
         return found
+
+
+class _Plugin:
+    """Gives the runtime under test to a core, and what carries its plans out."""
+
+    def __init__(self, runtime: Runtime, executor: Executor) -> None:
+        self._runtime, self._executor = runtime, executor
+
+    @hookimpl
+    def supervisor_runtimes(self) -> Sequence[Runtime]:
+        """Give the runtime under test."""
+        return [self._runtime]
+
+    @hookimpl
+    def supervisor_executors(self) -> Sequence[Executor]:
+        """Give the executor."""
+        return [self._executor]

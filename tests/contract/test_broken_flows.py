@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
-from supervisor import RunId
+from supervisor import Plan, PlanContext, Purpose, RunId
+from supervisor.testing import RuntimeContract, TinyRuntime, tiny_bundle
 from supervisor.testing.executor import CoreFlows
 from tests.support.broken.output import DiesWithItsCore, KnowsOnlyWhatItStarted
 from tests.support.broken.starting import ListsNothing
@@ -88,6 +90,39 @@ async def test_a_process_that_is_tied_to_its_core_is_refused(short_path: Path) -
         await contract.test_a_run_outlives_a_core_that_is_killed(
             lambda: TiedToItsCore(short_path), alive
         )
+
+
+class Serves(RuntimeContract):
+    """The flow of a runtime, with an interpreter that every machine has."""
+
+    patience = 1.0
+    runtime = None  # type: ignore[assignment]
+
+
+class Served(TinyRuntime):
+    """A runtime of an author; the server has one of that language too, which comes later."""
+
+    name = "served"
+
+
+class EndsAtOnce(Served):
+    """Its program is not the one that serves."""
+
+    def plan(self, purpose: Purpose, context: PlanContext) -> Plan:
+        return attrs.evolve(super().plan(purpose, context), argv=("/bin/false",))
+
+
+async def test_a_runtime_whose_app_does_not_answer_is_refused() -> None:
+    flow = Serves().test_a_bundle_is_deployed_and_answers_a_visitor
+    with pytest.raises(BaseExceptionGroup, match="nursery") as caught:
+        await flow(EndsAtOnce(), tiny_bundle("hello"))
+    assert caught.value.subgroup(AssertionError) is not None
+
+
+async def test_a_runtime_whose_app_answers_passes() -> None:
+    contract = Serves()
+    contract.patience = 30.0
+    await contract.test_a_bundle_is_deployed_and_answers_a_visitor(Served(), tiny_bundle("hello"))
 
 
 def test_every_flow_is_here() -> None:

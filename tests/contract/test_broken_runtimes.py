@@ -6,7 +6,7 @@ import pytest
 
 from supervisor.testing import RuntimeContract
 from tests.support.broken_runtimes import BROKEN
-from tests.support.suite import every_test, named_in, runtime_failures
+from tests.support.suite import at_once, named_in, runtime_failures
 from tests.support.toy_runtime import ToyRuntime
 
 
@@ -24,4 +24,4 @@ def test_a_broken_runtime_fails_the_tests_that_it_names_and_no_others(
 
 def test_every_test_of_the_contract_refuses_somebody() -> None:
     refused = {name for kind in BROKEN for name in named_in(kind)}
-    assert set(every_test(RuntimeContract)) == refused
+    assert at_once(RuntimeContract) == refused

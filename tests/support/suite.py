@@ -33,6 +33,12 @@ def every_test(contract: type) -> dict[str, Callable[..., Any]]:
     }
 
 
+def at_once(contract: type) -> set[str]:
+    """Give the tests of a contract that need no loop."""
+    every = every_test(contract)
+    return {name for name, test in every.items() if not inspect.iscoroutinefunction(test)}
+
+
 def parameters(test: Callable[..., Any]) -> Iterator[Parameters]:
     """Yield what pytest.mark.parametrize gives a test, {} once where it has none."""
     marks = [mark for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize"]
@@ -129,7 +135,7 @@ class ToyContract(RuntimeContract):
 def runtime_failures(kind: type[Runtime]) -> dict[str, str]:
     """Give the tests of RuntimeContract that a runtime fails, each with how."""
     failed: dict[str, str] = {}
-    for name in every_test(RuntimeContract):
+    for name in at_once(RuntimeContract):
         with tempfile.TemporaryDirectory() as path, pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.setenv("HOME", path)
             tmp_path = Path(path, "tmp")

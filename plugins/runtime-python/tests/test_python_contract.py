@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from supervisor_python.runtime import PythonRuntime
 
@@ -17,3 +19,8 @@ class TestPythonRuntime(RuntimeContract):
     @pytest.fixture
     def runtime(self) -> PythonRuntime:
         return PythonRuntime()
+
+    @pytest.fixture
+    def served_bundle(self, needs: Any) -> MadeBundle:
+        self.settings = f"[Python]\nExecutable = {needs.python('shiny')}\n"
+        return MadeBundle(files={"app.py": "from shiny.express import ui\n\nui.h1('hello')\n"})

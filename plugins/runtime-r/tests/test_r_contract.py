@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from supervisor_r.runtime import RRuntime
 
@@ -18,3 +20,10 @@ class TestRRuntime(RuntimeContract):
     @pytest.fixture
     def runtime(self) -> RRuntime:
         return RRuntime()
+
+    @pytest.fixture
+    def served_bundle(self, needs: Any) -> MadeBundle:
+        needs.r("shiny")
+        return MadeBundle(
+            files={"app.R": "library(shiny)\nshinyApp(fluidPage('hello'), function(...) NULL)\n"}
+        )
