@@ -50,7 +50,7 @@ class Admission:
         if answer.verdict not in _HOPEFUL:
             return answer
         place = self.crew.line.join(visitor, visitor, trio.current_time())
-        place.pinned = pinned
+        place.pinned, place.passed = pinned, False
         with self._listening(place):
             with trio.move_on_after(PAGE_WAIT if self.crew.serving() else 0.0):
                 while not (place.granted or place.passed) and self.crew.line.holds(place):

@@ -148,7 +148,7 @@ class Line:
     def passed(self) -> None:
         """Let pages that were only just loaded be shown: nobody's turn comes at once."""
         for place in self._counted.values():
-            if not (place.passed or place.comes_back or place.seat):
+            if place.listening and not (place.passed or place.seat):
                 place.passed = True
                 place.tell()
 

@@ -182,6 +182,18 @@ async def test_a_hundred_page_loads_without_a_socket_lock_nobody_out(house: Hous
         assert trio.current_time() - begun <= FIRM + 0.5
 
 
+async def test_a_page_that_was_told_to_wait_is_let_in_when_it_is_loaded_again(
+    house: House,
+) -> None:
+    async with app(house, most=1) as keeper:
+        for number in range(20):  # in whatever order page and task come to run
+            await keeper.admission.page(f"v{number}", None)
+        await trio.sleep(2)
+        for number in range(20):
+            again = await keeper.admission.page(f"v{number}", None)
+            assert Verdict.WORKER is again.verdict
+
+
 async def test_page_loads_alone_start_no_further_process(house: House) -> None:
     async with app(house, sessions_each=4, most=3) as keeper:
         await enter(keeper, "first")
