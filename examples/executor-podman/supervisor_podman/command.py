@@ -8,7 +8,18 @@ import resource
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
-from supervisor import Access, Job, PlaceKind, PlaceRef, Role, layout, place_key
+import attrs
+
+from supervisor import (
+    Access,
+    Job,
+    PlaceKind,
+    PlaceRef,
+    Role,
+    SupervisorError,
+    layout,
+    place_key,
+)
 from supervisor_podman.container import RUN, SERVER, SIGNAL, UID
 from supervisor_podman.log import MOST
 from supervisor_podman.settings import PodmanSettings
@@ -29,7 +40,12 @@ def run_arguments(
     """Give the arguments of `podman`; the variables are read from standard input.
 
     home: the directory of this run, with `socket` in it and the log. uid: who will own the socket.
+    Raises SupervisorError: limit-unenforceable, settings-invalid.
     """
+    set_limits = attrs.asdict(job.limits, filter=lambda _, value: value is not None)
+    if beyond := set_limits.keys() - LIMITS:
+        text = f"podman cannot enforce the limits {', '.join(sorted(beyond))}"
+        raise SupervisorError("limit-unenforceable", text)
     return [
         "run",
         "--detach",
