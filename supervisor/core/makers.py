@@ -18,7 +18,7 @@ from supervisor.core.executors import Executors
 from supervisor.core.journal import Journal
 from supervisor.core.lacking import how_to_install, in_words
 from supervisor.core.oneshot import OneShot
-from supervisor.core.output import TAIL, Output, read_cursor, read_tail
+from supervisor.core.output import TAIL, Kept, Output, read_cursor, read_tail
 from supervisor.core.placing import GRACE, common_environment, make_job
 from supervisor.core.service import LogLine
 from supervisor.core.tracked import Tracked
@@ -85,6 +85,7 @@ class Makers:
             lambda self: Executors.served(self.plugins.executors, self.log), takes_self=True
         )
     )
+    logs: Kept = attrs.field(factory=Kept)
     wanted: trio.Event = attrs.field(factory=trio.Event)
     looked: trio.Event = attrs.field(factory=trio.Event)
 
@@ -204,7 +205,7 @@ class Makers:
         number = DeploymentId(place.ids[1]) if role is Role.SOURCE else None
         run = self._run(content, Purpose.TIDY, executor, number, 1)
         job = await self._job(run, content, archive_plan(interpreter(), role), "archive")
-        output = Unheard(run=run.id, path=self.log_path(run))
+        output = Unheard(run=run.id, path=self.log_path(run), kept=self.logs)
         shot = OneShot(
             tracked=self.tracked(run),
             executor=executor,
@@ -372,7 +373,7 @@ class Makers:
 
     def output(self, run: Run) -> Output:
         """Open the log of a run."""
-        return Output(run=run.id, path=self.log_path(run))
+        return Output(run=run.id, path=self.log_path(run), kept=self.logs)
 
     def log_path(self, run: Run) -> str:
         """Where a run's log lies."""

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -46,7 +47,7 @@ def main() -> int:
 
 def _migrate(settings: Settings, source: str | None, to: str) -> dict[str, int]:
     plugins = Plugins(log=Log("core", level="warning"))
-    trio.run(plugins.load, context_of(settings))
+    trio.run(partial(plugins.load, context_of(settings), disabled=settings.plugins.disable))
 
     source = source or settings.database.provider or next(iter(plugins.stores), "")
     if source.lower() == to.lower():

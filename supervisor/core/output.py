@@ -88,6 +88,24 @@ class Budget:
 
 
 @attrs.define(eq=False)
+class Kept:
+    """Whose logs stay on the disk: the newest runs of a content, and those that still write.
+
+    most: how many of a content; 0 is no limit.
+    """
+
+    most: int = KEPT
+    living: set[str] = attrs.field(factory=set)
+
+    def make_room(self, directory: str) -> None:
+        """Remove the oldest logs of a content; ids of runs are in their order. In a thread."""
+        names = sorted(os.listdir(directory))
+        for run in names[: -self.most] if self.most else ():
+            if run not in self.living:
+                shutil.rmtree(os.path.join(directory, run), ignore_errors=True)
+
+
+@attrs.define(eq=False)
 class Output:
     """What one run wrote. `path` is its file; a full disk costs only the file.
 
@@ -100,6 +118,7 @@ class Output:
     clock: Callable[[], float] = time.time
     in_thread: Callable[..., Awaitable[Any]] = trio.to_thread.run_sync
     cursor: str = ""
+    kept: Kept = attrs.field(factory=Kept)
     tail: deque[LogLine] = attrs.field(factory=lambda: deque(maxlen=TAIL))
     _errors: deque[LogLine] = attrs.field(factory=lambda: deque(maxlen=NEWEST))
     _streams: dict[str, Lines] = attrs.field(factory=dict)
@@ -114,6 +133,7 @@ class Output:
 
     def __attrs_post_init__(self) -> None:
         self._budget = Budget(self.clock())
+        self.kept.living.add(self.run)
 
     def write(self, stream: str, data: bytes) -> None:
         """Take bytes of "stdout" or "stderr"."""
@@ -140,6 +160,7 @@ class Output:
             channel.close()
         self._subscribers.clear()
         self._news.set()
+        self.kept.living.discard(self.run)
 
     def _end_lines(self) -> None:
         """Take the lines that have no newline yet."""
@@ -224,7 +245,7 @@ class Output:
         own = os.path.dirname(self.path)
         if not os.path.isdir(own):
             os.makedirs(own, mode=0o700)
-            _remove_oldest(os.path.dirname(own))
+            self.kept.make_room(os.path.dirname(own))
 
     def _append(self, data: bytes, cursor: str) -> None:
         try:
@@ -242,12 +263,6 @@ class Output:
                 _put(f"{self.path}{_CURSOR}", cursor)
         except OSError:
             self._size = 0  # a full disk costs the log on disk, never the run
-
-
-def _remove_oldest(directory: str) -> None:
-    """Keep the logs of the newest KEPT runs of a content; ids of runs are in their order."""
-    for run in sorted(os.listdir(directory))[:-KEPT]:
-        shutil.rmtree(os.path.join(directory, run), ignore_errors=True)
 
 
 def _put(path: str, text: str) -> None:

@@ -33,6 +33,7 @@ from supervisor.core.lacking import findings as missing_plugins
 from supervisor.core.lacking import how_to_install, in_words, lacking
 from supervisor.core.makers import Makers
 from supervisor.core.observers import Observers
+from supervisor.core.output import Kept
 from supervisor.core.retention import Retention
 from supervisor.core.routes import Routes
 from supervisor.core.service import Service
@@ -154,6 +155,7 @@ class Server:
                 scaling=self._scaling(),
                 default=default,
                 executors=executors,
+                logs=Kept(most=self.settings.jobs.logs_kept),
             )
             executors.returned = partial(sweep, journal=journal, makers=makers, log=self.log)
             nursery.start_soon(makers.look_for_installations, self._section)

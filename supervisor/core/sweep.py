@@ -274,17 +274,18 @@ def _is_fresh(path: str, seconds: float = FRESH) -> bool:
 
 def _size(path: str) -> int | None:
     """Give the bytes beneath a path; None where we may not look."""
-    found = 0
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     try:
-        found += os.lstat(path).st_blocks * 512
-
-        def refuse(error: OSError) -> None:
-            raise error
-
+        found = os.lstat(path).st_size
+        if not os.path.isdir(path):
+            return found
         for folder, folders, files in os.walk(path, onerror=refuse):
             for name in (*folders, *files):
                 with suppress(FileNotFoundError):
-                    found += os.lstat(os.path.join(folder, name)).st_blocks * 512
+                    found += os.lstat(os.path.join(folder, name)).st_size
     except FileNotFoundError:
         return 0
     except OSError:

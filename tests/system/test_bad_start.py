@@ -8,7 +8,9 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
 from tests.support.leftovers import no_process_is_left, nothing_is_left
@@ -43,6 +45,12 @@ def refusal(server: LiveServer, *, mounts: str = "true") -> tuple[int, str]:
     assert "Traceback" not in said
     no_process_is_left(server)
     return status, said
+
+
+def keep_free(server: LiveServer, amount: str) -> None:
+    """Let it refuse uploads while less than this is left."""
+    text = server.config.read_text()
+    server.config.write_text(f"{text}[Housekeeping]\nMinFreeSpace = {amount}\n")
 
 
 def test_a_port_in_use_is_named_with_its_address_and_holder(server: LiveServer) -> None:
@@ -131,6 +139,7 @@ def test_a_data_directory_that_fills_up_refuses_a_deployment_and_serves_on(
     server: LiveServer, tmp_path: Path
 ) -> None:
     server.data_dir.mkdir()
+    keep_free(server, "0 MB")
     server.start(within=within(f"mount -t tmpfs -o size=24m,mode=755 none {server.data_dir}"))
     path = server.deploy(EXAMPLES / "shiny-python-core", "small")
     (tmp_path / "app.py").write_text((EXAMPLES / "shiny-python-core" / "app.py").read_text())
@@ -138,8 +147,8 @@ def test_a_data_directory_that_fills_up_refuses_a_deployment_and_serves_on(
 
     done = server.supervisor("deploy", str(tmp_path), "--name", "small", check=False)
 
-    assert done.returncode == 69
-    assert "No space left on device" in done.stderr
+    assert done.returncode == 73
+    assert "has no room for an upload" in done.stderr
     assert "Traceback" not in done.stderr
     assert _get(server, path) == 200
     nothing_is_left(server)
@@ -155,8 +164,52 @@ def test_a_data_directory_that_fills_up_refuses_a_deployment_and_serves_on(
     nothing_is_left(server)
 
 
+def test_a_disk_that_is_nearly_full_refuses_uploads_and_serves_on(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    server.data_dir.mkdir()
+    keep_free(server, "8 MB")
+    server.start(within=within(f"mount -t tmpfs -o size=16m,mode=755 none {server.data_dir}"))
+    path = server.deploy(EXAMPLES / "shiny-python-core", "small")
+    ballast = Path(f"/proc/{server.parent}/root{server.data_dir}/ballast")
+    (tmp_path / "app.py").write_text((EXAMPLES / "shiny-python-core" / "app.py").read_text())
+    (tmp_path / "data.bin").write_bytes(os.urandom(10_000_000))
+
+    announced = server.supervisor("deploy", str(tmp_path), "--name", "large", check=False)
+    ballast.write_bytes(bytes(9_500_000))
+    small = server.supervisor(
+        "deploy", str(EXAMPLES / "shiny-r-hello"), "--name", "more", check=False
+    )
+    status, said = post(server, f"/v1/content/{server.row('list', name='small')['guid']}/bundles")
+
+    for done in (announced, small):
+        assert done.returncode == 73, done.stderr
+        assert "The server has no room for an upload of" in done.stderr
+        assert "supervisor gc" in done.stderr
+    assert (507, "disk-full") == (status, said["code"])
+    assert "stay free" in said["error"]
+    assert ["small"] == [row["name"] for row in server.json("list")]
+    assert "uploads are refused below 8.0 MB" in server.supervisor("doctor").stdout
+    assert [_get(server, path) for _ in range(5)] == [200] * 5
+    kill(server.row("ps")["pid"])
+    server.until(lambda: _get(server, path) == 200, 40, "a new process is started on a full disk")
+
+    ballast.unlink()
+    server.deploy(EXAMPLES / "shiny-python-core", "small")
+    nothing_is_left(server)
+
+
+def post(server: LiveServer, path: str) -> tuple[int, dict[str, Any]]:
+    """POST a few bytes as a client of the publishing API does; give status and answer."""
+    transport = httpx2.HTTPTransport(uds=str(server.run_dir / "core.sock"))
+    with httpx2.Client(transport=transport, base_url="http://supervisor/__api__") as client:
+        answer = client.post(path, content=b"x" * 1000)
+        return answer.status_code, answer.json()
+
+
 def test_a_disk_that_is_full_for_a_while_costs_no_visitor_anything(server: LiveServer) -> None:
     server.data_dir.mkdir()
+    keep_free(server, "0 MB")
     server.start(within=within(f"mount -t tmpfs -o size=24m,mode=755 none {server.data_dir}"))
     path = server.deploy(EXAMPLES / "shiny-python-core", "small")
     pid, core = server.row("ps")["pid"], server.core

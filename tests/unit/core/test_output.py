@@ -23,6 +23,7 @@ from supervisor.core.output import (
     NEWEST,
     RATE,
     TAIL,
+    Kept,
     Lines,
     Output,
     read_tail,
@@ -247,13 +248,28 @@ async def test_a_subscriber_that_is_behind_loses_lines_and_holds_nobody_up(outpu
     assert output_module.TAIL == len(output.tail)
 
 
-async def test_the_logs_of_the_oldest_runs_make_room(tmp_path: Path) -> None:
-    for number in range(KEPT + 3):
+async def write_logs(folder: Path, kept: Kept, numbers: range, *, ended: bool) -> None:
+    """Let runs write a line each, the oldest first."""
+    for number in numbers:
         run = f"{number:026}"
-        output = Output(run=run, path=str(tmp_path / "7" / run / "log"), in_thread=at_once)
+        path = str(folder / run / "log")
+        output = Output(run=run, path=path, in_thread=at_once, kept=kept)
         output.say("hello")
         with trio.CancelScope() as scope:
             scope.cancel()
             await output.keep()
+        if ended:
+            output.close()
+
+
+async def test_the_log_of_a_run_that_lives_stays_however_many_came_after_it(tmp_path: Path) -> None:
+    kept = Kept(most=3)
+    await write_logs(tmp_path / "7", kept, range(2), ended=False)
+    await write_logs(tmp_path / "7", kept, range(2, 9), ended=True)
+    assert [0, 1, 6, 7, 8] == sorted(int(name) for name in os.listdir(tmp_path / "7"))
+
+
+async def test_the_logs_of_the_oldest_runs_make_room(tmp_path: Path) -> None:
+    await write_logs(tmp_path / "7", Kept(), range(KEPT + 3), ended=True)
     left = sorted(os.listdir(tmp_path / "7"))
     assert [f"{number:026}" for number in range(3, KEPT + 3)] == left
