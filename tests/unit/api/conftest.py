@@ -18,6 +18,7 @@ import trio
 from supervisor.api.access import ApiSettings
 from supervisor.api.audit import Parent
 from supervisor.api.server import serve_api
+from supervisor.core.configured import Configured
 from supervisor.log import Log
 from supervisor.testing.fakes_service import FakeService
 
@@ -59,7 +60,11 @@ async def start(open_directory: Path) -> AsyncGenerator[Start]:
     with (open_directory / "log").open("wb", 0) as log_file:
         async with trio.open_nursery() as nursery:
 
-            async def begin(parent: Parent | None = None, **fields: object) -> Served:
+            async def begin(
+                parent: Parent | None = None,
+                configured: Configured | None = None,
+                **fields: object,
+            ) -> Served:
                 listener = socket.socket(socket.AF_UNIX)
                 path = open_directory / "core.sock"
                 listener.bind(str(path))
@@ -72,7 +77,13 @@ async def start(open_directory: Path) -> AsyncGenerator[Start]:
 
                 async def serve(task_status: trio.TaskStatus[None]) -> None:
                     await serve_api(
-                        listener, service, settings, log=log, parent=parent, task_status=task_status
+                        listener,
+                        service,
+                        settings,
+                        log=log,
+                        parent=parent,
+                        configured=configured,
+                        task_status=task_status,
                     )
 
                 await nursery.start(serve)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 
 from supervisor.core.starts import Starts
 
@@ -62,3 +63,14 @@ async def test_what_an_earlier_core_has_begun_to_start_counts() -> None:
     assert not await entered(starts, asked=True)
     starts.leave(asked=True)
     assert await entered(starts, asked=True)
+
+
+async def test_more_room_lets_those_in_who_wait() -> None:
+    starts = Starts(most=1)
+    await starts.enter(asked=True)
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(1):
+            nursery.start_soon(lambda: starts.enter(asked=True))
+            await trio.testing.wait_all_tasks_blocked()
+            starts.allow(2)
+    assert not await entered(starts, asked=True)

@@ -218,6 +218,18 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     assert () == configuration.warnings
 
 
+def test_an_interpreter_that_either_key_names_may_be_started(tmp_path: Path) -> None:
+    file = tmp_path / "supervisor.gcfg"
+    file.write_text("[Server]\nRVersion = /opt/R/4.2.2\n[R]\nExecutable = /srv/R\n")
+    configuration = load(str(file), environ={})
+
+    assert ("/opt/R/4.2.2/bin/R", "/srv/R") == resolved(configuration).executables
+    assert {
+        "r": {"executable": ["/opt/R/4.2.2/bin/R", "/srv/R"]}
+    } == configuration.plugin_sections()
+    assert () == configuration.warnings
+
+
 def test_a_wrong_override_names_its_variable() -> None:
     with pytest.raises(SupervisorError, match="environment variable SUPERVISOR_HTTP_LISTEN"):
         load(environ={"SUPERVISOR_HTTP_LISTEN": "nonsense", "HOME": "/nowhere"}, uid=1)
