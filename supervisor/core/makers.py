@@ -19,7 +19,7 @@ from supervisor.core.journal import Journal
 from supervisor.core.lacking import how_to_install, in_words
 from supervisor.core.oneshot import OneShot
 from supervisor.core.output import TAIL, Kept, Output, read_cursor, read_tail
-from supervisor.core.placing import GRACE, common_environment, make_job
+from supervisor.core.placing import GRACE, check_limits, common_environment, make_job
 from supervisor.core.service import LogLine
 from supervisor.core.tracked import Tracked
 from supervisor.core.worker import Worker
@@ -97,6 +97,7 @@ class Makers:
         """Make a worker and its job; SupervisorError where a plugin is missing or refuses."""
         executor = self.executor(content)
         await self.executors.wait_for(executor)
+        check_limits(content.limits, executor)
         run = self._run(content, Purpose.SERVE, executor, deployment.id, attempt)
         plan = await self.plan(content, deployment)
         job = await self._job(run, content, plan, deployment.runtime)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import attrs
 
 from supervisor import layout, rights
+from supervisor.errors import SupervisorError
+from supervisor.interfaces import Executor
 from supervisor.layout import PlaceKind, PlaceRef, Role
 from supervisor.model import (
     Content,
@@ -14,6 +16,7 @@ from supervisor.model import (
     Deployment,
     DeploymentId,
     Job,
+    Limits,
     Plan,
     Purpose,
     Run,
@@ -21,6 +24,7 @@ from supervisor.model import (
 )
 
 GRACE = 5.0  # seconds between asking a process to end and killing it
+_OWN_LIMITS = frozenset({"run_time"})  # kept by the core's own clock
 
 
 def common_environment(
@@ -84,6 +88,17 @@ def make_job(
         limits=content.limits,
         grace=grace,
     )
+
+
+def check_limits(limits: Limits, executor: Executor) -> None:
+    """Refuse limits that the executor does not claim: one that silently does not hold is worse."""
+    wanted = attrs.asdict(limits, filter=lambda _, value: value is not None)
+    if beyond := wanted.keys() - executor.capabilities.limits - _OWN_LIMITS:
+        raise SupervisorError(
+            "limit-unenforceable",
+            f"the executor {executor.name!r} cannot enforce {', '.join(sorted(beyond))} here",
+            hint="Take the limit away from the content, or give it another executor.",
+        )
 
 
 def _place(
