@@ -11,6 +11,7 @@ import attrs
 import pytest
 import trio
 
+from supervisor.core.claims import Claims
 from supervisor.core.registry import Registry
 from supervisor.core.retention import Going, Retention
 from supervisor.core.sweep import FRESH, Sweep
@@ -112,14 +113,21 @@ class World:
     def files(self) -> list[str]:
         return sorted(path.name[:64].lstrip("0") for path in (self.data_dir / "bundles").iterdir())
 
+    async def look(self) -> list[Going]:
+        """Look as the node of all contents."""
+        every = self.journal.store.find("content")
+        await self.sweep.claims.claim(c.id for c in every if c.removed is None)
+        async with self.sweep.removed() as removed:
+            return await self.sweep.look(removed)
+
     async def names(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        for each in await self.sweep.look():
+        for each in await self.look():
             found.setdefault(each.kind, []).append(each.name)
         return found
 
     async def clear(self) -> list[Going]:
-        return await self.sweep.clear(await self.sweep.look())
+        return await self.sweep.clear(await self.look())
 
 
 @pytest.fixture
@@ -131,6 +139,7 @@ def world(tmp_path: Path, short: Path) -> World:
     sweep = Sweep(
         journal=journal,
         registry=Registry(),
+        claims=Claims(journal=journal, node="node"),
         executor=lambda: executor,
         turn=lambda content: locks.setdefault(content, trio.Lock()),
         data_dir=str(tmp_path),
@@ -248,7 +257,7 @@ async def test_a_bundle_that_somebody_begins_to_deploy_after_the_look_stays(worl
     world.content()
     world.bundle(1, BundleState.REJECTED, age=40 * DAY)
     world.bundle(2, BundleState.RETIRED)
-    going = await world.sweep.look()
+    going = await world.look()
     world.put("task", Task(id="t", content=ONE, bundle=BundleId(1), created=NOW))
     assert [] == await world.sweep.clear(going)
     assert ["1", "2"] == world.files()
@@ -274,7 +283,7 @@ async def test_an_archive_that_was_uploaded_anew_meanwhile_stays(world: World) -
     world.content()
     old = world.bundle(1, BundleState.REJECTED, age=40 * DAY)
     world.bundle(2, BundleState.RETIRED)
-    going = await world.sweep.look()
+    going = await world.look()
     (world.data_dir / "bundles" / f"{old.digest}.tar.gz").write_bytes(b"new bytes, same name")
     await world.sweep.clear(going)
     assert ["1", "2"] == world.files()
@@ -287,7 +296,7 @@ async def test_a_core_that_dies_at_any_step_leaves_what_the_next_sweep_finishes(
     world.content()
     world.bundle(1, BundleState.REJECTED, age=40 * DAY)
     world.bundle(2, BundleState.RETIRED)
-    (going,) = await world.sweep.look()
+    (going,) = await world.look()
     if step == "mark":
         dies = attrs.evolve(going, paths=(), forget=())
     elif step == "file":
@@ -351,7 +360,7 @@ async def test_uploads_that_broke_off_and_archives_without_a_record_go_when_they
             path.write_bytes(b"x" * 5000)
             os.utime(path, (time.time() - age,) * 2)
     assert FRESH > 60
-    going = await world.sweep.look()
+    going = await world.look()
     assert [("upload", "old"), ("bundle", "old")] == [(each.kind, each.name) for each in going]
     assert all((each.size or 0) >= 5000 for each in going)
     await world.clear()
