@@ -166,6 +166,7 @@ class Plugins:
 
     async def _register(self, plugin: _Plugin, context: Context) -> None:
         """Take what the plugin gives: all of it, or nothing where a part is not right."""
+        kinds: list[Any] = []
         try:
             kinds = await self._ask(plugin, "supervisor_settings", given.classes) or []
             given.refuse_wrong(kinds, context)

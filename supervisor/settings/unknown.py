@@ -48,9 +48,7 @@ def unknown_sections(entries: Iterable[Entry], kinds: Sequence[Any]) -> list[str
         if name not in sections and name not in found:
             near = _near(entry.section, sections)
             meant = f"; did you mean [{near}]?" if near else ", it is ignored"
-            found[name] = (
-                f"{entry.place}: no installed plugin has a section [{entry.section}]{meant}"
-            )
+            found[name] = f"{entry.place}: no loaded plugin has a section [{entry.section}]{meant}"
     return list(found.values())
 
 

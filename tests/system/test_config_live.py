@@ -127,4 +127,4 @@ def test_secrets_are_not_shown_and_come_from_files() -> None:
 
         assert "hunter2" not in str(rows)
         assert ["(secret)"] == next(row["values"] for row in rows if row["key"] == "ApiKey")
-        assert "no installed plugin has a section [Moon]" in one.log()
+        assert "no loaded plugin has a section [Moon]" in one.log()

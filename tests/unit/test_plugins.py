@@ -494,6 +494,7 @@ async def test_a_plugin_with_a_section_that_is_wrong_is_left_out_and_the_place_i
     assert {} == plugins.runtimes
     told = view_of(plugins, "moon").problem
     assert told.startswith("test.gcfg:2:9: Phase: 'full' is not a whole number")
+    assert [] == unread(list(parse("[Moon]\nPhase = full\n", "test.gcfg")), plugins)
 
 
 async def test_a_plugin_cannot_own_a_section_of_the_core_or_of_another() -> None:
@@ -507,5 +508,5 @@ async def test_what_no_plugin_reads_is_a_warning() -> None:
     plugins = await with_settings(text, ("moon", OwnsASection()))
     assert [
         "test.gcfg:2: [Moon] has no key Fase; did you mean Phase?",
-        "test.gcfg:4: no installed plugin has a section [Mooon]; did you mean [Moon]?",
+        "test.gcfg:4: no loaded plugin has a section [Mooon]; did you mean [Moon]?",
     ] == unread(list(parse(text, "test.gcfg")), plugins)

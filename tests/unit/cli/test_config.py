@@ -89,7 +89,7 @@ def test_all_mistakes_are_told_at_once_those_of_plugins_too(run: Run, file: Path
     assert ["1:1", "5:1", "3:15", "8:14"] == [problem.split(": ")[0] for problem in problems]
     assert [
         "4: [Server] has no key DatDir; did you mean DataDir?",
-        "10: no installed plugin has a section [Pithon]; did you mean [Python]?",
+        "10: no loaded plugin has a section [Pithon]; did you mean [Python]?",
     ] == warnings
 
 

@@ -182,8 +182,8 @@ def test_a_section_that_nobody_has_is_one_warning_with_the_nearest_one() -> None
     entries = configured("[Sever]\nk = 1\nl = 2\n[Zoo]\nx = 1\n").entries
 
     assert [
-        "test.gcfg:2: no installed plugin has a section [Sever]; did you mean [Server]?",
-        "test.gcfg:5: no installed plugin has a section [Zoo], it is ignored",
+        "test.gcfg:2: no loaded plugin has a section [Sever]; did you mean [Server]?",
+        "test.gcfg:5: no loaded plugin has a section [Zoo], it is ignored",
     ] == unknown_sections(entries, SECTIONS)
 
 
@@ -294,7 +294,8 @@ def test_the_json_is_that_of_the_contract() -> None:
     } == message["entries"][0]  # fmt: skip
     assert {
         "data_dir", "run_dir", "rootless", "tier", "core_uid", "core_gid", "gateway_uid",
-        "gateway_gid", "install_uid", "install_gid", "admin_gid", "uid_first", "uid_last", "several_nodes",
+        "gateway_gid", "install_uid", "install_gid", "admin_gid", "uid_first", "uid_last",
+        "several_nodes",
         "log_form", "log_level", "mounts", "server_address", "executables", "templates",
         "access_form", "trusted_proxies", "without",
     } == set(message["settings"])  # fmt: skip
