@@ -41,6 +41,7 @@ _HOME = {
 _MODULES = {
     "layout": "supervisor.layout",
     "packets": "supervisor.packets",
+    "sampling": "supervisor.sampling",
     "unixsocket": "supervisor.unixsocket",
     "values": "supervisor.settings.values",
 }
@@ -50,6 +51,7 @@ __all__ = ["__version__", *_MODULES, *sorted(_HOME)]
 if TYPE_CHECKING:
     from supervisor import layout as layout
     from supervisor import packets as packets
+    from supervisor import sampling as sampling
     from supervisor import unixsocket as unixsocket
     from supervisor.context import Context as Context
     from supervisor.context import setting as setting

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import attrs
@@ -22,6 +23,7 @@ from supervisor.api import (
     content,
     doctor,
     logs,
+    metrics,
     overview,
     runs,
     server_settings,
@@ -52,6 +54,7 @@ API_ROUTES = [
     *adjust.ROUTES,
     *logs.ROUTES,
     *doctor.ROUTES,
+    *metrics.ROUTES,
     *upkeep.ROUTES,
     *config.ROUTES,
 ]
@@ -63,6 +66,7 @@ def build_app(
     log: Log,
     parent: Parent | None = None,
     configured: Configured | None = None,
+    figures: Callable[[], Awaitable[bytes]] | None = None,
 ) -> Starlette:
     """Make the ASGI application. It reads who asks from scope["extensions"].
 
@@ -75,7 +79,11 @@ def build_app(
         return internal_error(error, log, request.scope)
 
     app = Starlette(
-        routes=[Route("/", index, methods=["GET"]), Mount("/__api__", routes=API_ROUTES)],
+        routes=[
+            Route("/", index, methods=["GET"]),
+            Route(metrics.PATH, metrics.read, methods=["GET"]),
+            Mount("/__api__", routes=API_ROUTES),
+        ],
         middleware=[
             Middleware(Audit, parent=parent, gateway_uid=settings.gateway_uid),
             Middleware(Gate, settings=settings),
@@ -90,6 +98,7 @@ def build_app(
     app.state.service = service
     app.state.settings = settings
     app.state.parent = parent
+    app.state.figures = figures
     app.state.index = Index(settings.templates)
     app.state.adjusting = trio.Lock()
     app.state.configured = configured
@@ -126,8 +135,14 @@ class Gate:
         if scope["type"] != "http":
             return
         peer = scope["extensions"]["supervisor.identity"]
+        # As it was sent: only in this very spelling the gateway keeps visitors from it.
+        of_metrics = scope["raw_path"] == metrics.PATH.encode()
         shown = Headers(scope=scope).get("authorization", "")
-        if scope["path"] in OPEN_PATHS or is_administrator(peer, shown, self._settings):
+        if (
+            of_metrics
+            or scope["path"] in OPEN_PATHS
+            or is_administrator(peer, shown, self._settings)
+        ):
             await self._app(scope, receive, send)
             return
         refusal = SupervisorError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import h11
@@ -34,17 +35,19 @@ async def serve_api(
     leave: trio.Event | None = None,
     parent: Parent | None = None,
     configured: Configured | None = None,
+    figures: Callable[[], Awaitable[bytes]] | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer on a listening Unix socket until cancelled. Takes the socket (or descriptor) over.
 
-    parent: who writes the audit log; without one there is none.
+    parent: who writes the audit log; figures: gives what Prometheus is told. Without one of these
+    there is none.
 
     Once `leave` is set it accepts no more, answers the requests under way and returns.
     """
     if isinstance(listener, int):
         listener = socket.socket(fileno=listener)
-    app = build_app(service, settings, log, parent, configured)
+    app = build_app(service, settings, log, parent, configured, figures)
     open_connections: Counter[bool] = Counter()
 
     async def serve(stream: trio.SocketStream) -> None:

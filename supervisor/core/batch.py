@@ -53,6 +53,9 @@ class Queue:
         self._waiting: list[Entry] = []
         self._newest: dict[object, Entry] = {}
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def add(self, entry: Entry) -> None:
         """Put an entry at the end."""
         entry.outcome = None

@@ -34,7 +34,8 @@ class Control:
     """Speak with the parent; without one (sock None) the core just runs until cancelled.
 
     stop is set, with `seconds`, when the parent wants an orderly end; leave when another core will
-    take over, so that all runs stay; ending with either; gone when the parent is dead.
+    take over, so that all runs stay; ending with either; gone when the parent is dead. parts: the
+    "pids" of the server's processes by their names, and how many "starts" each has had.
     """
 
     sock: socket.socket | None
@@ -46,6 +47,7 @@ class Control:
     ending: trio.Event = attrs.field(factory=trio.Event)
     gone: trio.Event = attrs.field(factory=trio.Event)
     seconds: float = 8.0
+    parts: dict[str, dict[str, int]] = attrs.field(factory=dict)
     _asked: _Asked | None = attrs.field(init=False, default=None)
     _reopening: _Asked | None = attrs.field(init=False, default=None)
     _configuring: _Asked | None = attrs.field(init=False, default=None)
@@ -179,6 +181,10 @@ class Control:
                 self.ending.set()
             case "previous":
                 self.previous(str(message.get("exit", "")), str(message.get("trace", "")))
+            case "parts":
+                for name in ("pids", "starts"):
+                    if isinstance(given := message.get(name), dict):
+                        self.parts[name] = {str(part): int(found) for part, found in given.items()}
             case "reopened-logs" if self._reopening is not None:
                 asked, self._reopening = self._reopening, None
                 if not message.get("ok"):

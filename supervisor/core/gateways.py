@@ -30,7 +30,8 @@ class Usage:
 
 @attrs.define(eq=False)
 class Gateway:
-    """A gateway's link. counts: sockets and requests by run; seats: its open ones.
+    """A gateway's link. counts: sockets and requests by run; answers: its
+    answers so far by the first digit of their status; seats: its open ones.
 
     picture: the seats it has named of a complete picture that is still coming, or None. questions:
     by their ids, those that are not answered yet.
@@ -41,6 +42,7 @@ class Gateway:
     name: str = ""
     counts: dict[str, tuple[int, int]] = attrs.field(factory=dict)
     totals: dict[str, int] = attrs.field(factory=dict)
+    answers: dict[str, int] = attrs.field(factory=dict)
     seats: dict[str, Keeper] = attrs.field(factory=dict)
     picture: set[str] | None = None
     questions: dict[object, trio.CancelScope] = attrs.field(factory=dict)

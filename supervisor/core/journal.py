@@ -37,7 +37,7 @@ class Journal:
     lease is the fence of every write, renewed for `ttl` seconds. told is called on the loop with
     the changes of each entry once they are durable; it must not block. fence_of, once set, gives
     the lease under which changes about a content are made, and doubted is called when one of those
-    was stale.
+    was stale. wrote is told how long each write took, and whether it found the store away.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Journal:
         ttl: float = leases.TTL,
         log: Log | None = None,
         told: Callable[[Sequence[Change]], None] = lambda _: None,
+        wrote: Callable[[float, bool], None] = lambda seconds, failed: None,
     ) -> None:
         self.lease = lease
         self.ttl = ttl
@@ -57,6 +58,7 @@ class Journal:
         self._store = store
         self._log = log or Log("core")
         self._told = told
+        self._wrote = wrote
         self._queue = Queue()
         self._spill = Spill(run_dir)
         self._writer = Writer(store, self._spill, self._log)
@@ -64,6 +66,16 @@ class Journal:
         self._wake = trio.Event()
         self._hurry = trio.Event()
         self._closed: SupervisorError | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many changes wait to be written."""
+        return len(self._queue)
+
+    @property
+    def spilled(self) -> int:
+        """How many files of facts wait in RunDir for the store."""
+        return len(self._spill.files())
 
     # Writing
 
@@ -238,12 +250,13 @@ class Journal:
 
     async def _write_what_waits(self) -> SupervisorError | None:
         """Try once; give what ended the attempt early, or None."""
-        batch = self._queue.take()
+        batch, begun = self._queue.take(), trio.current_time()
         try:
             replayed, error = await self._call(self._writer.write, batch, self.lease)
         except BaseException:
             self._queue.put_back(batch)
             raise
+        self._wrote(trio.current_time() - begun, error is not None)
         for entry in (*replayed, *batch):
             self._settle(entry, stopped=error)
         if error is not None:

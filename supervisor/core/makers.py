@@ -79,6 +79,7 @@ class Makers:
     scaling: Scaling
     default: str | None = None
     changed: Callable[[Worker], None] = lambda worker: None
+    moved: Callable[[Run, State], None] = lambda run, was: None
     installed: dict[str, Sequence[Installation]] = attrs.field(factory=dict)
     executors: Executors = attrs.field(
         default=attrs.Factory(
@@ -370,7 +371,7 @@ class Makers:
 
     def tracked(self, run: Run) -> Tracked:
         """Make the holder of a run's state."""
-        return Tracked(run=run, journal=self.journal, log=self.log)
+        return Tracked(run=run, journal=self.journal, log=self.log, moved=self.moved)
 
     def output(self, run: Run) -> Output:
         """Open the log of a run."""

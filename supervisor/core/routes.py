@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from supervisor.core.telling import TEXT, describe, describe_away
 from supervisor.core.verdict import Answer
 from supervisor.core.worker import Worker
 from supervisor.lifecycle import State
-from supervisor.log import Log
+from supervisor.log import REQUEST, Log
 from supervisor.model import Endpoint, Guid, RunId, UnixEndpoint
 
 ACCEPT_AGAIN = 0.2
@@ -48,6 +49,7 @@ class Routes:
     elsewhere: Mapping[Guid, Elsewhere] = attrs.field(factory=dict)
     gateways: set[Gateway] = attrs.field(factory=set)
     connected: Callable[[], None] = lambda: None
+    answered: Counter[str] = attrs.field(factory=Counter)  # answers of all gateways, by digit
     _links: int = attrs.field(default=0, init=False)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -127,6 +129,7 @@ class Routes:
                     scope.cancel()
             case "activity":
                 self._count(gateway, message)
+                self._count_answers(gateway, message)
                 self._seat(gateway, message)
             case "told":
                 gateway.told(message)
@@ -190,6 +193,16 @@ class Routes:
             self.log.error("gateway-counts-too-much", runs=len(gateway.counts))
             gateway.hang_up()
         self._recount(touched)
+
+    def _count_answers(self, gateway: Gateway, message: packets.Message) -> None:
+        given = message.get("answers")
+        if not isinstance(given, dict):
+            return
+        for digit in "12345":
+            count, before = int(given.get(digit, 0)), gateway.answers.get(digit, 0)
+            if not message.get("all"):  # else an earlier core has counted them
+                self.answered[digit] += max(0, count - before)
+            gateway.answers[digit] = count
 
     def _recount(self, runs: set[str]) -> None:
         for run in runs:
@@ -271,6 +284,7 @@ class Routes:
     ) -> None:
         number = message.get("id")
         said = {"as": "unavailable", "reason": "nobody waits for this answer", "retry": 1}
+        REQUEST.set(str(message.get("request") or "")[:128])
         try:
             with scope:
                 answer = await self._ask(gateway, keeper, message)

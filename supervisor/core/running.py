@@ -33,7 +33,7 @@ class Running:
     async def views(self, ref: str | None, *, ended: bool) -> Sequence[RunView]:
         """Give the living runs, newest first, and with `ended` the last hundred; of one content."""
         wanted = None if ref is None else self._content(ref)
-        usage = await self._usage()
+        usage = await self.usage()
         workers = self.registry.workers
         views = [
             self._view(worker.tracked.run, worker, usage.get(worker.id))
@@ -66,7 +66,8 @@ class Running:
             view = attrs.evolve(view, content_name=content.name, content_guid=content.guid)
         return attrs.evolve(view, here=run.node in ("", self.makers.node))
 
-    async def _usage(self) -> dict[RunId, Usage]:
+    async def usage(self) -> dict[RunId, Usage]:
+        """Give what the living processes use, as far as their executors say so in time."""
         used: dict[RunId, Usage] = {}
         for name, executor in self.makers.executors.by_name.items():
             theirs = [w.id for w in self.registry.workers.values() if w.executor.name == name]

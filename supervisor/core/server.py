@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from supervisor.core.contents import Contents
 from supervisor.core.control import Control
 from supervisor.core.disk import Disk
 from supervisor.core.executors import Executors, default_of
+from supervisor.core.figures import Figures
 from supervisor.core.holdings import Holdings
 from supervisor.core.journal import Journal
 from supervisor.core.lacking import findings as missing_plugins
@@ -36,6 +37,7 @@ from supervisor.core.observers import Observers
 from supervisor.core.output import Kept
 from supervisor.core.retention import Retention
 from supervisor.core.routes import Routes
+from supervisor.core.scrape import Scrape
 from supervisor.core.service import Service
 from supervisor.core.starts import Starts
 from supervisor.core.tasks import Tasks
@@ -59,6 +61,7 @@ class ServeApi(Protocol):
         listener: socket.socket,
         service: Service,
         *,
+        figures: Callable[[], Awaitable[bytes]],
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None: ...
 
@@ -82,6 +85,7 @@ class Server:
     log: Log
     serve_api: ServeApi
     configured: Configured | None = None
+    figures: Figures = attrs.field(factory=Figures)
 
     @property
     def own_dir(self) -> Path:
@@ -116,7 +120,13 @@ class Server:
         )
         observers = Observers(plugins=self.plugins, log=self.log)
         journal = Journal(
-            store, held, run_dir=self.own_dir, ttl=ttl, log=self.log, told=observers.told
+            store,
+            held,
+            run_dir=self.own_dir,
+            ttl=ttl,
+            log=self.log,
+            told=observers.told,
+            wrote=self.figures.wrote,
         )
         claims = Claims(journal=journal, node=node, ttl=ttl)
         journal.fence_of = claims.fence
@@ -156,6 +166,7 @@ class Server:
                 default=default,
                 executors=executors,
                 logs=Kept(most=self.settings.jobs.logs_kept),
+                moved=self.figures.moved,
             )
             executors.returned = partial(sweep, journal=journal, makers=makers, log=self.log)
             nursery.start_soon(makers.look_for_installations, self._section)
@@ -203,6 +214,7 @@ class Server:
         journal.doubted = holdings.doubt
         contents.changed = routes.tell
         contents.usage = routes.usage
+        scrape = Scrape(self.figures, contents, routes, self.control, self.settings.tier)
         async with trio.open_nursery() as nursery:
             contents.nursery = nursery
             nursery.start_soon(contents.upkeep.run)
@@ -213,7 +225,7 @@ class Server:
             async with trio.open_nursery() as front:
                 await front.start(routes.serve)
                 answered = trio.Event()
-                await front.start(self._answer, contents, answered)
+                await front.start(self._answer, contents, scrape, answered)
                 await self.control.say({"type": "ready"})
                 self.log.info(
                     "core-ready", contents=len(contents.registry.by_guid), version=__version__
@@ -232,11 +244,12 @@ class Server:
     async def _answer(
         self,
         contents: Contents,
+        scrape: Scrape,
         answered: trio.Event,
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        await self.serve_api(self.sockets.core, contents, task_status=task_status)
+        await self.serve_api(self.sockets.core, contents, figures=scrape, task_status=task_status)
         answered.set()
 
     async def _close(self, contents: Contents) -> None:

@@ -24,6 +24,16 @@ class Starts:
     _visitors: deque[trio.Event] = attrs.field(factory=deque)
     _others: deque[trio.Event] = attrs.field(factory=deque)
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for room."""
+        return len(self._visitors) + len(self._others)
+
+    @property
+    def under_way(self) -> int:
+        """How many processes are starting."""
+        return self._starting
+
     async def enter(self, *, asked: bool) -> None:
         """Wait for room; leave() gives it back. asked: somebody waits for this process."""
         if not self._has_room(asked):

@@ -20,12 +20,16 @@ SHAPES = {Purpose.SERVE: Shape.SERVING, Purpose.CUSTOMIZE: Shape.SERVING}
 
 @attrs.define(eq=False)
 class Tracked:
-    """Holds the newest version of one run. Only one task may move it."""
+    """Holds the newest version of one run. Only one task may move it.
+
+    moved: is told each move, with the state before it; must not raise.
+    """
 
     run: Run
     journal: Journal
     log: Log
     clock: Callable[[], float] = time.time
+    moved: Callable[[Run, State], None] = lambda run, was: None
 
     @property
     def shape(self) -> Shape:
@@ -77,6 +81,7 @@ class Tracked:
             purpose=self.run.purpose.value,
             **({"reason": reason} if reason else {}),
         )
+        self.moved(self.run, was)
         return [
             Change(kind="run", record=self.run),
             Change(kind="transition", record=transition),

@@ -15,6 +15,7 @@ from typing import Any
 from supervisor import packets
 from supervisor.gateway import answers
 from supervisor.gateway.access import Access
+from supervisor.gateway.figures import FiguresExchange
 from supervisor.gateway.gateway import Gateway
 from supervisor.gateway.loop import IN, Loop
 from supervisor.gateway.proxies import Proxies
@@ -134,6 +135,8 @@ def main(arguments: list[str]) -> int:
     for name in sorted(fds):
         if name.startswith("http-"):
             gateway.listen(socket.socket(fileno=fds[name]))
+        elif name.startswith("metrics-"):
+            gateway.listen(socket.socket(fileno=fds[name]), FiguresExchange)
     gateway.link.connect()
     gc.collect()
     gc.freeze()

@@ -347,7 +347,8 @@ class Answering:
         return Visit(self.address, self.request, self.name, self.began, content, run)
 
     def _note(self) -> None:
-        """Put the request that is over into the access log, answered or not."""
+        """Count the request that is over, and put it into the access log, answered or not."""
+        self.gateway.answered(self.status or GONE)
         access = self.gateway.access
         if access is not None:
             sent = self.sent

@@ -51,9 +51,13 @@ class Gateway:
 
     # Life
 
-    def listen(self, sock: socket.socket) -> None:
-        """Accept on an inherited listening socket."""
-        self._listeners.append(Listener(self.loop, sock, self._accept, self._has_room))
+    def listen(self, sock: socket.socket, kind: type[Exchange] = Exchange) -> None:
+        """Accept on an inherited listening socket; kind: what serves its connections."""
+
+        def accepted(sock: socket.socket, address: bytes) -> None:
+            self._accept(sock, kind(self, address))
+
+        self._listeners.append(Listener(self.loop, sock, accepted, self._has_room))
 
     def stop(self, seconds: float) -> None:
         """Accept no more, finish the requests under way within `seconds`, then end the loop."""
@@ -95,8 +99,7 @@ class Gateway:
     def _has_room(self) -> bool:
         return len(self._exchanges) + len(self._tunnels) < self._most
 
-    def _accept(self, sock: socket.socket, address: bytes) -> None:
-        exchange = Exchange(self, address)
+    def _accept(self, sock: socket.socket, exchange: Exchange) -> None:
         exchange.client = Stream(self.loop, sock, exchange)
         self._exchanges.add(exchange)
         self.loop.within(exchange, IDLE_SECONDS)
@@ -202,6 +205,7 @@ class Gateway:
     def untunnel(self, tunnel: Tunnel) -> None:
         """Learn that a tunnel is closed."""
         visit = self._tunnels.pop(tunnel)
+        self.answered(101)
         if self.access is not None:
             self.access.note(visit, 101, tunnel.bytes_out)
         worker = tunnel.worker
@@ -209,6 +213,11 @@ class Gateway:
             worker.sockets -= 1
             self.changed(worker)
         self._end_if_done()
+
+    def answered(self, status: int) -> None:
+        """Count an answer, and tell the core soon."""
+        self.link.answers[status // 100] += 1
+        self.link.report()
 
     def left(self, exchange: Member) -> None:
         """Learn that an exchange is over."""

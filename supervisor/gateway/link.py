@@ -52,6 +52,8 @@ class Link:
     ) -> None:
         self.up = False
         self.leaving = False  # another gateway takes over
+        self.answers = [0] * 10  # that the gateway has given, by the first digit of their status
+        self._told_answers: dict[str, int] = {}
         self.wait = 60  # seconds, until a core has said otherwise
         self._loop = loop
         self._path = path
@@ -321,15 +323,25 @@ class Link:
         """Tell a new core everything; what has ended before is simply not in it."""
         self._seats.take_left()
         runs = self._sessions.take_changes(everything=True)
+        self._told_answers = self._answers()
         for message in activity.picture(runs, self._seats.picture(self._loop.now)):
-            self._send(message)
+            self._send({**message, "answers": self._told_answers})
 
     def _report(self) -> None:
         self._reporting = False
         left = self._seats.take_left()
         if self.up:  # else the picture for the next core has it, and what is not in it has ended
-            for message in activity.changes(self._sessions.take_changes(), left):
+            messages = list(activity.changes(self._sessions.take_changes(), left))
+            answers = self._answers()
+            if answers != self._told_answers:
+                self._told_answers = answers
+                first = messages.pop(0) if messages else {"type": "activity", "runs": {}}
+                messages.insert(0, {**first, "answers": answers})
+            for message in messages:
                 self._send(message)
+
+    def _answers(self) -> dict[str, int]:
+        return {str(digit): self.answers[digit] for digit in range(1, 6)}
 
 
 def _address(given: Any) -> tuple[str, int]:

@@ -15,6 +15,9 @@ _OURS = re.compile(rb"/__supervisor__/(wait|retry)/(" + _GUID + rb")", re.IGNORE
 _NOTICE = re.compile(rb"/__supervisor__/notice/([0-9a-z]{1,64})")
 
 
+METRICS = b"/__metrics__"  # of the core: for our metrics listener, never for visitors
+
+
 class Kind(Enum):
     """Who answers a request."""
 
@@ -55,7 +58,7 @@ def route(target: bytes) -> tuple[Kind, bytes, bytes]:
         return Kind.NOTICE_SCRIPT, b"", path
     if path == b"/__ping__":
         return Kind.PING, b"", path
-    if path.startswith(b"/content/"):
+    if path.startswith(b"/content/") or path == METRICS:
         return Kind.NOTHING, b"", path
     return Kind.CORE, b"", target
 

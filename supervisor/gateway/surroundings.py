@@ -100,5 +100,8 @@ class Surroundings(Protocol):
     ) -> None:
         """Join two streams of an exchange that is over; seat and visit go with them."""
 
+    def answered(self, status: int) -> None:
+        """Count an answer."""
+
     def left(self, exchange: Member) -> None:
         """Learn that an exchange is over."""

@@ -7,6 +7,7 @@ import selectors
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -71,6 +72,8 @@ class Tree:
         self._announced = False
         self._stopping_since: float | None = None
         self._helper_told = False
+        self._starts: Counter[str] = Counter()
+        self._told_parts: object = None
         self._status = 0
 
     def run(self) -> int:
@@ -112,6 +115,8 @@ class Tree:
         for watch in self._children.living:
             if watch.child is not before.get(watch):
                 self._listen_to(watch)
+                self._starts[watch.name] += 1
+        self._tell_parts()
         timeout = self._until_next(asked)
         events = self._selector.select(timeout)
         now = time.monotonic()
@@ -126,6 +131,16 @@ class Tree:
                 watch.forgive(now)
         self._announce(now)
         self._notifier.watchdog(now)
+
+    def _tell_parts(self) -> None:
+        """Tell the core which processes there are, and how often each was started."""
+        core = self._children.named("core")
+        pids = {w.name: w.child.pid for w in self._children.kept if w.child is not None}
+        told = pids, dict(self._starts)
+        if core is None or not core.ready or core.child is None or told == self._told_parts:
+            return
+        if core.child.tell({"type": "parts", "pids": pids, "starts": told[1]}):
+            self._told_parts = told
 
     def _until_next(self, now: float) -> float | None:
         moments = [self._notifier.next_watchdog()]

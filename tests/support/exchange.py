@@ -66,6 +66,7 @@ class Recorder:
         self.ids = RequestIds()
         self.proxies = Proxies()
         self.access: Any = None
+        self.statuses: list[int] = []
         self.wait = 60
         self.core_is_near = True
         self.seats = Seats()
@@ -138,6 +139,9 @@ class Recorder:
     def tunnel(self, client: Any, upstream: Any, worker: Any, seat: Any, visit: Any) -> None:
         client.sink = upstream.sink = "tunnel"
         self.tunnels.append((client, upstream, worker, seat))
+
+    def answered(self, status: int) -> None:
+        self.statuses.append(status)
 
     def left(self, exchange: Any) -> None:
         self.over = True

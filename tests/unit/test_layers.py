@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 # Bottom first. A line may import itself and the lines above it in this list; `core.` stands for
 # what of the core has no line of its own.
 LAYERS = (
-    "bounds errors layout lifecycle packets log sink unixsocket stacks templates unpack_program "
+    "bounds errors exposition layout lifecycle packets log sampling sink unixsocket stacks "
+    "templates unpack_program "
     "archive_program"
     " spawn_program",
     "settings",
@@ -31,7 +32,7 @@ LAYERS = (
     "core.verdict core.failures core.crew core.admission core.makers",
     "core.keeper core.gateways core.telling core.publish core.routes core.views",
     "core.adopt core.backup core.contents core.copying core.holdings core.registry core.removal "
-    "core.running core.sweep core.upkeep",
+    "core.running core.scrape core.sweep core.upkeep",
     "core.server core.load",
     "api pages",
     "cli parent testing core.__main__ core.migrate",

@@ -16,8 +16,6 @@ from supervisor_unshare.cgroups import Group
 from supervisor_unshare.verbs import Job
 
 PIPE_SIZE = 1 << 20
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Phase(StrEnum):
@@ -144,23 +142,6 @@ def start_ticks(pid: int) -> int:
     return int(_stat(pid)[19])
 
 
-def tree_usage(init: int) -> dict[str, float]:
-    """Sum CPU seconds, resident bytes and number of the processes below init."""
-    ticks = memory = processes = 0
-    waiting = _children(init)
-    while waiting:
-        pid = waiting.pop()
-        try:
-            fields = _stat(pid)
-            waiting += _children(pid)
-        except OSError:  # it has just ended
-            continue
-        ticks += sum(int(value) for value in fields[11:15])
-        memory += int(fields[21]) * _PAGE
-        processes += 1
-    return {"cpu": ticks / _TICKS, "memory": memory, "processes": processes}
-
-
 def _stat(pid: int) -> list[str]:
     """Give the fields of /proc/PID/stat that follow the command's name (state is the first)."""
     fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
@@ -168,13 +149,3 @@ def _stat(pid: int) -> list[str]:
         return os.read(fd, 4096).rpartition(b")")[2].decode().split()
     finally:
         os.close(fd)
-
-
-def _children(pid: int) -> list[int]:
-    """Give the children of every thread of a process."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
-                found += map(int, file.read().split())
-    return found

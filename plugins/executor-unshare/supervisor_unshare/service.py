@@ -12,6 +12,7 @@ from typing import Any
 
 from supervisor import Log, packets
 from supervisor.layout import PlaceKind, PlaceRef
+from supervisor.sampling import Trees
 from supervisor_unshare import (
     cgroups,
     host,
@@ -25,7 +26,7 @@ from supervisor_unshare import (
 from supervisor_unshare.directories import Directories, remove_all
 from supervisor_unshare.loop import Loop
 from supervisor_unshare.plan_mounts import Base, plan_own, plan_shared
-from supervisor_unshare.runs import LiveRun, Phase, tree_usage
+from supervisor_unshare.runs import LiveRun, Phase
 from supervisor_unshare.steps import StartFailed, failure_of, step
 from supervisor_unshare.template import Template
 from supervisor_unshare.verbs import Job, Refused, Rules
@@ -59,6 +60,7 @@ class Service:
         self.runs: dict[str, LiveRun] = {}
         self._loop = loop
         self._log = log
+        self._trees = Trees()
         self._notify = notify
         self._bases = {Base.HOST: "/", Base.DATA: data_dir, Base.RUN: run_dir}
         self._host = host.HostView(rules.trees)
@@ -119,10 +121,14 @@ class Service:
 
     def usage(self, answer: Answer, fail: Fail, runs: tuple[str, ...]) -> None:
         """Give what the living among some runs use."""
-        living = {run: self.runs[run] for run in runs if run in self.runs}
-        answer(
-            usage={run: tree_usage(live.pid) for run, live in living.items() if live.pidfd != -1}
-        )
+        self._trees.keep_only([live.pid for live in self.runs.values() if live.pidfd != -1])
+        used = {}
+        for run in runs:
+            live = self.runs.get(run)
+            if live is not None and live.pidfd != -1:
+                (cpu, memory), processes = self._trees.read(live.pid)
+                used[run] = {"cpu": cpu, "memory": memory, "processes": processes}
+        answer(usage=used)
 
     def forget(self, answer: Answer, fail: Fail, run: str) -> None:
         """Drop an ended run; of a living or unknown one, nothing."""
