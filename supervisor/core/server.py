@@ -28,9 +28,9 @@ from supervisor.core.control import Control
 from supervisor.core.disk import Disk
 from supervisor.core.executors import Executors, default_of
 from supervisor.core.figures import Figures
+from supervisor.core.findings import findings
 from supervisor.core.holdings import Holdings
 from supervisor.core.journal import Journal
-from supervisor.core.lacking import findings as missing_plugins
 from supervisor.core.lacking import how_to_install, in_words, lacking
 from supervisor.core.makers import Makers
 from supervisor.core.observers import Observers
@@ -43,7 +43,7 @@ from supervisor.core.starts import Starts
 from supervisor.core.tasks import Tasks
 from supervisor.errors import SupervisorError
 from supervisor.hookspecs import Context
-from supervisor.interfaces import Change, Finding, Store
+from supervisor.interfaces import Change, Store
 from supervisor.log import Log
 from supervisor.model import ContentId, Node, Scaling
 from supervisor.plugins import Plugins
@@ -189,7 +189,7 @@ class Server:
             most_limit=self.settings.scheduler.most_limit,
             starts=Starts(most=self.settings.scheduler.starts_at_once or 2 * _cores()),
             uid_of=self._uid_of,
-            findings_of=lambda: self._findings(makers),
+            findings_of=partial(findings, self.settings, makers),
             reload_server=self.control.reload,
         )
         routes = Routes(
@@ -342,37 +342,6 @@ class Server:
         first = self.settings.http.listen[0]
         host = first.host if first.host not in ("", "0.0.0.0", "::") else "localhost"
         return f"http://{f'[{host}]' if ':' in host else host}:{first.port}"
-
-    def _findings(self, makers: Makers) -> list[Finding]:
-        found = [
-            Finding(
-                name="tier",
-                ok=not self.settings.rootless,
-                text=f"{self.settings.tier} tier",
-                fix="run it as root, for a uid per content" if self.settings.rootless else "",
-            )
-        ]
-        for name, installations in sorted(makers.installed.items()):
-            for installation in installations:
-                text = f"{installation.version} at {installation.executable}"
-                found.append(Finding(name=f"runtime {name}", ok=True, text=text))
-            if not installations:
-                found.append(
-                    Finding(
-                        name=f"runtime {name}",
-                        ok=False,
-                        text="no interpreter found",
-                        fix=f"install one, or set [{name}] Executable",
-                    )
-                )
-        found += missing_plugins(self.plugins)
-        for view in self.plugins.views():
-            if view.problem:
-                fix = "the service log has the details"
-                found.append(
-                    Finding(name=f"plugin {view.name}", ok=False, text=view.problem, fix=fix)
-                )
-        return found
 
 
 def _cores() -> int:

@@ -8,10 +8,12 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from supervisor.sampling import Trees
 from supervisor_unshare.cgroups import Group
 from supervisor_unshare.verbs import Job
 
@@ -140,6 +142,19 @@ def new_pipe(uid: int | None, gid: int) -> tuple[int, int]:
 def start_ticks(pid: int) -> int:
     """Give the start time of a process in clock ticks since boot; with the boot id, its name."""
     return int(_stat(pid)[19])
+
+
+def usage_of(
+    trees: Trees, living: Mapping[str, LiveRun], runs: Iterable[str]
+) -> dict[str, dict[str, float]]:
+    """Give CPU seconds, resident bytes and number of processes below init, of some runs."""
+    trees.keep_only([live.pid for live in living.values()])
+    used: dict[str, dict[str, float]] = {}
+    for run in runs:
+        if run in living:
+            (cpu, memory), processes = trees.read(living[run].pid)
+            used[run] = {"cpu": cpu, "memory": memory, "processes": processes}
+    return used
 
 
 def _stat(pid: int) -> list[str]:

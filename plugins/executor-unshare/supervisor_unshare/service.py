@@ -26,7 +26,7 @@ from supervisor_unshare import (
 from supervisor_unshare.directories import Directories, remove_all
 from supervisor_unshare.loop import Loop
 from supervisor_unshare.plan_mounts import Base, plan_own, plan_shared
-from supervisor_unshare.runs import LiveRun, Phase
+from supervisor_unshare.runs import LiveRun, Phase, usage_of
 from supervisor_unshare.steps import StartFailed, failure_of, step
 from supervisor_unshare.template import Template
 from supervisor_unshare.verbs import Job, Refused, Rules
@@ -121,14 +121,8 @@ class Service:
 
     def usage(self, answer: Answer, fail: Fail, runs: tuple[str, ...]) -> None:
         """Give what the living among some runs use."""
-        self._trees.keep_only([live.pid for live in self.runs.values() if live.pidfd != -1])
-        used = {}
-        for run in runs:
-            live = self.runs.get(run)
-            if live is not None and live.pidfd != -1:
-                (cpu, memory), processes = self._trees.read(live.pid)
-                used[run] = {"cpu": cpu, "memory": memory, "processes": processes}
-        answer(usage=used)
+        living = {run: live for run, live in self.runs.items() if live.pidfd != -1}
+        answer(usage=usage_of(self._trees, living, runs))
 
     def forget(self, answer: Answer, fail: Fail, run: str) -> None:
         """Drop an ended run; of a living or unknown one, nothing."""

@@ -1,0 +1,39 @@
+"""What the core itself adds to `supervisor doctor`: the tier, interpreters, plugins."""
+
+from __future__ import annotations
+
+from supervisor.core.lacking import findings as missing_plugins
+from supervisor.core.makers import Makers
+from supervisor.interfaces import Finding
+from supervisor.settings import Settings
+
+
+def findings(settings: Settings, makers: Makers) -> list[Finding]:
+    """Give a line for the tier, each interpreter, and each plugin that is missing or failed."""
+    found = [
+        Finding(
+            name="tier",
+            ok=not settings.rootless,
+            text=f"{settings.tier} tier",
+            fix="run it as root, for a uid per content" if settings.rootless else "",
+        )
+    ]
+    for name, installations in sorted(makers.installed.items()):
+        for installation in installations:
+            text = f"{installation.version} at {installation.executable}"
+            found.append(Finding(name=f"runtime {name}", ok=True, text=text))
+        if not installations:
+            found.append(
+                Finding(
+                    name=f"runtime {name}",
+                    ok=False,
+                    text="no interpreter found",
+                    fix=f"install one, or set [{name}] Executable",
+                )
+            )
+    found += missing_plugins(makers.plugins)
+    for view in makers.plugins.views():
+        if view.problem:
+            fix = "the service log has the details"
+            found.append(Finding(name=f"plugin {view.name}", ok=False, text=view.problem, fix=fix))
+    return found
