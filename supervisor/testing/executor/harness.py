@@ -25,7 +25,6 @@ from supervisor.model import (
     new_run_id,
 )
 from supervisor.testing.executor.seen import until_running
-from supervisor.testing.house import serving
 from supervisor.testing.programs import Program
 
 NewExecutor = Callable[[], Executor]
@@ -109,10 +108,13 @@ class Harness:
     @asynccontextmanager
     async def life(self, new_executor: NewExecutor) -> AsyncIterator[Executor]:
         """Run an executor, as a core does while it lives; afterwards it is as dead as that core."""
+        executor = new_executor()
         with trio.fail_after(10 * self.scale) as limit:
-            async with serving(new_executor()) as executor:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(_serve, executor)
                 limit.deadline = trio.current_time() + 60 * self.scale
                 yield executor
+                nursery.cancel_scope.cancel()
 
     @pytest.fixture
     async def executor(self, new_executor: NewExecutor) -> AsyncIterator[Executor]:
@@ -148,3 +150,8 @@ class Harness:
         assert running.endpoint is not None, "Running names no endpoint"
         with trio.fail_after(20 * self.scale):
             await until_ready(running.endpoint, self.rule, lambda trouble: None)
+
+
+async def _serve(executor: Executor, *, task_status: trio.TaskStatus[None]) -> None:
+    await executor.serve(task_status=task_status)
+    raise AssertionError("serve() returned: to a core, the executor is away now")

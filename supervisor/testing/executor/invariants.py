@@ -61,13 +61,14 @@ class Invariants(Harness):
     async def test_a_start_that_is_cancelled_leaves_nothing_or_a_stray_that_can_be_stopped(
         self, executor: Executor, alive: Alive, turns: int
     ) -> None:
-        """After a start was cancelled, stopping all that the list shows leaves no process."""
-        job = self.job(programs.SLEEPS)
+        """A cancelled start ends soon, and stopping all that the list shows leaves no process."""
+        job, begun = self.job(programs.SLEEPS), trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(executor.start, job)
             for _ in range(turns):
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
+        assert trio.current_time() - begun < 20 * self.scale
         for _ in range(5):  # what was asked for may come to be a moment later
             for receipt in await executor.list():
                 await executor.stop(receipt, 0.0)

@@ -123,6 +123,19 @@ class LosesCancelledStarts(MemoryExecutor):
         return [held for held in await super().list() if held.run not in self.hidden]
 
 
+class StartIsNotCancelled(MemoryExecutor):
+    """A start that is cancelled takes its time all the same.
+
+    test_a_start_that_is_cancelled_leaves_nothing_or_a_stray_that_can_be_stopped
+    """
+
+    async def start(self, job: Job) -> Receipt:
+        receipt = await super().start(job)
+        with trio.CancelScope(shield=True):
+            await trio.sleep(22)
+        return receipt
+
+
 class MissingProgramIsItsOwnError(MemoryExecutor):
     """A program that is not there is an error of the executor's own making.
 
