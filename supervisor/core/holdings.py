@@ -22,7 +22,7 @@ from supervisor.core.makers import Makers
 from supervisor.core.tasks import LiveTask
 from supervisor.core.worker import Worker
 from supervisor.errors import StoreUnavailable, SupervisorError
-from supervisor.interfaces import Lifetime
+from supervisor.interfaces import Lifetime, StoreEvent
 from supervisor.lifecycle import ENDS
 from supervisor.log import Log
 from supervisor.model import (
@@ -77,6 +77,13 @@ class Holdings:
     def doubt(self) -> None:
         """Look now: a write was refused since its fence was stale."""
         self._doubted.set()
+
+    def notice(self, events: Sequence[StoreEvent]) -> None:
+        """Be told what anybody has changed: look now, where it is a content of another node."""
+        ours = {str(keeper.content.id) for keeper in self.contents.registry.by_guid.values()}
+        if any(event.kind == "content" and event.key not in ours for event in events):
+            self._seen = frozenset()  # so that it is read
+            self._doubted.set()
 
     async def run(self) -> None:
         """Renew, and take and let go what comes and goes, until cancelled."""

@@ -27,6 +27,7 @@ from supervisor.core.contents import Contents
 from supervisor.core.control import Control
 from supervisor.core.disk import Disk
 from supervisor.core.executors import Executors, default_of
+from supervisor.core.feed import Feed
 from supervisor.core.figures import Figures
 from supervisor.core.findings import findings
 from supervisor.core.holdings import Holdings
@@ -220,6 +221,8 @@ class Server:
             nursery.start_soon(contents.upkeep.run)
             if self.configured is not None:
                 self.configured.follow(partial(self._follow, contents))
+            if holdings.several:
+                await nursery.start(Feed(journal, holdings.notice, log=self.log).run)
             await holdings.begin()
             nursery.start_soon(holdings.run)
             async with trio.open_nursery() as front:

@@ -140,6 +140,13 @@ def test_both_show_what_runs_where_and_only_the_holder_serves(pair: Pair) -> Non
         }
 
 
+def test_what_one_changes_the_other_tells_at_once(pair: Pair) -> None:
+    pair.one.supervisor("set", "first", "title=Told at once")
+    begun = time.monotonic()
+    pair.two.until(lambda: pair.two.row("list", name="first")["title"] == "Told at once", 5)
+    assert time.monotonic() - begun < 3.0
+
+
 def test_a_server_that_wants_to_be_alone_is_refused(pair: Pair) -> None:
     with server_directory() as base:
         alone = LiveServer(base, extra=f"[Server]\nDataDir = {pair.one.data_dir}\n")
