@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import metadata
 from importlib.machinery import PathFinder
 
 CLASH = """\
@@ -37,15 +36,15 @@ def main() -> int:
 
 def _clash() -> str:
     """Give the version of a supervisord whose folder is the one that we would import, or ""."""
-    try:
-        theirs = metadata.distribution("supervisor")
-    except metadata.PackageNotFoundError:
-        return ""
+    # Not importlib.metadata: that alone would take longer than the rest of `supervisor --help`.
     found = PathFinder.find_spec("supervisor")
     folders = found.submodule_search_locations if found is not None else None
-    home = os.path.realpath(str(theirs.locate_file("supervisor")))
-    ours_alone = folders is not None and home not in map(os.path.realpath, folders)
-    return "" if ours_alone else theirs.version
+    for folder in folders or ():
+        for name in os.listdir(os.path.dirname(os.path.realpath(folder))):
+            project, _, rest = name.partition("-")
+            if project == "supervisor" and rest.endswith((".dist-info", ".egg-info")):
+                return rest.rpartition(".")[0]
+    return ""
 
 
 def _refuse(text: str) -> int:

@@ -15,6 +15,9 @@ MOUNT_ROOT = "/opt/content-supervisor/mnt"
 # inside sandboxes a link to the parent of MOUNT_ROOT
 COMPATIBLE_MOUNT_ROOT = "/opt/rstudio-connect"
 
+CORE_SOCKET = "core.sock"  # in RunDir: the API
+ADMIN_TOKEN = "admin.token"  # beside it where the server has no root, mode 0600
+
 _COMPONENT = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._+-]{1,255}\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 MAX_DEPTH = 6

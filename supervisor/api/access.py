@@ -11,12 +11,10 @@ from pathlib import Path
 import attrs
 
 from supervisor.api.peer import Peer
+from supervisor.layout import ADMIN_TOKEN
 from supervisor.model.content import MOST_BUNDLE
 from supervisor.settings import Settings
 from supervisor.settings.sections import Scheduler
-
-SOCKET_NAME = "core.sock"
-TOKEN_NAME = "admin.token"  # beside core.sock, mode 0600
 
 
 @attrs.frozen(kw_only=True)
@@ -57,12 +55,12 @@ def api_settings(settings: Settings) -> ApiSettings:
 def write_token(directory: Path) -> str:
     """Make a new secret and put it beside the socket, readable by this uid alone."""
     token = secrets.token_urlsafe(32)
-    fresh = directory / f".{TOKEN_NAME}.{os.getpid()}"
+    fresh = directory / f".{ADMIN_TOKEN}.{os.getpid()}"
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "w", encoding="ascii") as file:
         file.write(token)
-    fresh.replace(directory / TOKEN_NAME)
+    fresh.replace(directory / ADMIN_TOKEN)
     return token
 
 

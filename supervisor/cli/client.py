@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import errno
+import json
 import socket
-import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-import httpx2
-
-from supervisor.api.access import TOKEN_NAME
+from supervisor.cli.exchange import CONNECT_TIMEOUT, Answer, Broken, exchange
 from supervisor.errors import CODES, SupervisorError
+from supervisor.layout import ADMIN_TOKEN
 
 ADMIN_GROUP = "content-supervisor-admin"  # where the socket itself cannot be asked
-CONNECT_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 120.0  # longer than any wait that we ask for
 
 
@@ -30,13 +29,8 @@ class Client:
     def __init__(self, path: Path, *, patience: float = ANSWER_TIMEOUT) -> None:
         self._path = path
         check_socket(path)
-        self._http = httpx2.Client(
-            transport=httpx2.HTTPTransport(uds=str(path), verify=_no_certificates()),
-            base_url="http://supervisor/__api__",
-            headers=_authorization(path),
-            timeout=httpx2.Timeout(patience, connect=CONNECT_TIMEOUT),
-            trust_env=False,
-        )
+        self._headers = _authorization(path)
+        self._patience = patience
 
     def __enter__(self) -> Client:
         return self
@@ -47,19 +41,19 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._http.close()
+        """Nothing stays open between two calls."""
 
     def get(self, path: str, **parameters: str | int | float) -> Any:
         """GET and give the decoded answer."""
-        return self._call("GET", path, params=parameters)
+        return self._call("GET", path, parameters)
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """POST a JSON object and give the decoded answer."""
-        return self._call("POST", path, json=body or {})
+        return self._call("POST", path, body=body or {})
 
     def patch(self, path: str, body: dict[str, Any]) -> Any:
         """PATCH a JSON object and give the decoded answer."""
-        return self._call("PATCH", path, json=body)
+        return self._call("PATCH", path, body=body)
 
     def delete(self, path: str) -> None:
         """DELETE."""
@@ -68,56 +62,72 @@ class Client:
     def upload(self, path: str, chunks: Iterable[bytes], size: int) -> Any:
         """POST bytes as they come; size is their number."""
         headers = {"content-type": "application/x-gzip", "content-length": str(size)}
-        return self._call("POST", path, content=chunks, headers=headers)
+        with self._ask("POST", path, {}, headers, chunks, self._patience) as answer:
+            return self._decoded(answer)
 
     def lines(self, path: str, **parameters: str | int) -> Iterator[str]:
         """GET a stream of lines and yield each as it comes, for as long as it takes."""
-        timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
-        try:
-            with self._http.stream("GET", path, params=parameters, timeout=timeout) as response:
-                if response.is_error:
-                    response.read()
-                    raise _refusal(response)
-                yield from response.iter_lines()
-        except httpx2.HTTPError as error:
-            raise self._broken(error) from None
+        with self._ask("GET", path, parameters) as answer:
+            yield from answer.lines()
 
     def pieces(self, path: str) -> Iterator[bytes]:
         """GET bytes and yield them as they come, for as long as it takes."""
-        timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
-        try:
-            with self._http.stream("GET", path, timeout=timeout) as response:
-                if response.is_error:
-                    response.read()
-                    raise _refusal(response)
-                yield from response.iter_raw()
-        except httpx2.HTTPError as error:
-            raise self._broken(error) from None
+        with self._ask("GET", path) as answer:
+            yield from answer.pieces()
 
-    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str | int | float] | None = None,
+        body: dict[str, Any] | None = None,
+    ) -> Any:
+        sent, headers = [], {}
+        if body is not None:
+            sent = [json.dumps(body).encode()]
+            headers = {"content-type": "application/json", "content-length": str(len(sent[0]))}
+        with self._ask(method, path, parameters, headers, sent, self._patience) as answer:
+            return self._decoded(answer)
+
+    @contextmanager
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str | int | float] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Iterable[bytes] = (),
+        patience: float | None = None,
+    ) -> Iterator[Answer]:
+        """Give an answer that is no refusal. Raises SupervisorError."""
+        target = f"/__api__{path}" + (f"?{urlencode(parameters)}" if parameters else "")
+        sent = {**self._headers, **(headers or {})}
         try:
-            response = self._http.request(method, path, **arguments)
-        except httpx2.HTTPError as error:
-            raise self._broken(error) from None
-        if response.is_error:
-            raise _refusal(response)
-        if not response.content:
-            return None
+            with exchange(
+                self._path, method, target, headers=sent, body=body, patience=patience
+            ) as answer:
+                if answer.is_error:
+                    raise _refusal(answer)
+                yield answer
+        except TimeoutError:
+            raise _silent(f"The server at {self._path} did not answer in time.") from None
+        except Broken:
+            text = f"The connection to the server at {self._path} broke off."
+            raise _silent(text) from None
+
+    def _decoded(self, answer: Answer) -> Any:
         try:
-            return response.json()
+            return answer.json()
         except ValueError:
             raise SupervisorError(
                 "unavailable", f"What answers at {self._path} is not content-supervisor."
             ) from None
 
-    def _broken(self, error: httpx2.HTTPError) -> SupervisorError:
-        if isinstance(error, httpx2.TimeoutException):
-            text = f"The server at {self._path} did not answer in time."
-        else:
-            text = f"The connection to the server at {self._path} broke off."
-        return SupervisorError(
-            "unavailable", text, hint="Its log tells more; try again.", recoverable=True
-        )
+
+def _silent(text: str) -> SupervisorError:
+    return SupervisorError(
+        "unavailable", text, hint="Its log tells more; try again.", recoverable=True
+    )
 
 
 def segment(text: str) -> str:
@@ -172,25 +182,20 @@ def _group_of(path: Path) -> str:
         return str(number)
 
 
-def _no_certificates() -> ssl.SSLContext:
-    # Nothing is encrypted on a Unix socket, and reading the machine's certificates takes its time.
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
 def _authorization(path: Path) -> dict[str, str]:
     # A server without root tells its administrator by this file (see supervisor.api.access).
     try:
-        return {"authorization": f"Key {path.with_name(TOKEN_NAME).read_text().strip()}"}
+        return {"authorization": f"Key {path.with_name(ADMIN_TOKEN).read_text().strip()}"}
     except OSError:
         return {}
 
 
-def _refusal(response: httpx2.Response) -> SupervisorError:
+def _refusal(answer: Answer) -> SupervisorError:
     try:
-        body = response.json()
+        body = answer.json()
         code, message = body.get("name", body["code"]), str(body["error"])
     except (ValueError, KeyError, TypeError):
-        return SupervisorError("internal", f"The server answered {response.status_code}.")
+        return SupervisorError("internal", f"The server answered {answer.status}.")
     if code not in CODES:
         code = "internal"
     return SupervisorError(

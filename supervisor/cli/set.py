@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -11,23 +11,22 @@ import click
 from supervisor.cli.options import Session, complete_content, server_command
 from supervisor.cli.show import duration, printable, table
 from supervisor.errors import SupervisorError
-from supervisor.settings import values
 
-# key → how its value is read; the keys are the fields of the API
-KEYS: dict[str, Callable[[str], Any]] = {
-    "title": values.text,
-    "executor": values.text,
-    "min_processes": values.integer,
-    "max_processes": values.integer,
-    "max_conns_per_process": values.integer,
-    "load_factor": values.fraction,
-    "init_timeout": values.duration,
-    "idle_timeout": values.duration,
-    "connection_timeout": values.duration,
-    "read_timeout": values.duration,
-    "reconnect_timeout": values.duration,
-    "drain_timeout": values.duration,
-    "drain_notice": values.boolean,
+# key → how its value is read, as supervisor.settings.values names it; the keys are the API's fields
+KEYS: dict[str, str] = {
+    "title": "text",
+    "executor": "text",
+    "min_processes": "integer",
+    "max_processes": "integer",
+    "max_conns_per_process": "integer",
+    "load_factor": "fraction",
+    "init_timeout": "duration",
+    "idle_timeout": "duration",
+    "connection_timeout": "duration",
+    "read_timeout": "duration",
+    "reconnect_timeout": "duration",
+    "drain_timeout": "duration",
+    "drain_notice": "boolean",
 }
 DEFAULT = "default"
 
@@ -97,6 +96,8 @@ def _key(given: str) -> str:
 
 
 def _value(key: str, text: str) -> object:
+    from supervisor.settings import values
+
     if key == "title":
         return "" if text == DEFAULT else text
     if text.strip().lower() == DEFAULT:
@@ -106,7 +107,7 @@ def _value(key: str, text: str) -> object:
             "bad-request", f"{key}: no value.", hint=f"Write {key}={DEFAULT} for the server's."
         )
     try:
-        return KEYS[key](text.strip())
+        return getattr(values, KEYS[key])(text.strip())
     except ValueError as error:
         raise SupervisorError("bad-request", f"{key}: {error}.") from None
 
@@ -117,7 +118,7 @@ def written(key: str, value: Any) -> str:
         return DEFAULT
     if isinstance(value, bool):
         return str(value).lower()
-    if KEYS.get(key) is values.duration:
+    if KEYS.get(key) == "duration":
         return duration(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from supervisor.api.access import SOCKET_NAME
+from supervisor.layout import CORE_SOCKET
 
 SYSTEM_RUN_DIR = Path("/run/content-supervisor")
 
@@ -18,13 +18,13 @@ def find_socket(given: str | None) -> Path:
         return Path(given)
     for directory in _run_dirs():
         try:
-            (directory / SOCKET_NAME).lstat()
+            (directory / CORE_SOCKET).lstat()
         except PermissionError:  # it is there, and connecting says what is missing
-            return directory / SOCKET_NAME
+            return directory / CORE_SOCKET
         except OSError:
             continue
-        return directory / SOCKET_NAME
-    return SYSTEM_RUN_DIR / SOCKET_NAME
+        return directory / CORE_SOCKET
+    return SYSTEM_RUN_DIR / CORE_SOCKET
 
 
 def _run_dirs() -> Iterator[Path]:

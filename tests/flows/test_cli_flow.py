@@ -261,7 +261,8 @@ async def test_usage_errors_are_json_too(cli: Cli) -> None:
 async def test_version_and_help_load_nothing_heavy() -> None:
     code = (
         "import sys\nfrom supervisor.cli import main\nassert main([sys.argv[1]]) == 0\n"
-        "heavy = {'trio', 'sqlalchemy', 'rich', 'httpx2', 'starlette', 'psutil', 'msgspec'}\n"
+        "heavy = {'trio', 'sqlalchemy', 'rich', 'httpx2', 'starlette', 'psutil', 'msgspec', 'h11',"
+        " 'attrs', 'importlib.metadata', 'supervisor.model', 'supervisor.settings'}\n"
         "print('heavy:', heavy & set(sys.modules))"
     )
     for option in ("--version", "--help"):
