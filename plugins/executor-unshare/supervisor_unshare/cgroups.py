@@ -4,10 +4,9 @@ Every run gets a directory in the unified hierarchy where there is one (to kill 
 once) and, for each limit that it has, one in the controller's hierarchy. Joining costs milliseconds
 per hierarchy, so a run joins no more of them than its limits need.
 
-v2: beneath the helper's own group, whose limits go on to hold. Where a service manager has delegated
-that one to us, the server's processes move into a group beneath it: one that holds processes can
-hand no controller down. v1: at the top of each hierarchy as
-it is mounted here.
+v2: beneath the helper's own group, whose limits go on to hold. Where a service manager has
+delegated that one to us, the server's processes move into a group beneath it: one that holds
+processes can hand no controller down. v1: at the top of each hierarchy as it is mounted here.
 """
 
 from __future__ import annotations
