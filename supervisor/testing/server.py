@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -118,11 +119,12 @@ class RunningServer:
         started: trio.TaskStatus[None],
         log: Log,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+        **more: Any,  # what a core gives its API besides
     ) -> None:
         self._service = service
         async with trio.open_nursery() as nursery:
             settings = api_settings(self._settings)
-            await nursery.start(partial(serve_api, listener, service, settings, log=log))
+            await nursery.start(partial(serve_api, listener, service, settings, log=log, **more))
             task_status.started()
             started.started()
 
