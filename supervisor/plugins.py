@@ -168,7 +168,7 @@ class Plugins:
         """Take what the plugin gives: all of it, or nothing where a part is not right."""
         kinds: list[Any] = []
         try:
-            kinds = await self._ask(plugin, "supervisor_settings", given.classes) or []
+            kinds += await self._ask(plugin, "supervisor_settings", given.classes) or []
             given.refuse_wrong(kinds, context)
             runtimes = await self._ask(plugin, "supervisor_runtimes", list, context=context) or []
             executors = await self._ask(plugin, "supervisor_executors", list, context=context) or []
@@ -186,6 +186,7 @@ class Plugins:
         except SupervisorError as error:
             self._disable(plugin, given.told(error))
             self.refused.append(error)
+            self.kinds += kinds  # they are somebody's all the same
             return
         except (Exception, SystemExit) as error:
             self._disable(plugin, given.told(error), error)
