@@ -34,6 +34,8 @@ class ApiSettings:
     max_bundle: int = MOST_BUNDLE
     scheduler: Scheduler = Scheduler()
     templates: Mapping[str, str] = attrs.field(factory=dict)
+    data_dir: str = "/var/lib/content-supervisor"
+    run_dir: str = "/run/content-supervisor"
 
 
 def api_settings(settings: Settings) -> ApiSettings:
@@ -49,6 +51,8 @@ def api_settings(settings: Settings) -> ApiSettings:
         token=write_token(Path(settings.run_dir)) if shared else None,
         scheduler=settings.scheduler,
         templates=settings.templates,
+        data_dir=settings.data_dir,
+        run_dir=settings.run_dir,
     )
 
 

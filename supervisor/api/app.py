@@ -25,6 +25,7 @@ from supervisor.api import (
     logs,
     metrics,
     overview,
+    paths,
     runs,
     server_settings,
     tasks,
@@ -55,6 +56,7 @@ API_ROUTES = [
     *logs.ROUTES,
     *doctor.ROUTES,
     *metrics.ROUTES,
+    *paths.ROUTES,
     *upkeep.ROUTES,
     *config.ROUTES,
 ]

@@ -43,7 +43,7 @@ class Client:
     ) -> None:
         """Nothing stays open between two calls."""
 
-    def get(self, path: str, **parameters: str | int | float) -> Any:
+    def get(self, path: str, /, **parameters: str | int | float) -> Any:
         """GET and give the decoded answer."""
         return self._call("GET", path, parameters)
 

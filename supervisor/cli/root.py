@@ -35,6 +35,7 @@ COMMANDS = {
     "gc": "upkeep",
     "backup": "upkeep",
     "restore": "upkeep",
+    "path": "path",
     "doctor": "doctor",
     "plugins": "plugins",
     "leases": "leases",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -197,6 +198,24 @@ async def test_logs_shows_the_last_lines_and_follows(cli: Cli, folder: Path) -> 
         process.send_signal(signal.SIGINT)
         assert 130 == await process.wait()
         await until(lambda: cli.service.followers == 0)
+
+
+async def test_path_names_a_file_inside_and_outside_the_sandbox(cli: Cli, folder: Path) -> None:
+    await cli("deploy", str(folder))
+    (run,) = await cli.json("ps")
+    data_dir, run_dir = "/var/lib/content-supervisor", "/run/content-supervisor"
+    inside = "/opt/content-supervisor/mnt/app/app.R"
+    seen = (await cli("path", inside, "--content", "hello")).stdout.splitlines()
+    assert re.fullmatch(rf"{data_dir}/apps/1/(\d+|{{deployment}})/app.R", seen[0])
+    assert f"    => {inside}" == seen[1]
+    (socket,) = await cli.json(
+        "path", "/opt/content-supervisor/mnt/socket/x", "--run", run["id"][:12]
+    )
+    assert f"{run_dir}/w/{run['id']}/x" == socket["physical"]
+    (hidden,) = await cli.json("path", f"{data_dir}/db/x")
+    assert hidden["sandbox"] is None
+    assert "not an absolute path" in (await cli("path", "app.R", status=64)).stderr
+    assert "no run" in (await cli("path", inside, "--run", "nope", status=66)).stderr
 
 
 async def test_a_reader_that_goes_ends_logs_quietly(cli: Cli, folder: Path) -> None:

@@ -23,7 +23,7 @@ LAYERS = (
     "settings",
     "model wire context",
     "execution listener interfaces hookspecs spawning",
-    "policy rights unpack",
+    "policy rights unpack paths",
     "given leaks",
     "installed",
     "plugins",
