@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVarTuple, Unpack
 
@@ -62,21 +62,22 @@ class Sweep:
     clock: Callable[[], float] = time.time
 
     @asynccontextmanager
-    async def removed(self) -> AsyncIterator[frozenset[ContentId]]:
-        """Hold the contents that were removed, but for those that another node holds."""
+    async def holding(self) -> AsyncIterator[None]:
+        """Claim the contents that were removed, and give them back at the end."""
         stored = await self.journal.find("content")
         removed = await self.claims.claim(c.id for c in stored if c.removed is not None)
         try:
-            yield removed
+            yield
         finally:
             with suppress(StoreUnavailable):  # then they expire
                 await self.claims.give_back(removed)
 
-    async def look(self, removed: Collection[ContentId] = ()) -> list[Going]:
-        """Give what this node's contents, and those removed, do not need. Changes nothing."""
+    async def look(self) -> list[Going]:
+        """Give what the contents that this node has claimed do not need. Changes nothing."""
         going: list[Going] = []
+        ours = self.claims.contents
         for content in await self.journal.find("content"):
-            if content.id not in (self.claims.contents if content.removed is None else removed):
+            if content.id not in ours:
                 continue
             held = await self._held(content)
             records = [

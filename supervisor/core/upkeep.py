@@ -55,8 +55,8 @@ class Upkeep:
                 hint="Try again when it is done.",
                 recoverable=True,
             )
-        async with self._turn, self.sweep.removed() as removed:
-            going = await self.sweep.look(removed)
+        async with self._turn, self.sweep.holding():
+            going = await self.sweep.look()
             if dry:
                 return going
             gone = await self.sweep.clear(going)

@@ -44,6 +44,15 @@ NOW = 1000 * DAY
 ONE = ContentId(1)
 
 
+class AllClaims(Claims):
+    """Every content of the store is this node's."""
+
+    @property
+    def contents(self) -> frozenset[ContentId]:
+        assert isinstance(self.journal, MemoryJournal)
+        return frozenset(content.id for content in self.journal.store.find("content"))
+
+
 @attrs.define(eq=False)
 class World:
     """A DataDir with records, and a sweep that looks at them at NOW."""
@@ -139,7 +148,7 @@ def world(tmp_path: Path, short: Path) -> World:
     sweep = Sweep(
         journal=journal,
         registry=Registry(),
-        claims=Claims(journal=journal, node="node"),
+        claims=AllClaims(journal=journal, node="node"),
         executor=lambda: executor,
         turn=lambda content: locks.setdefault(content, trio.Lock()),
         data_dir=str(tmp_path),
