@@ -44,15 +44,6 @@ NOW = 1000 * DAY
 ONE = ContentId(1)
 
 
-class AllClaims(Claims):
-    """Every content of the store is this node's."""
-
-    @property
-    def contents(self) -> frozenset[ContentId]:
-        assert isinstance(self.journal, MemoryJournal)
-        return frozenset(content.id for content in self.journal.store.find("content"))
-
-
 @attrs.define(eq=False)
 class World:
     """A DataDir with records, and a sweep that looks at them at NOW."""
@@ -126,8 +117,8 @@ class World:
         """Look as the node of all contents."""
         every = self.journal.store.find("content")
         await self.sweep.claims.claim(c.id for c in every if c.removed is None)
-        async with self.sweep.removed() as removed:
-            return await self.sweep.look(removed)
+        async with self.sweep.holding():
+            return await self.sweep.look()
 
     async def names(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
@@ -148,7 +139,7 @@ def world(tmp_path: Path, short: Path) -> World:
     sweep = Sweep(
         journal=journal,
         registry=Registry(),
-        claims=AllClaims(journal=journal, node="node"),
+        claims=Claims(journal=journal, node="node"),
         executor=lambda: executor,
         turn=lambda content: locks.setdefault(content, trio.Lock()),
         data_dir=str(tmp_path),
