@@ -77,7 +77,7 @@ print(plugins.views())
         text=True,
         timeout=60,
     )
-    assert f"gives=('{kind} odd-one',), problem='')" in done.stdout, done.stderr
+    assert f"gives=('{kind} odd-one',), problem=''" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("kind", KINDS)
