@@ -406,6 +406,7 @@ class OneLease(Good):
     test_leases_of_other_names_do_not_matter
     test_an_expired_lease_goes_to_another_with_a_larger_fence
     test_several_leases_are_claimed_at_once_but_for_those_that_are_held
+    test_several_leases_are_given_back_but_for_those_of_others
     """
 
     def claim(self, name: str, owner: str, ttl: float) -> Lease | None:
@@ -432,6 +433,7 @@ class Robbed(Good):
     """Whoever asks gives a lease back.
 
     test_a_lease_that_is_another_s_by_now_cannot_be_given_back
+    test_several_leases_are_given_back_but_for_those_of_others
     """
 
     def release(self, lease: Lease) -> None:
