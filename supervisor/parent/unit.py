@@ -16,6 +16,7 @@ WANTED = f"/etc/systemd/system/multi-user.target.wants/{NAME}"  # is there where
 BOOTED = "/run/systemd/system"  # is there where systemd is pid 1
 
 _TEMPLATE = os.path.join(os.path.dirname(__file__), NAME)
+_HOMES = ("/home/", "/root/")  # which the unit makes read-only
 _OURS = "# Written by `supervisor setup --systemd`"
 
 
@@ -35,23 +36,13 @@ def text(settings: Configuration, environ: Mapping[str, str], *, program: str = 
         "program": _word(program),
         "arguments": arguments,
         "socket": _word(os.path.join(run, "core.sock")),
-        "directories": "\n".join(_directories(data, run)),
+        "directories": f"ReadWritePaths={_word(data)}\n" if data.startswith(_HOMES) else "",
     }
     with open(_TEMPLATE, encoding="utf-8") as template:
         unit = template.read()
     for name, value in filled.items():
         unit = unit.replace(f"@{name}@", value)
     return unit
-
-
-def _directories(data: str, run: str) -> list[str]:
-    """Let systemd remove RunDir when the server has ended, and write where DataDir is a home."""
-    lines = []
-    if os.path.dirname(run) == "/run":
-        lines += [f"RuntimeDirectory={os.path.basename(run)}", "RuntimeDirectoryMode=0711"]
-    if data.startswith(("/home/", "/root/")):
-        lines.append(f"ReadWritePaths={_word(data)}")
-    return lines
 
 
 def _word(path: str) -> str:

@@ -178,6 +178,7 @@ def test_a_server_that_is_killed_is_started_again(machine: Machine, url: str) ->
     machine.run("kill", "-KILL", parent)
     until(lambda: show(machine, "MainPID") not in (parent, "0"))
     until(lambda: "active" == show(machine, "ActiveState"))
+    assert "1" == show(machine, "NRestarts")
     assert "shiny-python-core" in machine.run("supervisor", "list").stdout
 
 

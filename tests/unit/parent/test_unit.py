@@ -22,7 +22,6 @@ def test_nothing_is_left_to_fill_in() -> None:
     )
     assert "ExecStart=/opt/it/supervisor serve\n" in text
     assert "reload --socket /run/content-supervisor/core.sock\n" in text
-    assert "RuntimeDirectory=content-supervisor\n" in text
 
 
 def test_settings_elsewhere_are_named_and_a_home_can_be_written() -> None:
@@ -32,7 +31,6 @@ def test_settings_elsewhere_are_named_and_a_home_can_be_written() -> None:
     assert "ExecStart=/opt/it/supervisor serve --config /srv/supervisor.gcfg\n" in text
     assert "reload --socket /srv/run%%1/core.sock\n" in text
     assert "ReadWritePaths=/home/shiny\n" in text
-    assert "RuntimeDirectory" not in text
 
 
 def test_a_path_that_a_unit_cannot_name_is_refused() -> None:
