@@ -14,8 +14,11 @@ from supervisor.interfaces import Executor, Finding
 from supervisor.model import Cause, Exit, Job, Observation, Pending, Receipt, Running, new_run_id
 from supervisor.testing import programs
 from supervisor.testing.executor.harness import LONG, Alive, Harness
+from supervisor.testing.executor.held import task_steps
 from supervisor.testing.executor.seen import first_exit, until_exit, until_running
 from supervisor.wire import from_json, to_json
+
+HELD = 0.25  # seconds of a step of a task that are too many
 
 
 class Invariants(Harness):
@@ -180,6 +183,26 @@ class Invariants(Harness):
             with suppress(SupervisorError):
                 await executor.stop(stale, 0.0)
         assert there == await alive(receipt.run)
+
+    # The loop
+
+    async def test_no_call_holds_the_loop(self, executor: Executor) -> None:
+        """No call waits without letting others run: for 0.25 s, a whole server would stand still.
+
+        A machine that is busy may do the same now and then, so there are three attempts.
+        """
+        for _ in range(3):
+            with task_steps() as steps:
+                receipt = await executor.start(self.job(programs.SLEEPS))
+                await until_running(executor, receipt)
+                await executor.list()
+                if executor.capabilities.usage:
+                    await executor.usage([receipt.run])
+                await executor.stop(receipt, 0.0)
+                await until_exit(executor, receipt)
+            if max(steps) < HELD:
+                return
+        raise AssertionError(f"a call held the loop for {max(steps):.2f} s")
 
     # What is held
 

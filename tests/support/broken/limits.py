@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 
 import attrs
@@ -27,6 +28,17 @@ class UsageOfTheGone(MemoryExecutor):
     async def usage(self, runs: Iterable[RunId]) -> Mapping[RunId, Usage]:
         await trio.lowlevel.checkpoint()
         return {run: Usage(cpu=1.0, memory=1, processes=1) for run in runs}
+
+
+class HoldsTheLoop(MemoryExecutor):
+    """Usage waits for something without letting others run.
+
+    test_no_call_holds_the_loop
+    """
+
+    async def usage(self, runs: Iterable[RunId]) -> Mapping[RunId, Usage]:
+        time.sleep(0.3)  # noqa: ASYNC251
+        return await super().usage(runs)
 
 
 class UsageOfAll(MemoryExecutor):

@@ -54,6 +54,7 @@ class NeverRuns(MemoryExecutor):
     test_a_generator_holds_no_scope_open_while_it_yields
     test_a_process_that_serves_is_reached_by_the_endpoint_of_running
     test_a_run_outlives_the_core_and_is_adopted_by_the_next
+    test_no_call_holds_the_loop
     test_the_first_observation_comes_at_once_and_running_before_exit
     test_the_same_job_twice_is_one_process_and_one_receipt
     test_watching_may_end_and_begin_again
