@@ -28,6 +28,7 @@ from supervisor.core import pulse as pulse_times
 from supervisor.core import seats as seat_times
 from supervisor.errors import CODES
 from supervisor.lifecycle import ONE_SHOT, SERVING
+from supervisor.settings import values
 from supervisor.settings.effective import written
 from supervisor.settings.keys import keys_of
 from supervisor.settings.sections import SECTIONS
@@ -154,6 +155,17 @@ def plugin_settings() -> str:
     return "\n\n".join(section(kind, "###") for kind in kinds)
 
 
+def readers() -> str:
+    """Give the functions that make values of text, for the sections of plugins."""
+    rows = [
+        f"| `values.{name}` | {(inspect.getdoc(reader) or '').splitlines()[0]} |"
+        for name, reader in vars(values).items()
+        if inspect.isfunction(reader) and reader.__module__ == values.__name__
+        if not name.startswith("_")
+    ]
+    return "\n".join(["| | |", "|---|---|", *rows])
+
+
 def section(kind: type, heading: str) -> str:
     """Give the heading, prose and table of one section."""
     name = f'{kind.section} "name"' if getattr(kind, "named", False) else kind.section
@@ -193,6 +205,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "seats": seats,
     "settings": settings,
     "plugin-settings": plugin_settings,
+    "readers": readers,
     **make_testing.PARTS,
 }
 

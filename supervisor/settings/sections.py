@@ -212,7 +212,8 @@ class Logging:
     level: str = _key(
         "ServiceLogLevel", values.one_of("debug", "info", "warning", "error"), "info",
         reloadable=True,
-        about="`debug`, `info`, `warning` or `error`",
+        about="`debug`, `info`, `warning` or `error`; the helper follows at the next"
+        " `supervisor reload`",
     )  # fmt: skip
     access: str = _key(
         "AccessLog", values.log_target, values.NOWHERE,
