@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from supervisor import bounds
+from supervisor.core import newest
 from supervisor.core.backup import Backup
 from supervisor.core.claims import Claims
 from supervisor.core.copying import Copying
@@ -384,10 +385,12 @@ class Contents(Service):
         await self.claims.give_back([content.id])
 
     async def _change(self, keeper: Keeper, **fields: Any) -> Content:
-        async with keeper.changing:
-            was = keeper.content
+        async def write(was: Content) -> None:
             content = attrs.evolve(was, version=was.version + 1, **fields)
             with trio.CancelScope(shield=True):  # the keeper must know what is recorded
                 await self.journal.intent(Change(kind="content", record=content, was=was.version))
             keeper.content = content
-            return content
+
+        async with keeper.changing:
+            await newest.change(self.journal, keeper, write)
+            return keeper.content

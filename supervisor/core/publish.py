@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
 import trio
 
+from supervisor.core import newest
 from supervisor.core.journal import Journal
 from supervisor.core.keeper import Keeper
 from supervisor.core.placing import deployment_place, is_serving
 from supervisor.core.tasks import LiveTask
 from supervisor.core.worker import Worker
-from supervisor.errors import SupervisorError
+from supervisor.errors import StoreUnavailable, SupervisorError
 from supervisor.interfaces import Change, Detected, Executor, Installation
 from supervisor.lifecycle import advance_bundle
 from supervisor.log import Log
@@ -127,17 +129,26 @@ class Publisher:
             await self._activate(keeper, candidate, deployment, bundle)
         except Exception as error:
             self._reject(bundle, error)
-            await self._remove(content, number, worker)
+            # a store that went away in the activation may have recorded it: then these files count
+            doubtful = isinstance(error, StoreUnavailable)
+            await self._remove(content, number, worker, files=not doubtful)
             raise
         self.log.info("published", content=content.id, deployment=number, bundle=bundle.id)
         task.say(f"Active: {self.url(content)}")
         task.succeed(self.url(content))
 
-    async def _remove(self, content: Content, number: DeploymentId, worker: Worker | None) -> None:
-        """End what runs in the directory of a deployment that failed, then remove it."""
+    async def _remove(
+        self, content: Content, number: DeploymentId, worker: Worker | None, *, files: bool = True
+    ) -> None:
+        """End what runs in the directory of a deployment that failed, then remove it.
+
+        files: whether it goes now; else the sweep finds it, if nobody serves it.
+        """
         if worker is not None:
             worker.stop("its deployment failed")
             await worker.gone.wait()
+        if not files:
+            return
         try:
             await self.executor().remove(deployment_place(content, number))
         except SupervisorError as error:
@@ -148,12 +159,20 @@ class Publisher:
     ) -> None:
         """One compare-and-set: what is served is the old or the new, never a mixture."""
         async with keeper.changing:
-            await self._activate_alone(keeper, candidate, deployment, bundle)
+            await newest.change(
+                self.journal,
+                keeper,
+                partial(self._activate_alone, keeper, candidate, deployment, bundle),
+            )
 
     async def _activate_alone(
-        self, keeper: Keeper, candidate: Content, deployment: Deployment, bundle: Bundle
+        self,
+        keeper: Keeper,
+        candidate: Content,
+        deployment: Deployment,
+        bundle: Bundle,
+        was: Content,
     ) -> None:
-        was = keeper.content
         if was.removed is not None:
             raise SupervisorError("not-found", "the content was removed meanwhile")
         active = attrs.evolve(

@@ -16,7 +16,7 @@ from supervisor.errors import SupervisorError
 from tests.support.postgres import Postgres, new_postgres
 from tests.support.server import LiveServer, kill, live_server
 from tests.support.sessions import open_sessions
-from tests.system.conftest import EXAMPLES
+from tests.system.conftest import BAD, EXAMPLES
 
 pytestmark = pytest.mark.system
 ROUNDS = 4
@@ -44,16 +44,19 @@ def app(server: LiveServer) -> str:
 
 
 class Publishers:
-    """Threads that make contents, and change one, as fast as they are answered.
+    """Threads that make contents, change one and deploy another, as fast as they are answered.
 
     made: the names that were acknowledged; titles: of "app", in the order of their acknowledgement;
-    refusals: the codes of all other answers.
+    refusals: the codes of all other answers; deployed: how many deployments were; undone: what the
+    others were told.
     """
 
     def __init__(self, server: LiveServer) -> None:
         self.made: list[str] = []
         self.titles: list[str] = []
         self.refusals: list[str] = []
+        self.deployed = 0
+        self.undone: list[str] = []
         self.statuses: set[int] = set()
         self._server = server
         self._ending = threading.Event()
@@ -68,6 +71,15 @@ class Publishers:
         self._ending.set()
         for thread in self._threads:
             thread.join()
+
+    def _deploy(self) -> None:
+        folder = str(BAD / "python-accepts-anything")
+        while not self._ending.is_set():
+            done = self._server.supervisor("deploy", folder, "--name", "deployed", check=False)
+            if done.returncode == 0:
+                self.deployed += 1
+            else:
+                self.undone.append(f"{done.returncode} {done.stdout} {done.stderr}")
 
     def _work(self, worker: int) -> None:
         with Client(self._server.run_dir / "core.sock", patience=60.0) as client:
@@ -108,9 +120,10 @@ async def until(server: LiveServer, true: Callable[[], bool]) -> None:
 
 
 async def writes_go_on(server: LiveServer, publishers: Publishers) -> None:
-    """Wait for more writes of both kinds."""
+    """Wait for more writes of both kinds, and until something is deployed."""
     made, titles = len(publishers.made) + 20, len(publishers.titles) + 2
     await until(server, lambda: len(publishers.made) >= made and len(publishers.titles) >= titles)
+    await until(server, lambda: publishers.deployed > 0)
 
 
 async def test_nothing_acknowledged_is_lost_when_the_database_is_killed_again_and_again(
@@ -129,13 +142,21 @@ async def test_nothing_acknowledged_is_lost_when_the_database_is_killed_again_an
             await writes_go_on(server, publishers)
         assert all(one.session.is_open for one in sessions)
     print(f"{len(publishers.made)} made, {len(publishers.refusals)} refused")
+    print(f"{publishers.deployed} deployed, not: {publishers.undone}")
     assert {"store-unavailable"} == set(publishers.refusals)
     assert {503} == publishers.statuses
     found = names(database, server)
     assert set() == set(publishers.made) - found
     # what was refused is not there either, so that it can be asked for again
-    assert {"app"} == {name for name in found if not name.startswith("made-")}
-    assert set(publishers.made) == found - {"app"}
+    assert set(publishers.made) == found - {"app", "deployed"}
+    assert all("store-unavailable" in said or "the database" in said for said in publishers.undone)
+    [(active,)] = stored(
+        database,
+        server,
+        "SELECT count(*) FROM deployments d JOIN contents c ON c.id = d.content"
+        " WHERE c.name = 'deployed' AND c.data->>'active_deployment' IS NOT NULL",
+    )
+    assert active >= publishers.deployed > 0
     [(record,)] = stored(database, server, "SELECT data FROM contents WHERE name = 'app'")
     assert publishers.titles[-1] == record["title"]
     server.supervisor("list")

@@ -20,8 +20,8 @@ from supervisor.core.makers import Makers
 from supervisor.core.service import RunView
 from supervisor.core.tasks import Tasks
 from supervisor.core.worker import Worker
-from supervisor.errors import SupervisorError
-from supervisor.interfaces import Detected, Installation, PlanContext, Runtime, SourceFile
+from supervisor.errors import StoreUnavailable, SupervisorError
+from supervisor.interfaces import Change, Detected, Installation, PlanContext, Runtime, SourceFile
 from supervisor.lifecycle import State
 from supervisor.log import Log
 from supervisor.model import (
@@ -429,3 +429,23 @@ async def test_an_executor_that_is_away_is_said_by_ps_and_doctor(core: Core) -> 
     assert "the executor 'scripted' is away" in view.run.reason
     (finding,) = [f for f in await contents.findings() if f.name != "disk"]
     assert ("executor scripted", False) == (finding.name, finding.ok)
+
+
+async def test_a_change_that_was_recorded_unseen_does_not_refuse_the_next(core: Core) -> None:
+    await core.contents.create_content("an-app")
+    intent = core.journal.intent
+    cuts = [True]
+
+    async def cut_off(*changes: Change) -> None:
+        await intent(*changes)
+        if cuts:
+            cuts.clear()
+            raise StoreUnavailable("the answer was lost")
+
+    core.journal.intent = cut_off  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await core.contents.retitle("an-app", "one")
+    await core.contents.retitle("an-app", "two")
+    view = await core.contents.content("an-app")
+    assert ("two", 3) == (view.content.title, view.content.version)
+    assert view.content == core.journal.store.get("content", "an-app")

@@ -257,16 +257,40 @@ async def test_a_failed_activation_ends_the_process_before_its_directory_goes(
 
         async def away_at_last(*changes: Change) -> None:
             if any(change.kind == "content" for change in changes):
-                raise StoreUnavailable("away")
+                raise SupervisorError("internal", "it broke")
             await intent(*changes)
 
         house.journal.intent = away_at_last  # type: ignore[method-assign]
         task = await press.publish(bundle)
         order = [call for call, _ in house.executor.calls]
-        assert "(Error code: store-unavailable)" in task.error
+        assert "(Error code: internal)" in task.error
         assert ["start", "stop", "remove"] == order[:3]
         assert [] == house.executor.living
         assert Verdict.EMPTY is visit(press.keeper).verdict
+
+
+async def test_an_activation_that_was_recorded_unseen_keeps_its_files_and_is_built_upon(
+    house: House,
+) -> None:
+    async with pressing(house) as press:
+        intent = house.journal.intent
+        cuts = [True]
+
+        async def cut_off(*changes: Change) -> None:
+            await intent(*changes)
+            if any(change.kind == "content" for change in changes) and cuts:
+                cuts.clear()
+                raise StoreUnavailable("the answer was lost")
+
+        house.journal.intent = cut_off  # type: ignore[method-assign]
+        task = await press.publish(press.upload(1))
+        assert "(Error code: store-unavailable)" in task.error
+        assert [] == press.removed
+        bundle = press.upload(2)
+        assert "" == (await press.publish(bundle)).error
+        assert BundleState.ACTIVE is press.state(bundle)
+        stored = house.journal.store.get("content", 1)
+        assert stored == press.keeper.content
 
 
 async def test_a_removal_meanwhile_ends_the_deployment(house: House) -> None:
