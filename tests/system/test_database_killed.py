@@ -44,7 +44,7 @@ def app(server: LiveServer) -> str:
 
 
 class Publishers:
-    """Threads that make contents, change one and deploy another, as fast as they are answered.
+    """Threads that make contents, change one and deploy another, all the time.
 
     made: the names that were acknowledged; titles: of "app", in the order of their acknowledgement;
     refusals: the codes of all other answers; deployed: how many deployments were; undone: what the
@@ -60,7 +60,8 @@ class Publishers:
         self.statuses: set[int] = set()
         self._server = server
         self._ending = threading.Event()
-        self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(4)]
+        writers = [threading.Thread(target=self._work, args=(number,)) for number in range(4)]
+        self._threads = [*writers, threading.Thread(target=self._deploy)]
 
     def __enter__(self) -> Publishers:
         for thread in self._threads:
@@ -95,6 +96,7 @@ class Publishers:
                         name = f"made-{worker}-{number}"
                         client.post("/v1/content", {"name": name})
                         self.made.append(name)
+                    time.sleep(0.02)  # leave deployments their share of the machine
                 except SupervisorError as error:
                     self.refusals.append(error.code)
                     self.statuses.add(error.http_status)
@@ -107,6 +109,10 @@ def stored(database: Postgres, server: LiveServer, query: str) -> list[Any]:
     return database.execute(query, url.partition("=")[2].strip().strip('"'))
 
 
+def ready_runs(server: LiveServer) -> list[dict[str, Any]]:
+    return [row for row in server.rows("ps", state="ready") if row["content"]["name"] == "app"]
+
+
 def spilled(server: LiveServer) -> list[Path]:
     return list((server.run_dir / "core").glob("spill-*"))
 
@@ -116,7 +122,7 @@ def names(database: Postgres, server: LiveServer) -> set[str]:
 
 
 async def until(server: LiveServer, true: Callable[[], bool]) -> None:
-    await trio.to_thread.run_sync(server.until, true, 30.0)
+    await trio.to_thread.run_sync(server.until, true, 60.0)
 
 
 async def writes_go_on(server: LiveServer, publishers: Publishers) -> None:
@@ -166,8 +172,8 @@ def test_what_happens_while_the_database_is_away_is_in_it_afterwards(
     server: LiveServer, database: Postgres, app: str
 ) -> None:
     server.until(lambda: _visit(server, app) == 200, 30)
-    server.until(lambda: bool(server.rows("ps", state="ready")), 30)
-    [run] = server.rows("ps", state="ready")
+    server.until(lambda: bool(ready_runs(server)), 30)
+    [run] = ready_runs(server)
     database.kill()
     kill(run["pid"])
     server.until(lambda: bool(spilled(server)), 30, "its end is spilled")
