@@ -26,7 +26,9 @@ from supervisor.cli import root
 from supervisor.core import line
 from supervisor.core import pulse as pulse_times
 from supervisor.core import seats as seat_times
+from supervisor.core.figures import Figures
 from supervisor.errors import CODES
+from supervisor.exposition import Histogram
 from supervisor.lifecycle import ONE_SHOT, SERVING
 from supervisor.settings import values
 from supervisor.settings.effective import written
@@ -192,6 +194,18 @@ def api() -> str:
     return "\n".join(["| | path | |", "|---|---|---|", *rows])
 
 
+def metrics() -> str:
+    """Give every figure: its kind, its labels and what it means."""
+    rows = []
+    for family in Figures().families:
+        labels = " ".join(f"`{label}`" for label in family.labels)
+        about = family.about
+        if isinstance(family, Histogram):
+            about += f" Buckets: {' '.join(f'{bound:g}' for bound in family.bounds)} s."
+        rows.append(f"| `{family.name}` | {family.kind} | {labels} | {about} |")
+    return "\n".join(["| name | kind | labels | meaning |", "|---|---|---|---|", *rows])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "serving": lambda: run_diagram(SERVING),
     "one-shot": lambda: run_diagram(ONE_SHOT),
@@ -201,6 +215,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "hooks": hooks,
     "commands": commands,
     "api": api,
+    "metrics": metrics,
     "pages": pages,
     "seats": seats,
     "settings": settings,

@@ -6,7 +6,7 @@ import errno
 import glob
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from supervisor.errors import SupervisorError
 from supervisor.settings import Configuration, Listen
@@ -16,14 +16,14 @@ _BACKLOG = 4096
 METRICS = "metrics "  # before the address, in the name of a socket that answers /metrics
 
 
-def listen_all(addresses: Iterable[Listen]) -> list[socket.socket]:
+def listen_all(addresses: Mapping[str, Listen]) -> dict[str, socket.socket]:
     """Listen on every address, or on none: raises SupervisorError("port-in-use") and the like."""
-    sockets: list[socket.socket] = []
+    sockets: dict[str, socket.socket] = {}
     try:
-        for address in addresses:
-            sockets.append(listen_tcp(address))
+        for name, address in addresses.items():
+            sockets[name] = listen_tcp(address, key=key_of(name))
     except BaseException:
-        for sock in sockets:
+        for sock in sockets.values():
             sock.close()
         raise
     return sockets
@@ -37,22 +37,30 @@ def wanted(configuration: Configuration) -> dict[str, Listen]:
     return found
 
 
-def listen_tcp(address: Listen) -> socket.socket:
-    """Listen on one address; the empty host means IPv6 and IPv4 where the machine has both."""
+def key_of(name: str) -> str:
+    """Give the key that names the address of a socket."""
+    return "Metrics.Listen" if name.startswith(METRICS) else "HTTP.Listen"
+
+
+def listen_tcp(address: Listen, *, key: str = "HTTP.Listen") -> socket.socket:
+    """Listen on one address; the empty host means IPv6 and IPv4 where the machine has both.
+
+    key: where the address stands in the settings.
+    """
     if address.host:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        return _listen(address, family, address.host)
+        return _listen(address, family, address.host, key)
     try:
-        return _listen(address, socket.AF_INET6, "::")
+        return _listen(address, socket.AF_INET6, "::", key)
     except _NoSuchFamily:
-        return _listen(address, socket.AF_INET, "0.0.0.0")
+        return _listen(address, socket.AF_INET, "0.0.0.0", key)
 
 
 class _NoSuchFamily(SupervisorError):
     pass
 
 
-def _listen(address: Listen, family: int, host: str) -> socket.socket:
+def _listen(address: Listen, family: int, host: str, key: str) -> socket.socket:
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
@@ -65,22 +73,22 @@ def _listen(address: Listen, family: int, host: str) -> socket.socket:
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        raise _explain(address, error) from None
+        raise _explain(address, key, error) from None
     return sock
 
 
-def _explain(address: Listen, error: OSError) -> SupervisorError:
+def _explain(address: Listen, key: str, error: OSError) -> SupervisorError:
     if error.errno == errno.EADDRINUSE:
         holder = holder_of(address.port)
         return SupervisorError(
             "port-in-use",
-            f"HTTP.Listen = {address} is in use by {holder or 'another process'}",
-            hint="Stop it, or listen elsewhere: [HTTP] Listen.",
+            f"{key} = {address} is in use by {holder or 'another process'}",
+            hint=f"Stop it, or listen elsewhere: {key}.",
         )
     if error.errno == errno.EACCES:
         return SupervisorError(
             "settings-invalid",
-            f"HTTP.Listen = {address}: ports below 1024 are for root",
+            f"{key} = {address}: ports below 1024 are for root",
             hint="Start the server as root, or listen on a higher port.",
         )
     kind = _NoSuchFamily if error.errno == errno.EADDRNOTAVAIL else SupervisorError

@@ -75,8 +75,7 @@ def serve(
             )
         )
         logs = Logs(configuration.logging, group=who.admin_gid)
-        wanted = ports.wanted(configuration)
-        http |= dict(zip(wanted, ports.listen_all(wanted.values()), strict=True))
+        http |= ports.listen_all(ports.wanted(configuration))
         for want in sockets.unix_sockets(who):
             unix[want.name] = sockets.listen_unix(settings.run_dir, want)
         log.write_to(logs.service)
@@ -96,7 +95,7 @@ def check(configuration: Configuration, fd: int, *, programs: Programs | None = 
     plan = Plan.of(configuration, environ=os.environ, programs=programs, state=state)
     for name, address in ports.wanted(configuration).items():
         if name not in state.http:
-            ports.listen_tcp(address).close()
+            ports.listen_tcp(address, key=ports.key_of(name)).close()
     Logs(configuration.logging, group=state.who.admin_gid).close()
     return plan.try_programs()
 
@@ -168,7 +167,7 @@ def _listen_anew(configuration: Configuration, state: State, log: Log) -> dict[s
     for name, address in ports.wanted(configuration).items():
         try:
             kept = open_before.pop(name) if name in open_before else None
-            found[name] = kept or ports.listen_tcp(address)
+            found[name] = kept or ports.listen_tcp(address, key=ports.key_of(name))
         except SupervisorError as error:
             log.error("not-listening", address=str(address), reason=error.message)
     for name, sock in open_before.items():

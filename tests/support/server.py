@@ -225,9 +225,9 @@ class LiveServer:
         return [] if helper is None else psutil.Process(helper).children(recursive=True)
 
 
-def free_port() -> int:
+def free_port(above: int = 0) -> int:
     """A port that nobody listens on, below the ephemeral range."""
-    for port in range(20000 + os.getpid() % 5000, 32000):
+    for port in range(max(20000 + os.getpid() % 5000, above + 1), 32000):
         with socket.socket() as sock:
             try:
                 sock.bind(("127.0.0.1", port))

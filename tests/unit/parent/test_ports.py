@@ -37,11 +37,14 @@ def test_a_port_in_use_is_refused_with_its_holder_and_nothing_stays_open() -> No
         free.close()
         with pytest.raises(SupervisorError) as caught:
             ports.listen_all(
-                [Listen(host="127.0.0.1", port=first), Listen(host="127.0.0.1", port=second)]
+                {
+                    "first": Listen(host="127.0.0.1", port=first),
+                    f"{ports.METRICS}second": Listen(host="127.0.0.1", port=second),
+                }
             )
 
         assert "port-in-use" == caught.value.code
-        assert f"127.0.0.1:{second} is in use by" in caught.value.message
+        assert f"Metrics.Listen = 127.0.0.1:{second} is in use by" in caught.value.message
         assert f"(pid {os.getpid()})" in caught.value.message
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", first))
