@@ -1,4 +1,4 @@
-"""Which plugin's code ran for the first time when a core died: a second time is its last."""
+"""Which plugin's code ran for the first time when a core died: a third time is its last."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import attrs
 
-MOST_DEATHS = 2
+MOST_DEATHS = 3  # of one core after the other: somebody may have killed the first two
 
 
 @attrs.define(eq=False)
 class Trials:
     """Remembers, in a file, what a core is about to try; the cores of one parent share it.
 
-    Called with the name of a plugin before its code runs, and with "" once all have run. Gives the
-    reason not to run it, or "".
+    Called with the name of a plugin before its code runs, and with "" once all have run: then only
+    those that were left out are remembered. Gives the reason not to run it, or "".
     """
 
     path: Path
@@ -44,6 +44,9 @@ class Trials:
                 f"the core died {self.deaths[name]} times while its code ran for the first time;"
                 " it is left out until the server is restarted"
             )
+        if not name:
+            found = self.deaths.items()
+            self.deaths = Counter({each: count for each, count in found if count >= MOST_DEATHS})
         left = {"parent": self.parent, "deaths": dict(self.deaths), "trying": name}
         with suppress(OSError):  # then nobody is blamed for a death
             fresh = self.path.with_name(f"{self.path.name}.new")

@@ -56,7 +56,7 @@ PROBLEMS = {
     "gives_nonsense": "supervisor_executors gave 'an executor', which is no Executor",
     "raises_in_environment": "ValueError: no variables today in supervisor_environment",
     "gives_no_text": "is no variable with a text",
-    "ends_the_core": "the core died 2 times while its code ran for the first time",
+    "ends_the_core": "the core died 3 times while its code ran for the first time",
     "too_old": "speaks plugin API 0, this server speaks 1: update the plugin",
     "leaves_threads": " threads of its own that do not end",
     "hangs_in_observe": "supervisor_observe took longer than 5 seconds",

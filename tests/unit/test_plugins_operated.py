@@ -141,11 +141,11 @@ async def test_many_plugins_that_hang_at_the_start_share_one_time_limit(
 
     monkeypatch.setattr("supervisor.plugins.LOAD_ALL_SECONDS", 0.5)
     monkeypatch.setattr("supervisor.plugins.LEAST_SECONDS", 0.05)
-    plugins = Plugins(hook_seconds=0.3)
+    plugins = Plugins(hook_seconds=2.0)
     extra = [*((f"hangs-{n}", Hangs()) for n in range(5)), ("works", Plain())]
     began = time.monotonic()
     await plugins.load(CONTEXT, extra=extra, installed=False)
-    assert time.monotonic() - began < 1.2
+    assert time.monotonic() - began < 5
     assert ["failed"] * 5 == [view_of(plugins, f"hangs-{n}").state for n in range(5)]
     assert {"A": "b"} == await plugins.environment(None, None)
     go.set()
@@ -193,15 +193,25 @@ def test_descriptors_that_come_and_go_are_no_leak() -> None:
 # -- what a plugin may do to the process -------------------------------------------------------
 
 
-def test_a_plugin_is_left_out_after_the_core_died_twice_with_it(tmp_path: Path) -> None:
-    for _ in range(2):  # each is a core that dies while it imports `bad`
+def test_a_plugin_is_left_out_after_three_cores_died_with_it(tmp_path: Path) -> None:
+    for _ in range(3):  # each is a core that dies while it imports `bad`
         trials = Trials.of(tmp_path)
         assert "" == trials("good")
         assert "" == trials("bad")
     trials = Trials.of(tmp_path)
     assert "" == trials("good")
-    assert "died 2 times" in trials("bad")
+    assert "died 3 times" in trials("bad")
     assert "" == trials("")
+    assert "died 3 times" in Trials.of(tmp_path)("bad")
+
+
+def test_cores_that_are_killed_now_and_then_while_they_load_blame_nobody(tmp_path: Path) -> None:
+    for _ in range(4):
+        Trials.of(tmp_path)("bad")
+        Trials.of(tmp_path)("bad")
+        trials = Trials.of(tmp_path)
+        assert "" == trials("bad")
+        assert "" == trials("")  # this one has loaded all
 
 
 def test_a_core_that_has_loaded_all_plugins_blames_none_for_its_death(tmp_path: Path) -> None:
@@ -214,7 +224,7 @@ def test_a_core_that_has_loaded_all_plugins_blames_none_for_its_death(tmp_path: 
 def test_a_server_that_was_started_anew_tries_all_plugins_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(3):
+    for _ in range(4):
         Trials.of(tmp_path)("bad")
     assert Trials.of(tmp_path)("bad")
     monkeypatch.setattr(os, "getppid", lambda: 1)
