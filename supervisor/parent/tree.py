@@ -277,11 +277,13 @@ class Tree:
             self._log.error("settings-refused", problem=busy.message)
             answer = refusal(busy)
         else:
-            self._notifier.reloading()
+            if self._announced:
+                self._notifier.reloading()
             answer = self._configuring.answer()
             if answer["ok"]:
                 self._hand_settings_on()
-            self._notifier.ready()
+            if self._announced:
+                self._notifier.ready()
         if asker is not None:
             asker.tell(answer)
 

@@ -145,6 +145,19 @@ def test_hanging_up_reads_the_file_and_the_service_manager_hears_of_it() -> None
         assert all(alive(pid) for pid in one.pids())
 
 
+def test_a_server_that_is_not_ready_yet_does_not_say_so_for_having_read_its_file() -> None:
+    with server() as one, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        path = str(one.directory / "notify")
+        manager.bind(path)
+        manager.setblocking(False)
+        one.start(do={"core": ["late"]}, environ={"NOTIFY_SOCKET": path})
+        one.note("core", "started")
+        hung_up(one)
+
+        with pytest.raises(BlockingIOError):
+            manager.recv(1000)
+
+
 def test_what_was_kept_comes_with_the_reload_that_it_waits_for() -> None:
     with server() as one:
         one.start().ready()
