@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import math
 import resource
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePath
-
-import attrs
 
 from supervisor import (
     Access,
@@ -16,7 +14,6 @@ from supervisor import (
     PlaceKind,
     PlaceRef,
     Role,
-    SupervisorError,
     layout,
     place_key,
 )
@@ -24,7 +21,8 @@ from supervisor_podman.container import RUN, SERVER, SIGNAL, UID
 from supervisor_podman.log import MOST
 from supervisor_podman.settings import PodmanSettings
 
-LIMITS = frozenset({"cpu", "files", "pids", "run_time", "tmp"})
+_LIMITS = frozenset({"files", "run_time", "tmp"})
+_BY_GROUPS = frozenset({"cpu", "pids"})  # a control group's controllers have these names, too
 _FILES, _PROCESSES = 20_000, 32_768  # what podman may give everywhere
 _LINE = 32_000  # podman reads a line of --env-file up to twice as long
 
@@ -34,18 +32,19 @@ def name(run: str) -> str:
     return f"supervisor-{run}"
 
 
+def limits(controllers: Collection[str]) -> frozenset[str]:
+    """Give the limits that podman enforces with these controllers of control groups."""
+    return _LIMITS | (_BY_GROUPS & {*controllers})
+
+
 def run_arguments(
     job: Job, settings: PodmanSettings, *, data_dir: str, home: str, uid: int
 ) -> list[str]:
     """Give the arguments of `podman`; the variables are read from standard input.
 
     home: the directory of this run, with `socket` in it and the log. uid: who will own the socket.
-    Raises SupervisorError: limit-unenforceable, settings-invalid.
+    Raises SupervisorError("settings-invalid") where no image is for the job's runtime.
     """
-    set_limits = attrs.asdict(job.limits, filter=lambda _, value: value is not None)
-    if beyond := set_limits.keys() - LIMITS:
-        text = f"podman cannot enforce the limits {', '.join(sorted(beyond))}"
-        raise SupervisorError("limit-unenforceable", text)
     return [
         "run",
         "--detach",

@@ -5,6 +5,7 @@ Commands that change something are tasks of serve(): whoever asked may be cancel
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -61,9 +62,8 @@ class PodmanExecutor(Executor):
     capabilities = Capabilities(
         lifetime=Lifetime.NODE,
         purposes=frozenset({Purpose.SERVE}),
-        limits=command.LIMITS,
+        limits=command.limits(()),
         output=True,
-        usage=True,
     )
 
     def __init__(
@@ -79,7 +79,12 @@ class PodmanExecutor(Executor):
         self._taken: set[str] = set()
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Follow podman's events; see Executor.serve."""
+        """Follow podman's events; see Executor.serve. Also sets what is claimed on this host."""
+        info = await self._podman.call("info", "--format={{json .Host.CgroupControllers}}")
+        controllers = json.loads(info) or ()
+        self.capabilities = attrs.evolve(
+            self.capabilities, limits=command.limits(controllers), usage="memory" in controllers
+        )
         os.makedirs(self._homes.top, mode=0o700, exist_ok=True)
         async with trio.open_nursery() as self._tasks:
             self._tasks.start_soon(self._forget)
@@ -103,6 +108,7 @@ class PodmanExecutor(Executor):
     async def _run(self, job: Job) -> None:
         start, uid = self._starts[job.run], job.uid or os.geteuid()
         try:
+            self._check_limits(job)
             self._homes.make(job.run, uid)
             for place in command.places_to_make(job):
                 self._make_place(place, uid)
@@ -120,6 +126,12 @@ class PodmanExecutor(Executor):
         finally:
             del self._starts[job.run]
             start.done.set()
+
+    def _check_limits(self, job: Job) -> None:
+        wanted = attrs.asdict(job.limits, filter=lambda _, value: value is not None)
+        if beyond := wanted.keys() - self.capabilities.limits:
+            text = f"podman cannot enforce {', '.join(sorted(beyond))} here"
+            raise SupervisorError("limit-unenforceable", text)
 
     # Watching
 

@@ -44,7 +44,7 @@ class Storage:
             image=(IMAGE,),
             command=" ".join(self.command),
             volume=("/usr:/usr:ro",),
-            option=(f"--cgroup-parent=/{GROUPS}",),
+            option=(f"--cgroup-parent=/{GROUPS}",) if os.geteuid() == 0 else (),
         )
 
     def podman(self, *arguments: str, stdin: bytes = b"") -> str:
@@ -77,16 +77,18 @@ def empty_image() -> bytes:
 
 @pytest.fixture(scope="session")
 def storage() -> Iterator[Storage]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
     for programs in (["podman"], ["catatonit"], ["runc"] if is_hybrid() else ["crun", "runc"]):
         if not any(map(shutil.which, programs)):
             pytest.skip(f"needs the program {' or '.join(programs)}")
     storage = Storage(tempfile.mkdtemp(prefix="cs-podman-"))
+    if os.geteuid() != 0:
+        os.environ["XDG_RUNTIME_DIR"] = storage.top
     storage.podman("import", "-", IMAGE, stdin=empty_image())
     yield storage
     storage.podman("rm", "--all", "--force", "--time=0")
     storage.podman("rmi", "--all", "--force")
+    if os.geteuid() != 0:
+        storage.podman("unshare", "rm", "-rf", f"{storage.top}/root")
     for mounted in (f"{storage.top}/root/overlay", f"{storage.top}/root"):
         subprocess.run(["umount", mounted], capture_output=True, timeout=20)
     shutil.rmtree(storage.top)

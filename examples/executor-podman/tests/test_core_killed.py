@@ -33,6 +33,7 @@ from supervisor import (
 from supervisor.testing import programs, serving
 
 HERE = Path(__file__).parent
+UID = 1234 if os.geteuid() == 0 else 0  # others than itself only root can be
 
 
 def job() -> Job:
@@ -46,9 +47,9 @@ def job() -> Job:
         content=1,  # type: ignore[arg-type]
         purpose=Purpose.SERVE,
         plan=plan,
-        uid=1234,
-        gid=1234,
-        limits=Limits(pids=50),
+        uid=UID,
+        gid=UID,
+        limits=Limits(files=50),
     )
 
 
@@ -84,7 +85,7 @@ async def answer(running: Running) -> bytes:
     directory = unixsocket.open_directory(running.endpoint.directory)  # type: ignore[union-attr]
     while True:
         try:
-            sock = unixsocket.connect(directory, layout.SOCKET_NAME, 1234)
+            sock = unixsocket.connect(directory, layout.SOCKET_NAME, UID or os.geteuid())
             break
         except (FileNotFoundError, ConnectionRefusedError):
             await trio.sleep(0.05)
