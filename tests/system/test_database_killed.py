@@ -125,6 +125,11 @@ async def until(server: LiveServer, true: Callable[[], bool]) -> None:
     await trio.to_thread.run_sync(server.until, true, 60.0)
 
 
+async def refusals_come(server: LiveServer, publishers: Publishers) -> None:
+    before = len(publishers.refusals)
+    await until(server, lambda: len(publishers.refusals) > before)
+
+
 async def writes_go_on(server: LiveServer, publishers: Publishers) -> None:
     """Wait for more writes of both kinds, and until something is deployed."""
     made, titles = len(publishers.made) + 20, len(publishers.titles) + 2
@@ -140,8 +145,7 @@ async def test_nothing_acknowledged_is_lost_when_the_database_is_killed_again_an
             for number in range(ROUNDS):
                 await writes_go_on(server, publishers)
                 await trio.to_thread.run_sync(database.kill)
-                refused = len(publishers.refusals) + 1
-                await until(server, lambda least=refused: len(publishers.refusals) >= least)
+                await refusals_come(server, publishers)
                 for one in sessions:
                     await one.answers(10 + number)
                 await trio.to_thread.run_sync(database.start)
