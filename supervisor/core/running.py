@@ -20,6 +20,7 @@ from supervisor.model import ContentId, Run, RunId, Usage
 
 USAGE_LIMIT = 2.0  # seconds for an executor to say what its processes use
 MOST_ENDED = 100
+MOST_ASKED = 1000  # runs in one question: it must fit a packet
 
 
 @attrs.frozen(kw_only=True)
@@ -74,5 +75,7 @@ class Running:
             if theirs and executor.capabilities.usage:
                 with suppress(SupervisorError):
                     with trio.move_on_after(USAGE_LIMIT):
-                        used.update(await executor.usage(theirs))
+                        for first in range(0, len(theirs), MOST_ASKED):
+                            asked = theirs[first : first + MOST_ASKED]
+                            used.update(await executor.usage(asked))
         return used

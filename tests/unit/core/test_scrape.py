@@ -165,6 +165,14 @@ async def test_a_thousand_contents_are_told_quickly(fixture: Fixture) -> None:
     assert len(text) < 2_000_000
 
 
+async def test_more_runs_than_fit_a_packet_are_asked_for_in_parts(fixture: Fixture) -> None:
+    for number in range(1, 1002):
+        fixture.add(number)
+    found = await fixture.read()
+    assert 2 == fixture.looks
+    assert 1000 == found["supervisor_content_memory_bytes{app-1001}"]
+
+
 async def test_contents_beyond_the_limit_are_counted_and_not_told(
     fixture: Fixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
