@@ -122,6 +122,17 @@ def test_a_bare_debian_takes_the_package_and_the_server_runs_at_once(
     assert " ERROR " not in log
 
 
+def test_everything_lies_where_the_how_to_says(machine: Machine, installed: str) -> None:
+    page = (ROOT / "docs" / "howto" / "install.md").read_text()
+    part = page.split("## The Debian package")[1].split("\n## ")[0]
+    paths = re.findall(r"`(/[^`]+)`", part)
+    assert {DATA, CONFIGURATION} < set(paths)
+    assert [] == [path for path in paths if not machine.path(path).exists()]
+    (users,) = re.findall(r"^\| users \| (.*) \|$", part, re.M)
+    for name in re.findall(r"`([^`]+)`", users):
+        machine.run("getent", "passwd", name)
+
+
 def test_systemd_finds_no_fault_in_the_unit_and_setup_would_write_the_same(
     machine: Machine, installed: str
 ) -> None:

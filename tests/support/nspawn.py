@@ -30,10 +30,11 @@ def debian() -> Path:
     """Give the root of a bare Debian 12, made by debootstrap from where this host's apt looks."""
     if not PLACE.exists():
         listed = ("--format", "$(REPO_URI)", "Origin: Debian", "Codename: bookworm")
-        mirror = _output("apt-get", "indextargets", *listed).split()[0]
+        mirrors = _output("apt-get", "indextargets", *listed).split()
+        assert mirrors, "apt here knows no mirror of Debian 12 (apt-get update)"
         new = Path(tempfile.mkdtemp(prefix="machine-", dir=PLACE.parent))
         include = f"--include={','.join(PACKAGES)}"
-        _output("debootstrap", "--variant=minbase", include, "bookworm", str(new), mirror)
+        _output("debootstrap", "--variant=minbase", include, "bookworm", str(new), mirrors[0])
         new.chmod(0o755)
         new.rename(PLACE)
     return PLACE
