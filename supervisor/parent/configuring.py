@@ -22,7 +22,10 @@ from supervisor.settings.effective import Effective, changed, merge
 from supervisor.settings.keys import CONFIG_RELOAD
 from supervisor.settings.sections import SECTIONS
 
-MOST_NAMES = 200  # keys that an answer names, which must fit into a packet
+# What an answer names must fit into a packet, where a letter may take six bytes.
+MOST_NAMES, LONGEST_NAME = 50, 60
+MOST_WARNINGS, LONGEST_WARNING = 25, 250
+LONGEST_REASON = 2000
 # what the parent resolved at the start, and keeps
 _HELD = (
     "data_dir", "run_dir", "rootless", "tier", "core_uid", "core_gid", "gateway_uid", "gateway_gid",
@@ -97,7 +100,7 @@ class Configuring:
             "ok": True,
             "applied": list(done.applied[:MOST_NAMES]),
             "kept": [{"key": name, "change": change} for name, change in done.kept[:MOST_NAMES]],
-            "warnings": [warning[:200] for warning in done.warnings[:MOST_NAMES]],
+            "warnings": [said[:LONGEST_WARNING] for said in done.warnings[:MOST_WARNINGS]],
         }
 
 
@@ -107,8 +110,8 @@ def refusal(error: SupervisorError) -> packets.Message:
         "type": "configured",
         "ok": False,
         "code": error.code,
-        "reason": error.message,
-        "hint": error.hint,
+        "reason": error.message[:LONGEST_REASON],
+        "hint": error.hint[:LONGEST_REASON],
     }
 
 
@@ -122,9 +125,10 @@ def follow(plan: Plan, fresh: Configuration) -> Plan:
     held = {name: getattr(plan.settings, name) for name in _HELD}
     templates = read_templates(configuration.pages.templates, owner=plan.who.helper.uid)
     settings = Settings.of(configuration, templates=templates, **held)
-    settings = dataclasses.replace(settings, uid_first=plan.settings.uid_first)
+    stays = {name: getattr(plan.settings, name) for name in ("uid_first", "several_nodes")}
+    settings = dataclasses.replace(settings, **stays)
     return dataclasses.replace(plan, configuration=configuration, settings=settings)
 
 
 def _name(one: Effective) -> str:
-    return f"{one.section}.{one.key}"
+    return f"{one.section}.{one.key}"[:LONGEST_NAME]
