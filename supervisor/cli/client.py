@@ -71,8 +71,8 @@ class Client:
             yield from answer.lines()
 
     def pieces(self, path: str) -> Iterator[bytes]:
-        """GET bytes and yield them as they come, for as long as it takes."""
-        with self._ask("GET", path) as answer:
+        """POST, and yield the bytes of the answer as they come, for as long as it takes."""
+        with self._ask("POST", path) as answer:
             yield from answer.pieces()
 
     def _call(

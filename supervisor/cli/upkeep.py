@@ -87,7 +87,7 @@ def backup_command(session: Session, file: Path) -> None:
                     "unavailable", f"{partial} cannot be written: {error.strerror}."
                 ) from None
         about, end = _read(partial)
-        os.link(partial, file)
+        partial.rename(file)
     finally:
         partial.unlink(missing_ok=True)
     told = {"file": str(file), "size": file.stat().st_size, **about, **end}
