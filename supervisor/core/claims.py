@@ -11,6 +11,8 @@ from supervisor.core import lease as leases
 from supervisor.core.journal import Journal
 from supervisor.model import ContentId, Lease
 
+FLUSH = 2.0  # seconds for what waits to be written; without the database it is spilled
+
 
 @attrs.define(eq=False)
 class Claims:
@@ -76,7 +78,11 @@ class Claims:
         return [lease for name, lease in before.items() if name not in kept]
 
     async def give_back(self, contents: Iterable[ContentId] | None = None) -> None:
-        """Give back the leases of some contents, or all, seats too."""
+        """Give back the leases of some contents, or all, seats too, once what was said is written.
+
+        After it nothing can be written about them.
+        """
+        await self.journal.flush(FLUSH)
         async with self._one:
             names = set(self._held if contents is None else map(leases.of_content, contents))
             given = [lease for name, lease in self._held.items() if name in names]

@@ -102,14 +102,17 @@ class Holdings:
 
     async def look(self) -> float:
         """Renew all, let go what was lost, take what is free; give the seconds to the next look."""
-        lost = [found for found in map(_content, await self.claims.renew()) if found is not None]
+        await self.claims.renew()
         if not self.several:
-            self._lose({content: "" for content in lost})
+            self._lose({})
             return leases.renew_each(self.claims.ttl)
-        now, held = await self.journal.leases()
-        living = [lease for lease in held if lease.expires > now]
-        holders = {content: lease.owner for lease in living if (content := _content(lease))}
-        self._lose({content: holders.get(content, "") for content in lost})
+        holders: dict[ContentId, str] = {}
+        try:
+            now, held = await self.journal.leases()
+            living = [lease for lease in held if lease.expires > now]
+            holders |= {content: lease.owner for lease in living if (content := _content(lease))}
+        finally:
+            self._lose(holders)
         await self._learn(living)
         wanted = {*self._known, *filter(None, map(_content, held))}
         await self._take(wanted - holders.keys() - self._leaving)
@@ -213,13 +216,18 @@ class Holdings:
 
     # -- losing -------------------------------------------------------------------------------
 
-    def _lose(self, lost: Mapping[ContentId, str]) -> None:
-        """Let go contents that others have: content → its holder."""
+    def _lose(self, holders: Mapping[ContentId, str]) -> None:
+        """Let go what has a keeper and is not ours any more. holders: who has what, if known."""
+        node = self.claims.node
+        ours = {c for c in self.claims.contents if holders.get(c, node) == node}
+        every = self.contents.registry.by_guid.values()
+        keepers = [keeper for keeper in every if keeper.content.id not in ours]
+        lost = frozenset(keeper.content.id for keeper in keepers)
+        self._claimed &= ours
         if not lost:
             return
-        keepers = [k for k in self.contents.registry.by_guid.values() if k.content.id in lost]
         for keeper in keepers:
-            node = lost[keeper.content.id]
+            node = holders.get(keeper.content.id, "")
             self._known[keeper.content.id] = keeper.content
             del self.contents.registry.by_guid[keeper.content.guid]
             self.log.error(
@@ -230,12 +238,11 @@ class Holdings:
                 processes=len(keeper.workers),
                 reason="this node did not renew its lease in time; its processes are stopped",
             )
-        self._claimed -= lost.keys()
-        self._leaving |= lost.keys()
+        self._leaving |= lost
         assert self.contents.nursery is not None
         self.contents.nursery.start_soon(self._leave, keepers, lost)
 
-    async def _leave(self, keepers: Sequence[Keeper], lost: Collection[ContentId]) -> None:
+    async def _leave(self, keepers: Sequence[Keeper], lost: frozenset[ContentId]) -> None:
         reason = "another node has taken over the content"
         try:
             async with trio.open_nursery() as nursery:
@@ -247,7 +254,7 @@ class Holdings:
         except Exception as error:
             self.log.error("content-not-left", exc=error)
         finally:
-            self._leaving -= set(lost)
+            self._leaving -= lost
 
     async def _stays(self, worker: Worker) -> bool:
         """Whether a process is the new holder's: it outlives nodes and was not given up as lost."""

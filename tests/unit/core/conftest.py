@@ -46,7 +46,7 @@ def _run_jumping(
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give whoever lives in a house its clock: a fixture cannot, only an argument of the test."""
+    """Give whoever lives in a house or a cluster its clock: a fixture cannot."""
     for item in items:
-        if "house" in getattr(item, "fixturenames", ()):
+        if {"house", "cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.trio(run=_run_jumping), append=False)
