@@ -139,7 +139,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", modules("plugins"), ids=lambda path: str(path.relative_to(ROOT / "plugins"))
+    "path", modules("plugins", "examples"), ids=lambda path: str(path.relative_to(ROOT))
 )
 def test_a_plugin_imports_only_public_names(path: Path) -> None:
     import supervisor
