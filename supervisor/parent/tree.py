@@ -28,6 +28,10 @@ _SIGNALS = (
     signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2,
 )  # fmt: skip
 _OF_CORE = frozenset({"reload", "configure", "reopen-logs", "audit"})
+_ORDERS: dict[int, str] = {
+    signal.SIGTERM: "end-server", signal.SIGINT: "end-server", signal.SIGHUP: "config-reload",
+    signal.SIGUSR1: "reopen-logs", signal.SIGUSR2: "reload",
+}  # fmt: skip
 _FIRST_SHARE = 0.8  # of ShutdownTimeout is for core and gateway, the rest for the helper
 _UNKILLABLE = 2.0  # seconds after SIGKILL
 _LATE = 1.0  # seconds: the loop itself was not run
@@ -221,6 +225,9 @@ class Tree:
 
     def _take_signals(self, wakeup: socket.socket) -> None:
         for number in wakeup.recv(4096):
+            if self._logs is not None and number in _ORDERS:
+                said = {"outcome": "asked", "signal": signal.Signals(number).name}
+                self._logs.audit.write({"action": _ORDERS[number], **said})
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._stop(signal.Signals(number).name)
             elif number == signal.SIGHUP:

@@ -41,7 +41,10 @@ def server(needs: Any) -> Iterator[LiveServer]:
 
 
 def records(server: LiveServer, name: str) -> list[dict[str, Any]]:
-    path = server.base / "log" / f"{name}.log"
+    return records_of(server.base / "log" / f"{name}.log")
+
+
+def records_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -115,6 +118,9 @@ def test_moved_logs_are_opened_again(server: LiveServer, by: str) -> None:
         server.supervisor("reopen-logs")
     else:
         os.kill(server.parent, signal.SIGUSR1)
+        server.until(lambda: (log / "audit.log").exists(), 5)
+        (audit,) = [r for r in records_of(log / "audit.log.1") if r.get("signal")]
+        assert ("reopen-logs", "SIGUSR1") == (audit["action"], audit["signal"])
     server.until(lambda: len(list(log.glob("*.log"))) == 3, 5)
     server.until(lambda: "logs-reopened" in (log / "service.log").read_text(), 5)
     get(server, f"/__ping__?new-{by}")

@@ -56,6 +56,13 @@ async def test_every_route_that_changes_something_is_noted(
     assert record["action"] not in ("", method.lower()) or method == "DELETE"
 
 
+async def test_a_backup_is_noted_though_it_only_reads(start: Start, parent: Parent) -> None:
+    served = await start(parent=parent)
+    async with served.client() as client:
+        await client.get("/v1/supervisor/backup")
+    assert ["backup"] == [record["action"] for record in parent.records]
+
+
 async def test_reading_is_not_noted(start: Start, parent: Parent) -> None:
     served = await start(parent=parent)
     async with served.client() as client:

@@ -311,3 +311,12 @@ def test_a_session_is_a_line_when_it_ends(world: World, start: Callable[..., Pat
             data += sock.recv(65536)
     record = json.loads(lines_of(path, 1)[0])
     assert (101, 5, "01run") == (record["status"], record["bytes"], record["run"])
+
+
+def test_a_full_disk_stops_no_request(world: World) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    world.start(access=full, access_form="COMBINED")
+    os.close(full)
+    world.worker()
+    for _ in range(100):
+        assert 200 == world.gateway.get(world.root, world.pin(), AGENT).status
