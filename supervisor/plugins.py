@@ -133,7 +133,8 @@ class Plugins:
         for name in names:
             plugin = self._plugins.get(name)
             if plugin is None:
-                self._log.warning("plugin-unknown", plugin=name, setting="[Plugins] Disable")
+                known = ", ".join(sorted(self._plugins))
+                self._log.warning("plugin-unknown", plugin=name, installed=known)
             else:
                 plugin.disabled = plugin.unwanted = True
 
