@@ -92,13 +92,15 @@ class Holdings:
             with trio.move_on_after(pause):
                 await self._doubted.wait()
             self._doubted = trio.Event()
-            pause = leases.renew_each(self.claims.ttl)
+            began, pause = trio.current_time(), leases.renew_each(self.claims.ttl)
             try:
                 pause = min(pause, await self.look())
             except StoreUnavailable as error:
                 self.log.warning("leases-not-renewed", reason=error.message)
             except Exception as error:  # whatever it is, what we hold must be renewed
                 self.log.error("holdings-broke", exc=error)
+            if trio.current_time() - began > leases.renew_each(self.claims.ttl):
+                pause = 0.0  # we stood still meanwhile: what was seen may be long past
 
     async def look(self) -> float:
         """Renew all, let go what was lost, take what is free; give the seconds to the next look."""

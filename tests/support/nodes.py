@@ -198,7 +198,7 @@ class Cluster:
             claims=claims,
             tasks=Tasks(journal=journal),
             log=log,
-            disk=Disk(str(self._made("data")), 0),
+            disk=Disk(str(self._made("data"))),
             address="http://s",
             scaling=Scaling(),
             uid_of=int,
