@@ -13,7 +13,7 @@ from supervisor.layout import PlaceKind, PlaceRef, Role
 from supervisor.model import Access, Cause, Limits, Mount, place_key
 from supervisor.testing import programs
 from supervisor.testing.executor.harness import Alive, Harness
-from supervisor.testing.executor.seen import by_stream, read, until_exit
+from supervisor.testing.executor.seen import by_stream, first_difference, read, until_exit
 
 
 class Scenarios(Harness):
@@ -85,7 +85,7 @@ class Scenarios(Harness):
         self.needs(executor, "output")
         receipt = await executor.start(self.job(programs.PRINTS))
         seen, _ = await read(executor, receipt)
-        assert programs.printed() == by_stream(executor, seen)
+        assert "" == first_difference(programs.printed(), by_stream(executor, seen))
         assert 0 == (await until_exit(executor, receipt)).code
 
     async def test_output_resumed_by_its_cursor_loses_and_doubles_nothing(
@@ -99,7 +99,7 @@ class Scenarios(Harness):
             part, cursor = await read(executor, receipt, cursor, chunks)
             for stream, data in part.items():
                 seen[stream] += data
-        assert programs.printed() == by_stream(executor, seen)
+        assert "" == first_difference(programs.printed(), by_stream(executor, seen))
 
     # Usage and limits
 

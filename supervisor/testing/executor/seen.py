@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from itertools import zip_longest
 
 from supervisor.interfaces import Executor
 from supervisor.model import Exit, Observation, Pending, Receipt, Running
@@ -60,3 +61,17 @@ def by_stream(executor: Executor, seen: dict[str, bytes]) -> dict[str, bytes]:
     for line in seen["stdout"].splitlines(keepends=True):
         apart["stderr" if line.startswith(b"to stderr: ") else "stdout"] += line
     return apart
+
+
+def first_difference(expected: dict[str, bytes], seen: dict[str, bytes]) -> str:
+    """Say where two outputs begin to differ, "" where they do not.
+
+    A comparison of all their bytes, as pytest makes of a failed `==` in CI, takes many minutes.
+    """
+    for stream in sorted(expected.keys() | seen.keys()):
+        right = expected.get(stream, b"").splitlines(keepends=True)
+        found = seen.get(stream, b"").splitlines(keepends=True)
+        for number, (one, other) in enumerate(zip_longest(right, found), 1):
+            if one != other:
+                return f"line {number} of {stream} is {other!r}, not {one!r}"
+    return ""
