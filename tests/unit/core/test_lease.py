@@ -13,6 +13,7 @@ import pytest
 from supervisor.core import lease as leases
 from supervisor.core.lease import Owner
 from supervisor.errors import SupervisorError
+from supervisor.model import ContentId
 from supervisor.testing.fakes import MemoryStore
 
 
@@ -117,3 +118,57 @@ def test_a_core_of_another_node_is_not_succeeded(dead_pid: int) -> None:
     leases.take(store, str(owner(node="node-2", pid=dead_pid)))
     with pytest.raises(SupervisorError):
         leases.take(store, str(owner()), may_replace=leases.is_dead_core_of("node-1"))
+
+
+# -- alone, or one of several -------------------------------------------------------------------
+
+
+def test_servers_that_share_a_store_each_hold_a_lease_of_their_own() -> None:
+    store = MemoryStore()
+    one = leases.join(store, owner(node="a"), several=True)
+    two = leases.join(store, owner(node="b"), several=True)
+    assert ["node/a", "node/b"] == [one.name, two.name]
+    assert ["a", "b"] == [leases.node_of(lease) for lease in (one, two)]
+
+
+@pytest.mark.parametrize("alone_first", [True, False])
+def test_a_server_that_is_alone_and_one_of_several_exclude_each_other(alone_first: bool) -> None:
+    store = MemoryStore()
+    leases.join(store, owner(node="a"), several=not alone_first)
+    with pytest.raises(SupervisorError, match="pid 4711 on a host") as caught:
+        leases.join(store, owner(node="b"), several=alone_first)
+    assert "data-dir-held" == caught.value.code
+    assert "SeveralNodes = yes" in caught.value.hint
+    assert ["a"] == [leases.node_of(lease) for lease in store.leases()[1]]
+
+
+def test_a_store_for_one_server_refuses_to_serve_several() -> None:
+    store = MemoryStore()
+    store.several_nodes = False
+    with pytest.raises(SupervisorError, match="'memory'") as caught:
+        leases.join(store, owner(), several=True)
+    assert "store-serves-one" == caught.value.code
+    assert leases.join(store, owner(), several=False)
+
+
+def test_a_server_that_is_alone_takes_over_what_a_node_before_it_had() -> None:
+    store = MemoryStore()
+    store.claim_all([leases.of_content(ContentId(7)), "seat/x/1"], "before-the-reboot", 30.0)
+    leases.join(store, owner(), several=False)
+    assert store.claim("content/7", "node-1", 30.0) is not None
+
+
+def test_the_dead_core_of_this_node_does_not_keep_it_from_being_one_of_several(
+    dead_pid: int,
+) -> None:
+    store = MemoryStore()
+    leases.join(store, owner(pid=dead_pid), several=False)
+    leases.join(store, owner(pid=os.getpid()), several=True)
+    assert ["node/node-1"] == [lease.name for lease in store.leases()[1]]
+
+
+def test_the_name_of_a_lease_says_whose_it_is() -> None:
+    assert ContentId(12) == leases.content_of(leases.of_content(ContentId(12)))
+    assert [None] * 4 == [
+        leases.content_of(name) for name in ("content/", "content/x", "node/1", "12")
+    ]

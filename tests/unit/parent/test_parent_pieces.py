@@ -75,6 +75,29 @@ def test_a_lock_names_its_holder_and_ends_with_its_descriptor(tmp_path: Path) ->
     )
 
 
+def test_a_shared_lock_is_shared_with_those_that_share_it_alone(tmp_path: Path) -> None:
+    def hold(*, shared: bool) -> int:
+        return lock.hold(
+            str(tmp_path / "lock"),
+            code="data-dir-held",
+            what="x",
+            unusable="data-dir-unusable",
+            shared=shared,
+            hint=" Or share it.",
+        )
+
+    held = [hold(shared=True), hold(shared=True)]
+    with pytest.raises(SupervisorError) as caught:
+        hold(shared=False)
+    assert "Or share it." in caught.value.hint
+    for fd in held:
+        os.close(fd)
+    alone = hold(shared=False)
+    with pytest.raises(SupervisorError, match="is held by another"):
+        hold(shared=True)
+    os.close(alone)
+
+
 def test_a_lock_file_is_never_a_link(tmp_path: Path) -> None:
     (tmp_path / "target").write_text("precious")
     (tmp_path / "lock").symlink_to("target")
