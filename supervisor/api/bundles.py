@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from supervisor.api.answers import answer
 from supervisor.api.audit import note
-from supervisor.api.requests import bounded, read_json, service_of, settings_of
+from supervisor.api.requests import announced, bounded, read_json, service_of, settings_of
 from supervisor.api.shapes import bundle_shape
 from supervisor.errors import SupervisorError
 
@@ -19,10 +19,10 @@ async def upload(request: Request) -> Response:
         raise SupervisorError("bad-request", "Send the tar.gz itself as the body, not a form.")
     service = service_of(request)
     view = await service.content(request.path_params["ref"])
-    chunks = bounded(request, settings_of(request).max_bundle)
+    most = settings_of(request).max_bundle
     note(request, ref=view.content.guid, name=view.content.name)
-    announced = int(request.headers.get("content-length", "0"))
-    bundle = await service.receive_bundle(view.content.guid, chunks, size=announced)
+    size = announced(request, most)  # before its room on the disk: that may be there tomorrow
+    bundle = await service.receive_bundle(view.content.guid, bounded(request, most), size=size)
     note(request, bundle=bundle.id, digest=bundle.digest, bytes=bundle.size)
     return answer(bundle_shape(bundle, view.content.guid))
 

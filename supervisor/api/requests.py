@@ -47,9 +47,7 @@ async def bounded(request: Request, most: int) -> AsyncIterator[bytes]:
     """Yield the pieces of the body. Raises too-large as soon as it is known, bad-request when the
     client goes before the end.
     """
-    declared = request.headers.get("content-length", "0")
-    if int(declared) > most:
-        raise _too_large(most)
+    announced(request, most)
     received = 0
     try:
         async for chunk in request.stream():
@@ -60,6 +58,14 @@ async def bounded(request: Request, most: int) -> AsyncIterator[bytes]:
                 yield chunk
     except ClientDisconnect:
         raise SupervisorError("bad-request", "The upload ended before its end.") from None
+
+
+def announced(request: Request, most: int) -> int:
+    """Give the length of the body as the client announced it, or 0. Raises too-large."""
+    declared = int(request.headers.get("content-length", "0"))
+    if declared > most:
+        raise _too_large(most)
+    return declared
 
 
 def _too_large(most: int) -> SupervisorError:
