@@ -64,9 +64,9 @@ def node_of(server: LiveServer) -> str:
 
 def holder(asked: LiveServer, name: str) -> str:
     """Who holds a content, as `supervisor leases` of a node says it; "" for nobody."""
-    number = asked.row("list", name=name)["id"]
+    wanted = [f"content/{row['id']}" for row in asked.rows("list", name=name)]
     for lease in asked.json("leases"):
-        if lease["name"] == f"content/{number}" and lease["left"] > 0:
+        if lease["name"] in wanted and lease["left"] > 0:
             return str(lease["node"])
     return ""
 

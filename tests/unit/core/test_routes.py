@@ -15,6 +15,7 @@ import trio
 
 from supervisor import packets
 from supervisor.core import routes as routes_module
+from supervisor.core.elsewhere import Elsewhere
 from supervisor.core.gateways import SEND_LIMIT
 from supervisor.core.keeper import Keeper
 from supervisor.core.routes import Routes
@@ -233,6 +234,19 @@ async def test_anything_else_waits_until_the_worker_was_told(
         assert "worker" == told["type"]
         answer = await gateway.hear("answer")
         assert ("worker", told["run"]) == (answer["as"], answer["run"])
+
+
+async def test_content_of_another_node_is_answered_by_where_it_runs(
+    house: House, short: Path
+) -> None:
+    async with linked(house, short) as link:
+        away = Elsewhere(content=a_content(9, title="Its app"), node="0123456789abcdef")
+        link.routes.elsewhere = {away.content.guid: away}
+        gateway = link.connect()
+        await gateway.greet()
+        answer = await gateway.resolve("page", guid="guid-9")
+        assert ("unavailable", 5) == (answer["as"], answer["retry"])
+        assert "Its app: it runs on another node of this server (01234567)" == answer["reason"]
 
 
 async def test_content_that_is_not_there_is_missing(house: House, short: Path) -> None:
