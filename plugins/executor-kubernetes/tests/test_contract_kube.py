@@ -50,7 +50,7 @@ class TestKubernetesExecutor(ExecutorContract):
 
 
 def _lives(pod: dict[str, Any]) -> bool:
-    """Tell whether a content's process lives; the entrance ends half a second later.
+    """Tell whether a content's process lives; the entrance ends some seconds later.
 
     A Pod that the Job's controller made in place of a deleted one has no process yet, and goes.
     """
