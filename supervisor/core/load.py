@@ -117,13 +117,21 @@ def _newer(what: str) -> SupervisorError:
 def adapted(rows: Iterable[Row], settings: Settings) -> Iterator[Row]:
     """Change what was true of the server that wrote the backup, and is not of this one.
 
-    Contents get the uids of this server's range, what ran is lost, nodes are not known.
+    Contents get the uids of this server's range, what ran is lost, nodes are not known. Raises
+    SupervisorError("identity-invalid") where the range is too small for a content.
     """
     for row in rows:
         if isinstance(row, Node):
             continue
         if isinstance(row, Content):
             uid = 0 if settings.rootless else settings.uid_first + row.id
+            if row.removed is None and uid > settings.uid_last:
+                raise SupervisorError(
+                    "identity-invalid",
+                    f"content {row.id} of the backup would have the uid {uid}; the range of"
+                    f" content uids is {settings.uid_first} to {settings.uid_last}",
+                    hint="Widen it with [Applications] UidFirst and UidLast.",
+                )
             row = attrs.evolve(row, uid=uid)
         if isinstance(row, Run) and row.state not in ENDS:
             why = "it ran when the backup was made"

@@ -33,7 +33,7 @@ from supervisor.settings import load
 FORMAT = 1
 _KEY = re.compile(r"keys/([a-z][a-z0-9-]*\.key)\Z")
 _BUNDLE = re.compile(r"bundles/([0-9a-f]{64})\.tar\.gz\Z")
-_TREE = re.compile(r"(?:apps/(\d{1,15})/(\d{1,15})|state/(\d{1,15}))\.tar\Z")
+_TREE = re.compile(r"(?:apps/(\d{1,15})/(\d{1,15})|state/(\d{1,15}))\.tar\Z", re.ASCII)
 # What must hold nothing yet; `db` is asked by who takes the records.
 _EMPTY = ("bundles", *directories.ROOT_OWNED)
 
@@ -59,8 +59,9 @@ class Restore:
         )
         try:
             self._load("--check")
+            living = self._living()
             for member in self.archive.getmembers():
-                self._take(member)
+                self._take(member, living)
             self._load()
         finally:
             os.close(held)
@@ -91,7 +92,13 @@ class Restore:
             raise KeyError(name)
         return file
 
-    def _take(self, member: tarfile.TarInfo) -> None:
+    def _living(self) -> frozenset[int]:
+        """Give the ids of the contents that the records name and that are not removed."""
+        entries = (json.loads(line) for line in self._open("records.jsonl"))
+        records = (entry["record"] for entry in entries if entry["kind"] == "content")
+        return frozenset(one["id"] for one in records if one.get("removed") is None)
+
+    def _take(self, member: tarfile.TarInfo, living: frozenset[int]) -> None:
         """Write one member to where it belongs; names that mean nothing are left out."""
         core, data = self.plan.who.core, self.plan.settings.data_dir
         if found := _KEY.match(member.name):
@@ -103,6 +110,8 @@ class Restore:
                 raise SupervisorError("bundle-invalid", f"{member.name} of the backup is damaged")
         elif found := _TREE.match(member.name):
             content = int(found[1] or found[3])
+            if content not in living:
+                raise _strange(member.name, "belongs to no content of its records")
             place = PlaceRef(kind=PlaceKind.STATE, ids=(content,))
             if found[2]:
                 place = PlaceRef(kind=PlaceKind.DEPLOYMENT, ids=(content, int(found[2])))
@@ -113,7 +122,9 @@ class Restore:
         settings, who = self.plan.settings, self.plan.who
         parts = components(place)
         path = os.path.join(settings.data_dir, *parts)
-        owner = who.core if who.rootless else _content(settings.uid_first + content)
+        owner = who.core if who.rootless else self._content(content)
+        if os.path.lexists(path):
+            raise _strange("/".join(parts), "is in it twice")
         for depth in range(2, len(parts)):
             above = os.path.join(settings.data_dir, *parts[:depth])
             if not os.path.isdir(above):
@@ -124,6 +135,19 @@ class Restore:
         mode = 0o700 if who.rootless else 0o750
         directories.Directory(path=path, uid=owner.uid, gid=owner.gid, mode=mode).make()
         untar(tree, path, None if who.rootless else owner)
+
+    def _content(self, content: int) -> Identity:
+        """Give a content's identity: never one outside of the range, which may be anybody's."""
+        first, last = self.plan.settings.uid_first, self.plan.settings.uid_last
+        uid = first + content
+        if not first <= uid <= last:
+            raise SupervisorError(
+                "identity-invalid",
+                f"content {content} of the backup would have the uid {uid};"
+                f" the range of content uids is {first} to {last}",
+                hint="Widen it with [Applications] UidFirst and UidLast.",
+            )
+        return Identity(name=str(uid), uid=uid, gid=uid)
 
     def _load(self, *arguments: str) -> None:
         """Let the core's user take the records, or only look whether it could."""
@@ -155,8 +179,12 @@ class Restore:
             raise SystemExit(child.returncode if child.returncode > 0 else CODES["internal"].exit)
 
 
-def _content(uid: int) -> Identity:
-    return Identity(name=str(uid), uid=uid, gid=uid)
+def _strange(name: str, why: str) -> SupervisorError:
+    return SupervisorError(
+        "bad-request",
+        f"the backup is not as `supervisor backup` writes it: {name} {why}",
+        hint="Restore another one; this one was changed or is damaged.",
+    )
 
 
 def _refuse_full(data_dir: str) -> None:

@@ -37,9 +37,7 @@ def _child(source: IO[bytes], at: int, owner: Identity | None) -> int:
     try:
         os.fchdir(at)
         if owner is not None:
-            os.setgroups([])
-            os.setresgid(owner.gid, owner.gid, owner.gid)
-            os.setresuid(owner.uid, owner.uid, owner.uid)
+            _become(owner)
         os.umask(0)
         _write(source)
     except BaseException as error:
@@ -47,6 +45,16 @@ def _child(source: IO[bytes], at: int, owner: Identity | None) -> int:
         sys.stderr.write(f"{error}\n" if known else traceback.format_exc())
         return 1
     return 0
+
+
+def _become(owner: Identity) -> None:
+    """Give up being root for good. Raises PermissionError where the process still is who it was."""
+    os.setgroups([])
+    os.setresgid(owner.gid, owner.gid, owner.gid)
+    os.setresuid(owner.uid, owner.uid, owner.uid)
+    # the kernel takes -1, as a number without sign too, for "leave it as it is"
+    if (os.getresgid(), os.getresuid()) != ((owner.gid,) * 3, (owner.uid,) * 3):
+        raise PermissionError(f"the process did not become uid {owner.uid}, gid {owner.gid}")
 
 
 def _write(source: IO[bytes]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.errors import SupervisorError
+from supervisor.parent.identity import Identity
 from supervisor.parent.untar import untar
 
 PROGRAM = Path(__file__).parents[2] / "supervisor" / "archive_program.py"
@@ -147,3 +148,13 @@ def test_bits_that_give_rights_are_not_restored(tmp_path: Path) -> None:
     file.seek(0)
     untar(file, str(tmp_path), None)
     assert 0o755 == (tmp_path / "tool").stat().st_mode & 0o7777
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("number", [2**32 - 1, 2**32, -1])
+def test_nothing_is_written_by_a_process_that_is_still_root(tmp_path: Path, number: int) -> None:
+    tmp_path.chmod(0o777)
+    owner = Identity(name="nobody", uid=number, gid=number)
+    with pytest.raises(SupervisorError, match="could not be restored"):
+        untar(packed(("file", tarfile.REGTYPE, "")), str(tmp_path), owner)
+    assert [] == list(tmp_path.iterdir())

@@ -172,7 +172,7 @@ def line(kind: str, record: object) -> bytes:
 
 
 def settings(*, rootless: bool = False, first: int = 500_000) -> Settings:
-    return cast(Settings, SimpleNamespace(rootless=rootless, uid_first=first))
+    return cast(Settings, SimpleNamespace(rootless=rootless, uid_first=first, uid_last=first + 999))
 
 
 @pytest.mark.parametrize(
@@ -216,6 +216,15 @@ def loaded(rows: Sequence[Row], **given: Any) -> list[Row]:
 def test_contents_get_the_uids_of_the_server_that_takes_them() -> None:
     assert [attrs.evolve(APP, uid=500_001)] == loaded([APP])
     assert [attrs.evolve(APP, uid=0)] == loaded([APP], rootless=True)
+
+
+def test_a_content_for_which_the_range_of_uids_is_too_small_is_refused() -> None:
+    far = attrs.evolve(APP, id=ContentId(1000))
+    with pytest.raises(SupervisorError, match="500000 to 500999") as caught:
+        loaded([far])
+    assert "identity-invalid" == caught.value.code
+    assert 1 == len(loaded([attrs.evolve(far, removed=1.0)]))
+    assert 1 == len(loaded([far], rootless=True))
 
 
 def test_what_ran_is_lost_and_nodes_are_not_known() -> None:
