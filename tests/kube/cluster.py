@@ -48,7 +48,7 @@ def missing() -> str:
     if lacking:
         return f"needs the Debian packages {' '.join(lacking)} (./dev system)"
     if not ARCHIVE or not Path(ARCHIVE).exists():
-        where = ARCHIVE or "SUPERVISOR_KUBE_ARCHIVE"
+        where = ARCHIVE or "TEST_KUBE_ARCHIVE"
         return f"needs the programs of Kubernetes {VERSION} in {where} (tests/kube/build)"
     return ""
 

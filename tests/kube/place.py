@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).parents[2]
-DIRECTORY = Path(os.environ.get("SUPERVISOR_KUBE_DIR") or CHECKOUT / ".dev" / "kube")
-ARCHIVE = os.environ.get("SUPERVISOR_KUBE_ARCHIVE", "")
+DIRECTORY = Path(os.environ.get("TEST_KUBE_DIR") or CHECKOUT / ".dev" / "kube")
+ARCHIVE = os.environ.get("TEST_KUBE_ARCHIVE", "")
 
 # Neither the API server nor the kubelet takes a loopback address for its own.
 ADDRESS = "10.255.0.1"
