@@ -12,6 +12,8 @@ from supervisor.errors import CODES, SupervisorError
 from supervisor.log import Log
 from supervisor.wire import encode
 
+MOST_PATH = 2000  # characters of a request's path that are logged
+
 
 def answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Make a JSON response."""
@@ -42,7 +44,11 @@ def internal_error(error: BaseException, log: Log, scope: Mapping[str, Any]) -> 
     """Log a defect with its traceback; tell the caller only a reference to find it by."""
     reference = secrets.token_hex(6)
     log.error(
-        "api-failed", exc=error, reference=reference, method=scope["method"], path=scope["path"]
+        "api-failed",
+        exc=error,
+        reference=reference,
+        method=scope["method"],
+        path=scope["path"][:MOST_PATH],
     )
     return error_answer(
         SupervisorError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -13,12 +14,15 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from supervisor.api.exchange import Disconnected
 from supervisor.api.peer import Peer
 from supervisor.log import REQUEST
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 READS_ALL = frozenset({"backup"})  # what takes everything out is noted though it changes nothing
 MOST_STRANGERS = 60  # refusals of people who are not signed in that are noted in a minute
+MOST_RECORD = 48 * 1024  # bytes as JSON: it must fit into a packet, whatever it holds
+MOST_TEXT = 2000  # characters, as the parent cuts them too
 _ID = re.compile(r"[0-9A-Za-z._:/+=@-]{1,128}")
 _FACTS = "supervisor.audit"
 
@@ -82,13 +86,19 @@ class Audit:
         through_gateway = peer.uid == self._gateway_uid
         given = headers.get("x-request-id", "") if through_gateway else ""
         name = given if _ID.fullmatch(given) else f"api-{secrets.token_hex(6)}"
+        client = headers.get("x-forwarded-for", "") if through_gateway else ""
         scope[_FACTS] = {}
+        told = False
+
+        async def note_once(status: int) -> None:
+            nonlocal told
+            if not told and (scope["method"] not in READING or _action(scope) in READS_ALL):
+                told = True
+                await self._tell(scope, status, name, peer, client)
 
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.start":
-                if scope["method"] not in READING or _action(scope) in READS_ALL:
-                    client = headers.get("x-forwarded-for", "") if through_gateway else ""
-                    await self._tell(scope, message["status"], name, peer, client)
+                await note_once(message["status"])
                 message = {
                     **message,
                     "headers": [*message["headers"], (b"x-request-id", name.encode())],
@@ -98,6 +108,9 @@ class Audit:
         token = REQUEST.set(name)
         try:
             await self._app(scope, receive, tell)
+        except Exception as error:  # answered outside of us, where `tell` is not asked
+            await note_once(400 if isinstance(error, Disconnected) else 500)
+            raise
         finally:
             REQUEST.reset(token)
 
@@ -122,7 +135,24 @@ class Audit:
         if status == 401 and self._strangers.left_out:
             record["left_out"], self._strangers.left_out = self._strangers.left_out, 0
         record["request"] = name
-        await self._parent.audit(record)
+        await self._parent.audit(_fitting(record))
+
+
+def _fitting(record: Mapping[str, object]) -> dict[str, object]:
+    """Cut what is long, so that the whole is a packet: an escaped character is up to 12 bytes."""
+    fields: dict[str, object] = {}
+    for most in (MOST_TEXT, MOST_TEXT // 10, MOST_TEXT // 100):
+        fields = {key: _cut(value, most) for key, value in record.items()}
+        if len(json.dumps(fields)) <= MOST_RECORD:
+            break
+    return fields
+
+
+def _cut(value: object, most: int) -> object:
+    text = str(value)
+    if len(text) > most:
+        return f"{text[:most]} (cut)"
+    return value if value is None or isinstance(value, str | int | float) else text
 
 
 def _action(scope: Scope) -> str:

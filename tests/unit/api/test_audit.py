@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import trio
 
+from supervisor import packets
 from supervisor.api.app import API_ROUTES
 from supervisor.api.audit import MOST_STRANGERS, READING, Strangers
 from supervisor.errors import SupervisorError
@@ -103,6 +107,56 @@ async def test_without_a_parent_there_is_nothing_to_reopen(start: Start) -> None
     async with served.client() as client:
         answer = await client.post("/v1/supervisor/reopen-logs")
     assert 503 == answer.status_code
+
+
+async def test_a_change_that_ends_in_a_defect_is_noted(
+    start: Start, parent: Parent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await start(parent=parent)
+
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(served.service, "remove", broken)
+    async with served.client() as client:
+        answer = await client.delete("/v1/content/report")
+    (record,) = parent.records
+    assert (500, 500, "failed") == (answer.status_code, record["status"], record["outcome"])
+    assert ("remove", "report") == (record["action"], record["ref"])
+
+
+class Linked(Parent):
+    """Is told in packets, as the real one is."""
+
+    async def audit(self, record: Mapping[str, object]) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            packets.send(ours, {"type": "audit", "record": dict(record)})
+        await super().audit(record)
+
+
+async def test_a_path_of_any_length_is_refused_and_noted_in_one_packet(start: Start) -> None:
+    parent = Linked()
+    served = await start(parent=parent)
+    async with await trio.open_unix_socket(str(served.path)) as stream:
+        path = b"/" + b"\\" * 32_700
+        await stream.send_all(b"POST %b HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % path)
+        answer = await stream.receive_some(65536)
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    (record,) = parent.records
+    assert 2006 == len(record["path"])
+    assert "api-failed" not in served.logged()
+
+
+async def test_many_long_values_are_noted_in_one_packet(start: Start) -> None:
+    parent = Linked()
+    served = await start(parent=parent)
+    async with served.client() as client:
+        ref, title = "\U0001f600" * 2600, "\U0001f600" * 400
+        answer = await client.request("PATCH", "/v1/content/" + ref, json={"title": title})
+        assert 404 == answer.status_code
+    (record,) = parent.records
+    assert len(json.dumps(record)) < packets.LIMIT
 
 
 def test_strangers_cause_no_more_lines_than_fit() -> None:
