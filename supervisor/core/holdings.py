@@ -39,6 +39,7 @@ from supervisor.model import (
 T = TypeVar("T")
 
 CHUNK = 1000  # ids in one question to the store
+LATE = 1.5  # times the pause between two looks: one that takes longer does not renew in time
 SOON = 0.05  # seconds after the end of another's lease at which to look: it may be renewed yet
 
 
@@ -57,11 +58,12 @@ class Holdings:
     _claimed: set[ContentId] = attrs.field(factory=set)  # that have no keeper yet
     _leaving: set[ContentId] = attrs.field(factory=set)  # lost, with processes that still end
     _doubted: trio.Event = attrs.field(factory=trio.Event)
+    _tried: float = 0.0  # when somebody last began to renew
 
     async def begin(self) -> None:
         """At the start: claim what nobody has, adopt what runs, put each content under a keeper.
 
-        Raises StoreUnavailable.
+        `renew` runs by then. Raises StoreUnavailable.
         """
         stored = await self.journal.find("content", {"removed": None})
         runs = await open_runs(self.journal)
@@ -85,8 +87,21 @@ class Holdings:
             self._seen = frozenset()  # so that it is read
             self._doubted.set()
 
+    async def renew(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Renew, and let go what was lost, where a look takes too long for it; until cancelled."""
+        self._tried = trio.current_time()
+        task_status.started()
+        while True:
+            await trio.sleep_until(self._tried + LATE * leases.renew_each(self.claims.ttl))
+            try:
+                await self._renew()
+            except StoreUnavailable as error:
+                self.log.warning("leases-not-renewed", reason=error.message)
+            except Exception as error:  # whatever it is, what we hold must be renewed
+                self.log.error("renewal-broke", exc=error)
+
     async def run(self) -> None:
-        """Renew, and take and let go what comes and goes, until cancelled."""
+        """Look again and again what comes and goes, until cancelled."""
         pause = leases.renew_each(self.claims.ttl)
         while True:
             with trio.move_on_after(pause):
@@ -104,17 +119,11 @@ class Holdings:
 
     async def look(self) -> float:
         """Renew all, let go what was lost, take what is free; give the seconds to the next look."""
-        await self.claims.renew()
+        now, held = await self._renew()
         if not self.several:
-            self._lose({})
             return leases.renew_each(self.claims.ttl)
-        holders: dict[ContentId, str] = {}
-        try:
-            now, held = await self.journal.leases()
-            living = [lease for lease in held if lease.expires > now]
-            holders |= {content: lease.owner for lease in living if (content := _content(lease))}
-        finally:
-            self._lose(holders)
+        living = [lease for lease in held if lease.expires > now]
+        holders = _holders(living)
         await self._learn(living)
         wanted = {*self._known, *filter(None, map(_content, held))}
         await self._take(wanted - holders.keys() - self._leaving)
@@ -123,6 +132,19 @@ class Holdings:
             lease.expires - now for lease in living if leases.node_of(lease) != self.claims.node
         ]
         return min([leases.renew_each(self.claims.ttl), *(end + SOON for end in ends)])
+
+    async def _renew(self) -> tuple[float, Sequence[Lease]]:
+        """Renew all, let go what was lost; give the database's clock and, of several, all leases."""
+        self._tried = trio.current_time()
+        await self.claims.renew()
+        now: float = 0.0
+        held: Sequence[Lease] = ()
+        try:
+            if self.several:
+                now, held = await self.journal.leases()
+        finally:
+            self._lose(_holders(lease for lease in held if lease.expires > now))
+        return now, held
 
     # -- taking -------------------------------------------------------------------------------
 
@@ -167,7 +189,8 @@ class Holdings:
         for content in living.values():
             await self.contents.open(content, adopted.get(content.id, ()), deployments)
         self._claimed -= claimed
-        self._resume(claimed, living, tasks)
+        self._lose({})  # what was lost while it was opened
+        self._resume(claimed & self.claims.contents, living, tasks)
         if gone := claimed - living.keys():
             await self.claims.give_back(gone)
 
@@ -279,6 +302,12 @@ class Holdings:
 
 def _content(lease: Lease) -> ContentId | None:
     return leases.content_of(lease.name)
+
+
+def _holders(living: Iterable[Lease]) -> dict[ContentId, str]:
+    """Give who has which content."""
+    found = ((_content(lease), lease.owner) for lease in living)
+    return {content: owner for content, owner in found if content is not None}
 
 
 def _chunks(ids: Iterable[T]) -> Iterable[tuple[T, ...]]:

@@ -223,6 +223,7 @@ class Server:
                 self.configured.follow(partial(self._follow, contents))
             if holdings.several:
                 await nursery.start(Feed(journal, holdings.notice, log=self.log).run)
+            await nursery.start(holdings.renew)
             await holdings.begin()
             nursery.start_soon(holdings.run)
             async with trio.open_nursery() as front:

@@ -135,6 +135,7 @@ class LiveNode:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(self.journal.run)
                     self.contents.nursery = nursery
+                    await nursery.start(self.holdings.renew)
                     await self.holdings.begin()
                     nursery.start_soon(self.holdings.run)
                     task_status.started()

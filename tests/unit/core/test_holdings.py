@@ -12,7 +12,7 @@ import trio
 from supervisor.errors import LeaseLost, SupervisorError
 from supervisor.interfaces import Change
 from supervisor.lifecycle import State
-from supervisor.model import Content, ContentId, Purpose
+from supervisor.model import Content, ContentId, Purpose, Receipt
 from supervisor.testing.executors import Behaviour
 from supervisor.testing.house import a_job, a_run
 from tests.support.nodes import TTL, Cluster, LiveNode, cluster_in
@@ -37,6 +37,10 @@ async def two(
     assert (set(range(1, contents + 1)), set()) == (first.has, second.has)
     assert {State.READY} == {worker.state for worker in first.workers}
     return first, second
+
+
+async def never_stops(receipt: Receipt, grace: float) -> None:
+    await trio.sleep_forever()
 
 
 async def test_each_content_belongs_to_one_node_and_the_other_says_whose_it_is(
@@ -96,6 +100,24 @@ async def test_a_killed_node_is_succeeded_within_the_time_of_a_lease(cluster: Cl
     assert (State.LOST, "its node first-no is gone") == (lost.state, lost.reason)
     await trio.sleep(1)
     assert [State.READY] == [one.state for one in second.workers]
+
+
+async def test_what_a_node_has_stays_its_own_however_long_it_takes_over_something(
+    cluster: Cluster,
+) -> None:
+    first, second = await two(cluster)
+    made = await second.contents.create_content("made-there")
+    for _ in range(5):  # each of which takes the time that a stop may take
+        run = a_run(purpose=Purpose.UNPACK, state=State.WORKING, executor="far", node="first-node")
+        await first.journal.intent(Change(kind="run", record=run))
+        await cluster.far.start(a_job(run))
+    cluster.far.stop = never_stops  # type: ignore[method-assign]
+    await first.kill()
+    for _ in range(80):
+        await trio.sleep(1)
+        assert "second-node" == cluster.holder(made.id)
+    assert {1, made.id} == second.has
+    assert ["second-node"] * 2 == [cluster.holder(number) for number in (1, made.id)]
 
 
 async def test_processes_that_outlive_nodes_are_adopted_and_not_started_again(
