@@ -58,9 +58,10 @@ def _become(owner: Identity) -> None:
 
 
 def _write(source: IO[bytes]) -> None:
-    """Write below the working directory. Links come last, so that nothing is written through one;
-    permissions of directories too, since one that is read-only must be filled first.
+    """Write below the working directory, only into directories that were made here: never through
+    a link. Permissions of directories come last, since one that is read-only must be filled first.
     """
+    made: set[tuple[str, ...]] = {()}
     links: list[tarfile.TarInfo] = []
     folders: list[tarfile.TarInfo] = []
     with tarfile.open(fileobj=source, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
@@ -68,8 +69,11 @@ def _write(source: IO[bytes]) -> None:
             parts = PurePosixPath(member.name).parts
             if not parts or parts[0] == "/" or ".." in parts:
                 raise ValueError(f"{member.name!r} lies outside of its tree")
+            if parts[:-1] not in made:
+                raise ValueError(f"{member.name!r} lies in no directory of its tree")
             if member.isdir():
                 os.mkdir(member.name, 0o700)
+                made.add(parts)
                 folders.append(member)
             elif member.issym():
                 links.append(member)

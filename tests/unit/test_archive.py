@@ -126,9 +126,21 @@ def packed(*members: tuple[str, bytes, str]) -> io.BytesIO:
         [("device", tarfile.CHRTYPE, "")],
         [("hard", tarfile.LNKTYPE, "/etc/passwd")],
         [("link", tarfile.SYMTYPE, ".."), ("link/out", tarfile.REGTYPE, "")],
+        [("link", tarfile.SYMTYPE, ".."), ("link/out", tarfile.SYMTYPE, "/etc")],
+        [("link", tarfile.SYMTYPE, ".."), ("link/out", tarfile.DIRTYPE, "")],
         [("same", tarfile.REGTYPE, ""), ("same", tarfile.REGTYPE, "")],
     ],
-    ids=["up", "absolute", "up-inside", "device", "hard-link", "through-a-link", "twice"],
+    ids=[
+        "up",
+        "absolute",
+        "up-inside",
+        "device",
+        "hard-link",
+        "through-a-link",
+        "a-link-through-a-link",
+        "a-directory-through-a-link",
+        "twice",
+    ],
 )
 def test_an_archive_that_would_write_elsewhere_is_refused(
     tmp_path: Path, members: list[tuple[str, bytes, str]]
