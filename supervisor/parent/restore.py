@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -34,6 +34,7 @@ FORMAT = 1
 _KEY = re.compile(r"keys/([a-z][a-z0-9-]*\.key)\Z")
 _BUNDLE = re.compile(r"bundles/([0-9a-f]{64})\.tar\.gz\Z")
 _TREE = re.compile(r"(?:apps/(\d{1,15})/(\d{1,15})|state/(\d{1,15}))\.tar\Z", re.ASCII)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # What must hold nothing yet; `db` is asked by who takes the records.
 _EMPTY = ("bundles", *directories.ROOT_OWNED)
 
@@ -203,10 +204,15 @@ def _refuse_full(data_dir: str) -> None:
 
 
 def _write(source: IO[bytes], path: str, owner: Identity, mode: int) -> str:
-    """Write a new file of the core's; give its SHA-256. One that is there is replaced."""
+    """Write a new file of the core's; give its SHA-256. One that is there is replaced.
+
+    The core can write to the directory, so nothing that lies there already is opened.
+    """
     digest = hashlib.sha256()
     partial = f"{path}.restored"
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with suppress(FileNotFoundError):
+        os.unlink(partial)
+    fd = os.open(partial, _NEW, 0o600)
     with os.fdopen(fd, "wb") as target:
         while piece := source.read(1 << 20):
             digest.update(piece)

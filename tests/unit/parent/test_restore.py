@@ -79,3 +79,15 @@ def test_a_content_beyond_the_range_of_uids_is_refused(tmp_path: Path) -> None:
 def test_a_tree_that_comes_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SupervisorError, match="state/1 is in it twice"):
         take(tmp_path, "state/1.tar", "state/01.tar")
+
+
+def test_a_key_is_never_written_into_a_file_that_lies_there(tmp_path: Path) -> None:
+    (tmp_path / "db").mkdir()
+    (other := tmp_path / "other").write_text("another's")
+    os.link(other, tmp_path / "db" / "pin.key.restored")
+    os.mkfifo(tmp_path / "db" / "seat.key.restored")
+    take(tmp_path, "keys/pin.key", "keys/seat.key")
+    assert "another's" == other.read_text()
+    assert [TREE, TREE] == [
+        (tmp_path / "db" / name).read_bytes() for name in ("pin.key", "seat.key")
+    ]
