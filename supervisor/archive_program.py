@@ -2,8 +2,9 @@
 
 `python3 -I -S -c THIS_FILE DIRECTORY`, Python 3.7 or newer, standard library only. Whose files they
 are is left out; hard links become copies; symbolic links stay what they are. A file that grows is
-cut, one that shrinks is filled with zeros. What cannot be read, and sockets, pipes and devices, are
-left out: one line on stderr each, `left out: NAME: why`.
+cut, one that shrinks is filled with zeros. What cannot be read, sockets, pipes and devices, and
+large files that are nearly all holes are left out: one line on stderr each,
+`left out: NAME: why`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import tarfile
 from typing import BinaryIO
 
 PIECE = 1 << 20
+LARGE, SPARSE = 64 << 20, 16  # bytes; how many times larger than what is written of it
+NO_FILE = "it is no regular file, directory or link"
 FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -30,47 +33,79 @@ class Filled:
         return data + bytes(size - len(data))
 
 
-def add(archive: tarfile.TarFile, path: str, name: str) -> None:
-    """Add one file, link or empty directory. Raises OSError."""
+def opened(path: str, name: str) -> tuple[tarfile.TarInfo, BinaryIO | None]:
+    """Give what the archive says of a file, link or directory, and the open file.
+
+    Raises OSError for what is left out.
+    """
     found = os.lstat(path)
+    file = None
     info = tarfile.TarInfo(name)
-    info.mode, info.mtime = stat.S_IMODE(found.st_mode), int(found.st_mtime)
     if stat.S_ISDIR(found.st_mode):
         info.type = tarfile.DIRTYPE
-        archive.addfile(info)
     elif stat.S_ISLNK(found.st_mode):
         info.type, info.linkname = tarfile.SYMTYPE, os.readlink(path)
-        archive.addfile(info)
     elif stat.S_ISREG(found.st_mode):
-        with os.fdopen(os.open(path, FLAGS), "rb") as file:
-            info.size = os.fstat(file.fileno()).st_size
-            archive.addfile(info, Filled(file))  # type: ignore[arg-type]
+        file = os.fdopen(os.open(path, FLAGS), "rb")
+        found = os.fstat(file.fileno())
+        why = refusal(found)
+        if why:
+            file.close()
+            raise OSError(why)
+        info.size = found.st_size
     else:
-        raise OSError("it is no regular file, directory or link")
+        raise OSError(NO_FILE)
+    info.mode, info.mtime = stat.S_IMODE(found.st_mode), int(found.st_mtime)
+    return info, file
+
+
+def refusal(found: os.stat_result) -> str:
+    """Say why a file that was opened is not archived, or give ""."""
+    if not stat.S_ISREG(found.st_mode):  # it was replaced meanwhile
+        return NO_FILE
+    written = found.st_blocks * 512
+    if found.st_size > LARGE and found.st_size > SPARSE * written:
+        return f"it has holes: {found.st_size} bytes, of which {written} are written"
+    return ""
 
 
 def walk(archive: tarfile.TarFile, top: str) -> None:
-    """Add everything beneath a directory, parents first."""
+    """Add everything beneath a directory, parents first; beneath what the archive has as one.
+
+    Raises OSError where the archive cannot be gone on with.
+    """
     waiting = [""]
     while waiting:
         folder = waiting.pop()
         try:
-            with os.scandir(os.path.join(top, folder)) as found:
-                names = sorted(entry.name for entry in found)
+            names = listed(os.path.join(top, folder))
         except OSError as error:
             left_out(folder, error)
             continue
         for base in names:
             name = os.path.join(folder, base)
-            path = os.path.join(top, name)
             try:
-                add(archive, path, name)
+                info, file = opened(os.path.join(top, name), name)
             except OSError as error:
                 left_out(name, error)
                 continue
+            if file is None:
+                archive.addfile(info)
+            else:
+                with file:
+                    archive.addfile(info, Filled(file))  # type: ignore[arg-type]
             archive.members.clear()  # type: ignore[attr-defined]  # it would remember every one
-            if os.path.isdir(path) and not os.path.islink(path):
+            if info.isdir():
                 waiting.append(name)
+
+
+def listed(path: str) -> list[str]:
+    """Give the names in a directory, unless a link has taken its place. Raises OSError."""
+    folder = os.open(path, FLAGS | os.O_DIRECTORY)
+    try:
+        return sorted(os.listdir(folder))
+    finally:
+        os.close(folder)
 
 
 def left_out(name: str, error: OSError) -> None:
@@ -95,4 +130,7 @@ def main(top: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    try:
+        sys.exit(main(sys.argv[1]))
+    except OSError as problem:
+        sys.exit(f"the archive is incomplete: {problem.strerror or problem}")

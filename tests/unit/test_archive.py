@@ -94,15 +94,94 @@ def test_a_file_that_shrinks_while_it_is_read_does_not_spoil_the_archive(tmp_pat
     (tree := tmp_path / "tree").mkdir()
     (tree / "log").write_text("short")
     (tree / "next").write_text("whole")
-    shrinks = "os.fstat = lambda fd, f=os.fstat: type('S', (), {'st_size': f(fd).st_size + 5})()"
-    program = PROGRAM.read_text().replace("PIECE = 1 << 20", f"PIECE = 1 << 20\n{shrinks}", 1)
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", program, str(tree)], capture_output=True, timeout=60
-    )
+    breaks = """
+def longer(fd, fstat=os.fstat):
+    found = list(fstat(fd))
+    found[6] += 5
+    return os.stat_result(found, {"st_blocks": 8})
+os.fstat = longer
+"""
+    done = broken(tree, breaks)
+    assert 0 == done.returncode, done.stderr
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as found:
         contents = {name: found.extractfile(name) for name in found.getnames()}
         assert b"short\0\0\0\0\0" == contents["log"].read()  # type: ignore[union-attr]
         assert b"whole" == contents["next"].read()[:5]  # type: ignore[union-attr]
+
+
+def broken(tree: Path, breaks: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the program with lines that break something before it starts."""
+    program = PROGRAM.read_text().replace("if __name__", f"{breaks}\nif __name__", 1)
+    command = [sys.executable, "-I", "-S", "-c", program, str(tree)]
+    return subprocess.run(command, capture_output=True, timeout=60)
+
+
+def test_nothing_is_archived_beneath_a_link_that_took_the_place_of_a_directory(
+    tmp_path: Path,
+) -> None:
+    (tree := tmp_path / "tree").mkdir()
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (elsewhere / "file").write_text("another's")
+    for name in ("becomes-link", "was-link"):
+        (tree / name).mkdir()
+    (tree / "was-link").rmdir()
+    (tree / "was-link").symlink_to(elsewhere)
+    # each changes as soon as its header is written
+    breaks = f"""
+class Racing(tarfile.TarFile):
+    def addfile(self, info, file=None):
+        super().addfile(info, file)
+        path = os.path.join({str(tree)!r}, info.name)
+        if info.isdir():
+            os.rmdir(path)
+            os.symlink({str(elsewhere)!r}, path)
+        elif info.issym():
+            os.unlink(path)
+            os.mkdir(path)
+            open(path + "/file", "w").close()
+tarfile.TarFile = Racing
+tarfile.open = Racing.open
+"""
+    done = broken(tree, breaks)
+    assert 0 == done.returncode, done.stderr
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as found:
+        assert ["becomes-link", "was-link"] == found.getnames()
+    (target := tmp_path / "target").mkdir()
+    untar(io.BytesIO(done.stdout), str(target), None)
+
+
+def test_a_file_that_breaks_off_while_it_is_read_ends_the_archive_with_an_error(
+    tree: Path,
+) -> None:
+    breaks = "def read(self, size): raise OSError(5, 'Input/output error')\nFilled.read = read"
+    done = broken(tree, breaks)
+    assert 1 == done.returncode
+    assert b"the archive is incomplete: Input/output error\n" == done.stderr
+
+
+def test_a_pipe_that_took_the_place_of_a_file_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    breaks = """
+def replacing(path, flags, open=os.open):
+    if not flags & os.O_DIRECTORY:
+        os.unlink(path)
+        os.mkfifo(path)
+    return open(path, flags)
+os.open = replacing
+"""
+    done = broken(tmp_path, breaks)
+    said = b"left out: file: it is no regular file, directory or link\n"
+    assert (0, said) == (done.returncode, done.stderr)
+
+
+def test_a_large_file_that_is_nearly_all_holes_is_left_out_and_named(tmp_path: Path) -> None:
+    for name, size in (("huge", 10 << 40), ("small", 64 << 20)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+    data, said = archive(tmp_path)
+    assert [f"left out: huge: it has holes: {10 << 40} bytes, of which 0 are written"] == said
+    with tarfile.open(fileobj=io.BytesIO(data)) as found:
+        assert ["small"] == found.getnames()
 
 
 def packed(*members: tuple[str, bytes, str]) -> io.BytesIO:
