@@ -33,14 +33,15 @@ class Proxies:
 
         Where that is no address, or nothing was said, it is the peer itself.
         """
-        said = b",".join(request.fields.forwarded).split(b",")
-        for address in reversed(said):
-            address = address.strip(b" \t")
-            if not _is_address(address):
+        address = peer
+        for said in reversed(b",".join(request.fields.forwarded).split(b",")):
+            found = _address(said.strip(b" \t"))
+            if found is None:
                 return peer
+            address = found
             if not self.trusts(address):
-                return address
-        return said[0].strip(b" \t")
+                break
+        return address
 
     def _look(self, address: bytes) -> bool:
         try:
@@ -50,9 +51,16 @@ class Proxies:
         return any(found in network for network in self._networks)
 
 
-def _is_address(text: bytes) -> bool:
+def _address(text: bytes) -> bytes | None:
+    """Give an address as our own listener would write it; None where it is none.
+
+    A scope may hold any character, so that it could forge a line of the access log.
+    """
+    if b"%" in text:
+        return None
     try:
-        ipaddress.ip_address(text.decode("ascii"))
+        found = ipaddress.ip_address(text.decode("ascii"))
     except ValueError:
-        return False
-    return True
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return text if mapped is None else str(mapped).encode("ascii")

@@ -264,6 +264,10 @@ def test_a_name_that_is_none_is_replaced(name: bytes) -> None:
         (b'192.0.2.1", "x', b"10.0.0.1"),
         (b"", b"10.0.0.1"),
         (b"10.0.0.9", b"10.0.0.9"),
+        (b'fe80::1%x" 200 "y', b"10.0.0.1"),
+        (b"fe80::1%eth0, 10.0.0.3", b"10.0.0.1"),
+        (b"::ffff:192.0.2.1", b"192.0.2.1"),
+        (b"192.0.2.1, ::FFFF:10.0.0.3", b"192.0.2.1"),
     ],
 )
 def test_the_client_is_the_last_that_no_trusted_proxy_is(said: bytes, client: bytes) -> None:
