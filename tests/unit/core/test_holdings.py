@@ -113,7 +113,7 @@ async def test_what_a_node_has_stays_its_own_however_long_it_takes_over_somethin
         await cluster.far.start(a_job(run))
     cluster.far.stop = never_stops  # type: ignore[method-assign]
     await first.kill()
-    for _ in range(80):
+    for _ in range(100):
         await trio.sleep(1)
         assert "second-node" == cluster.holder(made.id)
     assert {1, made.id} == second.has
