@@ -12,7 +12,6 @@ from supervisor.core.journal import Journal
 from supervisor.core.lease import SHORT
 from supervisor.core.makers import Makers
 from supervisor.core.worker import Worker
-from supervisor.errors import SupervisorError
 from supervisor.interfaces import Executor, Lifetime
 from supervisor.lifecycle import ENDS, Event, State
 from supervisor.log import Log
@@ -21,8 +20,6 @@ from supervisor.model import (
     ContentId,
     Deployment,
     DeploymentId,
-    PlaceKind,
-    PlaceRef,
     Purpose,
     Receipt,
     Run,
@@ -152,7 +149,6 @@ async def _take(
         if receipt is not None:  # its executor sees what another node has started
             await _stop(makers.executor_named(receipt.executor), receipt, log, "left-over-stopped")
         tracked.move(Event.VANISHED, f"its node {run.node[:SHORT]} is gone")
-        await _remove_scratch(run, makers, log)
         return None
     if receipt is None:
         away = makers.executors.away(run.executor)
@@ -173,15 +169,6 @@ async def _take(
     if elsewhere:
         worker.tracked.note(node=makers.node)
     return worker
-
-
-async def _remove_scratch(run: Run, makers: Makers, log: Log) -> None:
-    """Remove what no helper will: that of its node may never come back."""
-    try:
-        place = PlaceRef(kind=PlaceKind.SCRATCH, components=(run.id,))
-        await makers.keeper_of_files().remove(place)
-    except SupervisorError as error:
-        log.warning("directory-left", run=run.id, error=error.message)
 
 
 def _outlives_nodes(run: Run, makers: Makers) -> bool:

@@ -134,7 +134,7 @@ class Holdings:
         return min([leases.renew_each(self.claims.ttl), *(end + SOON for end in ends)])
 
     async def _renew(self) -> tuple[float, Sequence[Lease]]:
-        """Renew all, let go what was lost; give the database's clock and, of several, all leases."""
+        """Renew all, let go what was lost; give the database's clock and all leases, if several."""
         self._tried = trio.current_time()
         await self.claims.renew()
         now: float = 0.0

@@ -40,6 +40,7 @@ Ts = TypeVarTuple("Ts")
 
 AT_ONCE = 500  # records that one transaction removes
 FRESH = 600.0  # seconds in which a file may still wait for its record
+LEFT = 2 * 86400.0  # seconds after which nothing lives on of a run that was given up as lost
 ASIDE = ".going"
 
 
@@ -93,6 +94,7 @@ class Sweep:
             going += await _all_of(self._logs, content, known | living, living)
         digests = {bundle.digest for bundle in await self.journal.find("bundle")}
         going += await _all_of(self._nobodys_files, digests)
+        going += [each async for each in self._scratch()]
         return going
 
     async def clear(self, going: Sequence[Going]) -> list[Going]:
@@ -198,6 +200,24 @@ class Sweep:
                 forget=tuple(forget),
             )
 
+    async def _scratch(self) -> AsyncIterator[Going]:
+        """What runs of nodes that never came back have left; a living node removes its own.
+
+        A node that has lost only the database runs on what was given up as lost: hence so late.
+        """
+        folder = os.path.join(self.data_dir, "tmp")
+        for name in await trio.to_thread.run_sync(lambda: list(_old_runs(folder))):
+            run = await self.journal.get("run", name)
+            if run is None or (run.ended is not None and self.clock() - run.ended > LEFT):
+                yield Going(
+                    kind="scratch",
+                    name=name,
+                    content=None if run is None else run.content,
+                    size=None,
+                    reason="its run ended long ago",
+                    places=(PlaceRef(kind=PlaceKind.SCRATCH, components=(name,)),),
+                )
+
     def _places(self, held: Held) -> Iterator[Going]:
         """Directories that a crash or an executor that was away has left. In a thread."""
         given = {d.id for d in held.deployments}
@@ -263,6 +283,12 @@ def _names(folder: str) -> list[str]:
         return os.listdir(folder)
     except OSError:
         return []
+
+
+def _old_runs(folder: str) -> Iterator[str]:
+    for name in _names(folder):
+        if name.isalnum() and not _is_fresh(os.path.join(folder, name), LEFT):
+            yield name
 
 
 def _is_fresh(path: str, seconds: float = FRESH) -> bool:

@@ -14,7 +14,7 @@ from supervisor.core.makers import Makers
 from supervisor.core.worker import Worker
 from supervisor.interfaces import Change, Lifetime
 from supervisor.lifecycle import State
-from supervisor.model import Content, ContentId, PlaceKind, PlaceRef, Purpose, Run, Scaling
+from supervisor.model import Content, ContentId, Purpose, Run, Scaling
 from supervisor.plugins import Plugins
 from supervisor.testing.executors import BrokenListExecutor, ScriptedExecutor
 from supervisor.testing.house import House, a_content, a_deployment, a_job, a_run, serving
@@ -152,9 +152,7 @@ async def test_what_another_node_ran_here_of_a_content_that_is_ours_now_is_lost(
         stored(house, run).state,
         stored(house, run).reason,
     )
-    assert [PlaceRef(kind=PlaceKind.SCRATCH, components=(run.id,))] == [
-        argument for call, argument in house.executor.calls if call == "remove"
-    ]
+    assert 0 == house.executor.count("remove")  # its node may have lost the database only
 
 
 async def test_what_this_node_runs_of_a_content_that_another_has_now_is_stopped(

@@ -334,6 +334,28 @@ async def test_directories_that_are_neither_active_nor_used_are_removed_by_their
     assert [("remove", place) for place in places] == world.executor.calls
 
 
+async def test_temporary_files_that_a_node_has_left_go_days_after_their_run(world: World) -> None:
+    world.content()
+    living, lost = world.run(1, state=State.READY), world.run(2, age=3 * DAY)
+    just_lost, new = world.run(3, age=DAY), world.run(4, age=3 * DAY)
+    forgotten = new_run_id(milliseconds=5)
+    for name in (living.id, lost.id, just_lost.id, new.id, forgotten):
+        path = world.data_dir / "tmp" / name
+        path.mkdir(parents=True)
+        os.utime(path, None if name == new.id else (0, 0))
+    assert {"scratch": sorted([lost.id, forgotten])} == {
+        kind: sorted(names) for kind, names in (await world.names()).items()
+    }
+    await world.clear()
+    assert {
+        ("remove", PlaceRef(kind=PlaceKind.SCRATCH, components=(run,)))
+        for run in (
+            lost.id,
+            forgotten,
+        )
+    } == set(world.executor.calls)
+
+
 async def test_everything_of_a_removed_content_goes(world: World) -> None:
     world.content(removed=1.0, active_deployment=DeploymentId(1))
     world.bundle(1, BundleState.ACTIVE)
