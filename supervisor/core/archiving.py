@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from functools import cache
 from importlib.resources import files
 from typing import BinaryIO
 
 import attrs
+import trio
 
 from supervisor.core.disk import Disk
 from supervisor.core.output import Output
@@ -17,6 +19,7 @@ from supervisor.model import Access, Mount, Plan
 
 LOOK_EACH = 64 * 1024 * 1024  # bytes between two looks at the space that is left
 MOST_LEFT_OUT = 1000  # names
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def archive_plan(python: str, role: Role) -> Plan:
@@ -36,13 +39,15 @@ def archive_plan(python: str, role: Role) -> Plan:
 class Spool:
     """A file that takes an archive while it is made, as long as the disk has room for it.
 
-    left_out: what the program could not read.
+    left_out: what the program could not read. needed: cancelled once there is no room: nobody
+    wants more of it then, and what was taken is given back to the disk.
     """
 
     file: BinaryIO
     disk: Disk
     left_out: list[str] = attrs.field(factory=list)
     size: int = 0
+    needed: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _looked: int = 0
     _error: OSError | None = None
     _full: bool = False
@@ -63,7 +68,11 @@ class Spool:
                 left, total = self.disk.space()
                 self._full = left < self.disk.floor(total)
         except OSError as error:
+            self._full = error.errno in NO_ROOM
             self._error = error
+        if self._full or self._error is not None:
+            self.needed.cancel()
+            os.ftruncate(self.file.fileno(), 0)  # what waits in memory is written when it closes
 
     def check(self) -> None:
         """Raise disk-full or unavailable where not all of it was taken."""

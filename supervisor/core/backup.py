@@ -50,7 +50,7 @@ class Records:
 
     file: BinaryIO
     contents: list[Content] = attrs.field(factory=list)
-    digests: dict[str, int] = attrs.field(factory=dict)  # → the content that uploaded it
+    digests: dict[str, set[int]] = attrs.field(factory=dict)  # → the contents that uploaded it
     count: int = 0
 
     def take(self, row: Row) -> None:
@@ -61,12 +61,12 @@ class Records:
         if isinstance(row, Content) and row.removed is None:
             self.contents.append(row)
         if isinstance(row, Bundle) and row.state is not BundleState.GOING:
-            self.digests.setdefault(row.digest, row.content)
+            self.digests.setdefault(row.digest, set()).add(row.content)
 
     def wanted(self) -> list[str]:
         """Give the digests of archives that contents need which are not removed."""
         living = {content.id for content in self.contents}
-        return sorted(digest for digest, content in self.digests.items() if content in living)
+        return sorted(digest for digest, contents in self.digests.items() if contents & living)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -138,7 +138,17 @@ class Backup:
             with self._file() as file:
                 spool = Spool(file, self.disk)
                 await self.archive(content, role, place, spool)
-                spool.check()
+                try:
+                    spool.check()
+                except SupervisorError as error:
+                    if error.code != "disk-full":
+                        raise
+                    # one tree that is too large must not cost the backup of all others
+                    self.log.error(
+                        "tree-not-backed-up", content=content.id, tree=name, reason=error.message
+                    )
+                    left_out.insert(0, f"ALL OF {name} ({content.name}): {error.message}")
+                    continue
                 left_out += [f"{name}: {line}" for line in spool.left_out]
                 async with aclosing(_file_member(f"{name}.tar", file)) as pieces:
                     async for piece in pieces:

@@ -200,7 +200,8 @@ class Makers:
     async def archive(self, content: Content, role: Role, place: PlaceRef, spool: Spool) -> None:
         """Write the tree of a place of a content's into a spool, in a sandbox, as the content.
 
-        Raises SupervisorError where it cannot be read. Cancelled: nothing is left.
+        A spool that is full ends the run; its `check` says so. Raises SupervisorError where the
+        tree cannot be read. Cancelled: nothing is left.
         """
         executor = self.keeper_of_files()
         await self.executors.wait_for(executor)
@@ -215,8 +216,9 @@ class Makers:
             heard=spool.hear,
             run_limit=ARCHIVE_LIMIT,
         )
-        exit_ = await shot.live_or_end(job)
-        if exit_.code != 0:
+        with spool.needed:
+            exit_ = await shot.live_or_end(job)
+        if not spool.needed.cancel_called and exit_.code != 0:
             raise SupervisorError(
                 "unavailable",
                 f"{role.value} of content {content.name} cannot be read: {shot.tracked.run.reason}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import trio
 
 from supervisor.core import load
-from supervisor.core.archiving import Spool
+from supervisor.core.archiving import LOOK_EACH, Spool
 from supervisor.core.backup import Backup
 from supervisor.core.disk import Disk
 from supervisor.core.load import adapted, records, refuse_full
@@ -33,12 +34,14 @@ from supervisor.model import (
     DeploymentId,
     Guid,
     Node,
+    PlaceKind,
     Purpose,
     Run,
     Task,
     new_run_id,
 )
 from supervisor.settings import Settings
+from supervisor.settings.values import Share
 from supervisor.testing.fakes import MemoryStore
 from supervisor.testing.journal import MemoryJournal
 from supervisor.wire import encode
@@ -57,12 +60,13 @@ class House:
     journal: MemoryJournal = attrs.field(factory=MemoryJournal)
     archived: list[str] = attrs.field(factory=list)
     fails: SupervisorError | None = None
+    too_large: Sequence[PlaceKind] = ()
 
     def put(self, *records_: tuple[str, Any]) -> None:
         self.journal.store.apply([Change(kind=kind, record=record) for kind, record in records_])
 
-    def bundle(self, number: int, content: int = 1, state: str = "retired") -> Bundle:
-        digest = f"{number:064x}"
+    def bundle(self, number: int, content: int = 1, state: str = "retired", of: int = 0) -> Bundle:
+        digest = f"{of or number:064x}"
         (self.data_dir / "bundles" / f"{digest}.tar.gz").write_bytes(b"x" * number)
         bundle = Bundle(
             id=BundleId(number),
@@ -78,6 +82,11 @@ class House:
         if self.fails is not None:
             raise self.fails
         self.archived.append("/".join(components(place)))
+        if place.kind in self.too_large:
+            spool.hear("stdout", b"some")
+            spool.disk = Disk(str(self.data_dir), kept=[Share(bytes=2**60)])
+            spool.hear("stdout", bytes(LOOK_EACH + 1))
+            assert spool.needed.cancel_called
         spool.hear("stdout", b"tree")
         spool.hear("stderr", b"left out: s: a socket\n")
 
@@ -145,6 +154,27 @@ async def test_what_was_removed_is_going_or_is_missing_is_not_in_it(full: House)
     assert said == f"bundles/{missing.digest}.tar.gz: it is not there"
 
 
+@pytest.mark.parametrize("order", [(2, 1), (1, 2)])
+async def test_an_archive_that_a_removed_content_had_too_is_in_it(
+    full: House, order: Sequence[int]
+) -> None:
+    full.put(("content", Content(id=ContentId(2), guid=Guid("h"), name="gone", removed=1.0)))
+    for number, content in enumerate(order, 1):
+        full.bundle(number, content=content, of=7)
+    assert f"bundles/{7:064x}.tar.gz" in await full.members()
+
+
+async def test_a_tree_for_which_there_is_no_room_is_left_out_and_the_others_are_not(
+    full: House,
+) -> None:
+    full.too_large = [PlaceKind.DEPLOYMENT]
+    members = await full.members()
+    assert "apps/1/3.tar" not in members
+    assert b"tree" == members["state/1.tar"]
+    first = json.loads(members["end.json"])["left_out"][0]
+    assert first.startswith("ALL OF apps/1/3 (app): There is no room for the backup of a tree")
+
+
 async def test_a_tree_that_cannot_be_read_ends_the_backup_and_says_so_in_it(full: House) -> None:
     full.fails = SupervisorError("unavailable", "the helper is away", hint="wait")
     members = await full.members()
@@ -152,16 +182,22 @@ async def test_a_tree_that_cannot_be_read_ends_the_backup_and_says_so_in_it(full
     assert "the helper is away" == json.loads(members["error.json"])["error"]
 
 
-async def test_a_tree_for_which_the_disk_has_no_room_ends_it_too(
-    full: House, tmp_path: Path
-) -> None:
-    with (tmp_path / "spool").open("w+b") as file:
+async def test_a_disk_that_is_full_gets_its_room_back_and_ends_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "spool"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with path.open("w+b") as file:
         spool = Spool(file, Disk(str(tmp_path)))
-        spool._full = True
-        spool.hear("stdout", b"more")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            for _ in range(20):
+                spool.hear("stdout", bytes(10_000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert spool.needed.cancel_called
         with pytest.raises(SupervisorError) as caught:
             spool.check()
     assert "disk-full" == caught.value.code
+    assert path.stat().st_blocks * 512 < 50_000
 
 
 # -- reading records back --------------------------------------------------------------------------

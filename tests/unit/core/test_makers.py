@@ -10,13 +10,16 @@ import pytest
 import trio
 import trio.testing
 
+from supervisor.core.archiving import LOOK_EACH, Spool
+from supervisor.core.disk import Disk
 from supervisor.core.makers import Makers
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Capabilities, Detected, Installation, Lifetime
 from supervisor.log import Log
-from supervisor.model import ContentKind, DeploymentId, Purpose, Scaling
+from supervisor.model import ContentKind, DeploymentId, PlaceKind, PlaceRef, Purpose, Role, Scaling
 from supervisor.plugins import Plugins
-from supervisor.testing.executors import ScriptedExecutor
+from supervisor.settings.values import Share
+from supervisor.testing.executors import Behaviour, ScriptedExecutor
 from supervisor.testing.fakes import MemoryStore
 from supervisor.testing.house import a_content
 from supervisor.testing.journal import MemoryJournal
@@ -141,3 +144,22 @@ def test_contents_are_given_only_to_an_executor_that_serves() -> None:
     made = choosing(executor("unpacker", Lifetime.NODE, Purpose.UNPACK))
     with pytest.raises(SupervisorError, match="cannot run applications"):
         made.server_named("unpacker")
+
+
+async def test_a_run_whose_archive_has_no_room_is_ended(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    output = (("stdout", bytes(LOOK_EACH + 1)), ("stdout", b"more"))
+    executor = ScriptedExecutor(tmp_path, Behaviour(output=output))  # it never ends by itself
+    made = choosing(executor)
+    made.data_dir = str(tmp_path)
+    place = PlaceRef(kind=PlaceKind.STATE, ids=(1,))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(executor.serve)
+        with (tmp_path / "spool").open("w+b") as file, trio.fail_after(60):
+            spool = Spool(file, Disk(str(tmp_path), kept=[Share(bytes=2**60)]))
+            await made.archive(a_content(), Role.STATE, place, spool)
+            with pytest.raises(SupervisorError, match="no room"):
+                spool.check()
+        assert ([], 1) == (executor.living, executor.count("stop"))
+        nursery.cancel_scope.cancel()
