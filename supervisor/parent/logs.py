@@ -43,6 +43,8 @@ class Logs:
             for name, target in self._targets.items():
                 if target != NOWHERE or name == "service":
                     self._fds[name] = _open(target, group)
+            if "audit" in self._fds:
+                self._refuse_shared("audit", self._fds["audit"])
         except BaseException:
             self.close()
             raise
@@ -65,7 +67,7 @@ class Logs:
             if not self._targets[name].startswith("/"):
                 continue
             try:
-                new = _open(self._targets[name], self._group)
+                new = self._open_again(name)
             except SupervisorError as error:
                 problems.append(error.message)
                 continue
@@ -75,6 +77,32 @@ class Logs:
                 os.dup2(new, fd, inheritable=False)
                 os.close(new)
         return problems
+
+    def _open_again(self, name: str) -> int:
+        fd = _open(self._targets[name], self._group)
+        try:
+            self._refuse_shared(name, fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _refuse_shared(self, name: str, fd: int) -> None:
+        """Refuse one file for the audit log and another: core or gateway could cut it.
+
+        Standard streams may be one; who gave them to us decided that.
+        """
+        for other, theirs in self._fds.items():
+            both = {name, other}
+            if other == name or "audit" not in both or not _same_file(fd, theirs):
+                continue
+            if not all(self._targets[each] in _STREAMS for each in both):
+                path = max((self._targets[each] for each in both), key=lambda text: text[0] == "/")
+                raise SupervisorError(
+                    "log-unusable",
+                    f"{path} would be the audit log and the {min(both - {'audit'})} log",
+                    hint="Name a file of its own: others hold descriptors of theirs.",
+                )
 
     def close(self) -> None:
         """Close all."""
@@ -150,6 +178,11 @@ def _stream(number: int) -> int:
     if stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind):
         os.set_blocking(fd, False)  # of a terminal it would hold for the shell as well
     return fd
+
+
+def _same_file(one: int, other: int) -> bool:
+    first, second = os.fstat(one), os.fstat(other)
+    return stat.S_ISREG(first.st_mode) and os.path.samestat(first, second)
 
 
 def _file(path: str, group: int | None) -> int:

@@ -90,6 +90,47 @@ def test_what_is_no_file_of_ours_alone_is_refused(tmp_path: Path, kind: str) -> 
     assert "log-unusable" == error.value.code
 
 
+@pytest.mark.parametrize("other", ["service", "access"])
+def test_the_audit_log_shares_its_file_with_no_other(tmp_path: Path, other: str) -> None:
+    with pytest.raises(SupervisorError) as error:
+        Logs(logging(tmp_path, audit="log", **{other: "log"}))
+    assert "log-unusable" == error.value.code
+    assert f"{tmp_path}/log would be the audit log and the {other} log" == error.value.message
+
+
+def test_another_way_to_the_audit_log_is_refused_too(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "way").symlink_to("real")
+    with pytest.raises(SupervisorError, match="would be the audit log"):
+        Logs(logging(tmp_path, access="real/log", audit="way/log"))
+
+
+def test_what_was_the_audit_log_becomes_no_other(tmp_path: Path) -> None:
+    logs = Logs(logging(tmp_path, access="a", audit="audit"))
+    (tmp_path / "audit").rename(tmp_path / "a")
+    (problem,) = logs.reopen()
+    logs.close()
+    assert f"{tmp_path}/a would be the audit log and the access log" == problem
+
+
+def test_audit_and_service_log_may_share_the_stream_but_not_its_file(tmp_path: Path) -> None:
+    script = """
+import sys
+from supervisor.errors import SupervisorError
+from supervisor.parent.logs import Logs
+from supervisor.settings.sections import Logging
+Logs(Logging(service="STDERR", audit="STDERR")).close()
+try:
+    Logs(Logging(service="STDERR", audit=sys.argv[1]))
+except SupervisorError as error:
+    print(error.code)
+"""
+    with (tmp_path / "log").open("ab") as stream:
+        command = [sys.executable, "-c", script, str(tmp_path / "log")]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stream, timeout=30)
+    assert (0, b"log-unusable\n") == (done.returncode, done.stdout)
+
+
 def test_a_pipe_as_standard_error_does_not_block_and_its_other_users_do_not_notice() -> None:
     script = """
 import os, fcntl
