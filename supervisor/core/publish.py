@@ -128,9 +128,11 @@ class Publisher:
                 task.say(f"Run {worker.id} answers")
             await self._activate(keeper, candidate, deployment, bundle)
         except Exception as error:
-            self._reject(bundle, error)
-            # a store that went away in the activation may have recorded it: then these files count
+            # a store that went away in the activation may have recorded it: then these files
+            # count, and the bundle is active
             doubtful = isinstance(error, StoreUnavailable)
+            if not doubtful:
+                self._reject(bundle, error)
             await self._remove(content, number, worker, files=not doubtful)
             raise
         self.log.info("published", content=content.id, deployment=number, bundle=bundle.id)

@@ -91,7 +91,7 @@ class Sweep:
             going += await _all_of(self._places, held)
             living = {str(run) for run in held.living}
             known = {str(run.id) for run in held.runs} - forgotten
-            going += await _all_of(self._logs, content, known | living, living)
+            going += await _all_of(self._logs, held.content, known | living, living)
         digests = {bundle.digest for bundle in await self.journal.find("bundle")}
         going += await _all_of(self._nobodys_files, digests)
         going += [each async for each in self._scratch()]
@@ -148,9 +148,12 @@ class Sweep:
     async def _held(self, content: Content) -> Held:
         where = {"content": content.id}
         keeper = self.registry.numbered(content.id)
-        if keeper is not None:
-            content = keeper.content  # newer than what was read, if they differ
         tasks: Sequence[Task] = await self.journal.find("task", where)
+        content = await self.journal.get("content", content.id) or content  # as it is after them
+        told = [content]
+        if keeper is not None:
+            told.append(keeper.content)  # either may be newer: an answer of the store may be lost
+            content = attrs.evolve(max(told, key=lambda each: each.version), removed=None)
         at_work = [task for task in tasks if not task.finished]
         runs = await self.journal.find("run", where)
         workers = [w for w in self.registry.workers.values() if w.tracked.run.content == content.id]
@@ -160,6 +163,8 @@ class Sweep:
         used |= {task.deployment for task in at_work if task.deployment is not None}
         if keeper is not None:
             used |= set(keeper.known)
+            used |= {each.active_deployment for each in told if each.active_deployment is not None}
+            used |= {keeper.deployment.id} if keeper.deployment is not None else set()
         return Held(
             content=content,
             runs=runs,

@@ -90,6 +90,9 @@ class Upkeep:
         try:
             if not await self.sweep.claims.claim([deployment.content]):
                 return  # another node has the content now, and may serve from there
+            stored = await self.sweep.journal.get("content", deployment.content)
+            if isinstance(stored, Content) and deployment.id == stored.active_deployment:
+                return  # it was activated, but the answer was lost
             await self.sweep.executor().remove(place)
         except SupervisorError as error:
             self.log.warning("directory-left", deployment=deployment.id, error=error.message)

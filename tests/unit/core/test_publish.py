@@ -283,9 +283,12 @@ async def test_an_activation_that_was_recorded_unseen_keeps_its_files_and_is_bui
                 raise StoreUnavailable("the answer was lost")
 
         house.journal.intent = cut_off  # type: ignore[method-assign]
-        task = await press.publish(press.upload(1))
+        first = press.upload(1)
+        task = await press.publish(first)
         assert "(Error code: store-unavailable)" in task.error
         assert [] == press.removed
+        await house.journal.flush(1)
+        assert BundleState.ACTIVE is press.state(first)
         bundle = press.upload(2)
         assert "" == (await press.publish(bundle)).error
         assert BundleState.ACTIVE is press.state(bundle)

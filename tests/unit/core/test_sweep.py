@@ -37,6 +37,7 @@ from supervisor.model import (
     new_run_id,
 )
 from supervisor.testing.executors import ScriptedExecutor
+from supervisor.testing.house import House
 from supervisor.testing.journal import MemoryJournal
 
 DAY = 86400.0
@@ -354,6 +355,22 @@ async def test_temporary_files_that_a_node_has_left_go_days_after_their_run(worl
             forgotten,
         )
     } == set(world.executor.calls)
+
+
+@pytest.mark.parametrize("told", [False, True])
+async def test_what_is_active_for_the_database_or_for_the_keeper_stays(
+    world: World, house: House, told: bool
+) -> None:
+    old = world.content(active_deployment=DeploymentId(1))
+    new = world.content(active_deployment=DeploymentId(2), version=2)
+    keeper = house.keeper(new if told else old)
+    keeper.deployment = world.deployment(1, bundle=1)
+    world.sweep.registry.by_guid[old.guid] = keeper
+    world.deployment(2, bundle=1)
+    for number in (1, 2):
+        world.bundle(number, BundleState.RETIRED)
+        (world.data_dir / "apps" / "1" / str(number)).mkdir(parents=True)
+    assert {} == await world.names()
 
 
 async def test_everything_of_a_removed_content_goes(world: World) -> None:

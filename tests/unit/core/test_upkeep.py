@@ -21,9 +21,12 @@ from supervisor.core.retention import Going, Retention
 from supervisor.core.sweep import Sweep
 from supervisor.core.upkeep import Upkeep
 from supervisor.errors import SupervisorError
+from supervisor.interfaces import Change
 from supervisor.log import Log
-from supervisor.model import Content, ContentId, Guid
+from supervisor.model import Content, ContentId, DeploymentId, Guid
 from supervisor.testing.executors import ScriptedExecutor
+from supervisor.testing.house import House as CoreHouse
+from supervisor.testing.house import a_content, a_deployment
 from supervisor.testing.journal import MemoryJournal
 
 
@@ -111,6 +114,19 @@ async def test_a_look_removes_nothing(idle: House) -> None:
     path = idle.stale()
     assert ["stale"] == [each.name for each in await idle.upkeep.clean(dry=True)]
     assert path.exists()
+
+
+async def test_a_deployment_that_is_active_for_the_database_stays_though_its_keeper_knows_it_not(
+    idle: House, house: CoreHouse
+) -> None:
+    sweep, content = idle.upkeep.sweep, a_content()
+    sweep.registry.by_guid[content.guid] = house.keeper(content)
+    active = attrs.evolve(content, active_deployment=DeploymentId(2), version=2)
+    await sweep.journal.intent(Change(kind="content", record=active))
+    await idle.upkeep.deserted(a_deployment(2))
+    assert 0 == idle.executor.count("remove")
+    await idle.upkeep.deserted(a_deployment(3))
+    assert 1 == idle.executor.count("remove")
 
 
 class FailsTwice(Upkeep):
