@@ -15,13 +15,16 @@ from supervisor.core.placing import deployment_place
 from supervisor.interfaces import Executor
 from supervisor.model import Content, PlaceKind, PlaceRef
 
+ASIDE = ".going"
+
 
 async def remove_files(
     content: Content, executor: Executor, journal: Journal, data_dir: str
 ) -> None:
     """Remove what lies under DataDir for a content; nothing of it runs any more.
 
-    A bundle that another content has uploaded as well stays. Raises SupervisorError where the
+    A bundle that another content has uploaded as well stays, also while its record is on its way:
+    then the sweep removes it, if it never comes. Raises SupervisorError where the
     executor cannot remove a directory; may be called again.
     """
     places = [PlaceRef(kind=PlaceKind.STATE, ids=(content.id,))]
@@ -39,5 +42,26 @@ async def _remove_bundles(content: Content, journal: Journal, data_dir: str) -> 
         others = await journal.find("bundle", {"digest": bundle.digest})
         users = tuple({other.content for other in others})
         if not await journal.find("content", {"id": users, "removed": None}, limit=1):
+            path = os.path.join(data_dir, "bundles", f"{bundle.digest}.tar.gz")
+            newest = max((other.created for other in others), default=bundle.created)
             with suppress(OSError):
-                os.unlink(os.path.join(data_dir, "bundles", f"{bundle.digest}.tar.gz"))
+                await trio.to_thread.run_sync(remove_archive, path, newest)
+
+
+def remove_archive(path: str, newest: float) -> None:
+    """Remove the archive of a bundle, unless it was written after `newest` (epoch seconds).
+
+    One that is newer than what was recorded is an upload whose record is on its way. The file is
+    renamed first: whoever uploads the same bytes now makes a file of their own.
+    """
+    aside = f"{path}{ASIDE}"
+    try:
+        if os.lstat(path).st_mtime > newest:
+            return
+        os.rename(path, aside)
+    except FileNotFoundError:
+        return
+    if os.lstat(aside).st_mtime > newest:
+        with suppress(FileExistsError):
+            os.link(aside, path)
+    os.unlink(aside)

@@ -22,12 +22,14 @@ from supervisor.core.claims import Claims
 from supervisor.core.journal import Journal
 from supervisor.core.placing import deployment_place
 from supervisor.core.registry import Registry
+from supervisor.core.removal import remove_archive
 from supervisor.core.retention import Going, Held, Retention
 from supervisor.errors import StoreUnavailable, SupervisorError
 from supervisor.interfaces import Change, Executor
 from supervisor.lifecycle import advance_bundle
 from supervisor.log import Log
 from supervisor.model import (
+    Bundle,
     BundleState,
     Content,
     ContentId,
@@ -41,7 +43,6 @@ Ts = TypeVarTuple("Ts")
 AT_ONCE = 500  # records that one transaction removes
 FRESH = 600.0  # seconds in which a file may still wait for its record
 LEFT = 2 * 86400.0  # seconds after which nothing lives on of a run that was given up as lost
-ASIDE = ".going"
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -139,9 +140,18 @@ class Sweep:
         for place in each.places:
             await self.executor().remove(place)
         for path in each.paths:
-            await trio.to_thread.run_sync(_remove_path, path)
+            if not await self._is_recorded(path, each.forget):
+                await trio.to_thread.run_sync(_remove_path, path)
         if each.forget:
             await self.journal.intent(*each.forget)
+
+    async def _is_recorded(self, path: str, but: Sequence[Change]) -> bool:
+        """Whether a bundle has a path by now, other than those that go."""
+        if not (digest := _digest(path)):
+            return False
+        going = {change.record.id for change in but if isinstance(change.record, Bundle)}
+        found = await self.journal.find("bundle", {"digest": digest})
+        return any(bundle.id not in going for bundle in found)
 
     # -- looking ------------------------------------------------------------------------------
 
@@ -326,19 +336,17 @@ def _size(path: str) -> int | None:
 
 
 def _remove_path(path: str) -> None:
-    """Remove a file or a tree of the core's. A bundle that was uploaded anew meanwhile stays.
-
-    It is renamed first: whoever uploads the same bytes now makes a file of their own.
-    """
+    """Remove a file or a tree of the core's. A bundle that was uploaded anew meanwhile stays."""
     if os.path.isdir(path):
         shutil.rmtree(path)
-        return
-    aside = f"{path}{ASIDE}"
-    try:
-        os.rename(path, aside)
-    except FileNotFoundError:
-        return
-    if os.path.basename(os.path.dirname(path)) == "bundles" and _is_fresh(aside):
-        with suppress(FileExistsError):
-            os.link(aside, path)
-    os.unlink(aside)
+    elif _digest(path):
+        remove_archive(path, time.time() - FRESH)
+    else:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _digest(path: str) -> str:
+    """Give which bundle a path is the archive of; "" if it is something else."""
+    folder, name = os.path.split(path)
+    return name.removesuffix(".tar.gz") if os.path.basename(folder) == "bundles" else ""

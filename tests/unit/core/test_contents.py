@@ -400,6 +400,29 @@ async def test_a_bundle_that_another_content_has_too_stays(core: Core) -> None:
     assert [] == os.listdir(core.data_dir / "bundles")
 
 
+async def test_a_bundle_that_another_content_uploads_while_the_first_is_removed_stays(
+    core: Core,
+) -> None:
+    for name in ("an-app", "other"):
+        await core.contents.create_content(name)
+    await core.contents.receive_bundle("an-app", pieces(b"same"))
+    find = core.journal.find
+    uploads = [True]
+
+    async def upload_meanwhile(kind: str, *args: Any, **options: Any) -> Sequence[Any]:
+        found = await find(kind, *args, **options)
+        if kind == "content" and uploads:  # there is no other user; now there will be one
+            uploads.clear()
+            await core.contents.receive_bundle("other", pieces(b"same"))
+        return found
+
+    core.journal.find = upload_meanwhile  # type: ignore[method-assign]
+    await core.contents.remove("an-app")
+    assert 1 == len(os.listdir(core.data_dir / "bundles"))
+    await core.contents.remove("other")
+    assert [] == os.listdir(core.data_dir / "bundles")
+
+
 async def test_a_new_core_opens_a_content_with_its_deployment(core: Core) -> None:
     content = await core.deployed()
     again = attrs.evolve(content, active_deployment=DeploymentId(1))

@@ -290,6 +290,21 @@ async def test_an_archive_that_was_uploaded_anew_meanwhile_stays(world: World) -
     assert ["1", "2"] == world.files()
 
 
+async def test_an_archive_that_somebody_recorded_since_the_look_stays(world: World) -> None:
+    world.content()
+    old = world.bundle(1, BundleState.REJECTED, age=40 * DAY)
+    world.bundle(2, BundleState.RETIRED)
+    nobodys = world.bundle(3, BundleState.UPLOADED)
+    world.journal.store.apply([Change(kind="bundle", record=nobodys, remove=True)])
+    going = await world.look()
+    assert ["1", nobodys.digest] == [each.name.removesuffix(".tar.gz") for each in going]
+    recorded = [attrs.evolve(same, id=BundleId(9 + same.id)) for same in (old, nobodys)]
+    for bundle in recorded:  # its file is as old as FRESH by now
+        world.put("bundle", bundle)
+    await world.sweep.clear(going)
+    assert ["1", "2", "3"] == world.files()
+
+
 @pytest.mark.parametrize("step", ["mark", "file", "record"])
 async def test_a_core_that_dies_at_any_step_leaves_what_the_next_sweep_finishes(
     world: World, step: str
