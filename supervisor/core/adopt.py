@@ -12,6 +12,7 @@ from supervisor.core.journal import Journal
 from supervisor.core.lease import SHORT
 from supervisor.core.makers import Makers
 from supervisor.core.worker import Worker
+from supervisor.errors import StoreUnavailable
 from supervisor.interfaces import Executor, Lifetime
 from supervisor.lifecycle import ENDS, Event, State
 from supervisor.log import Log
@@ -27,6 +28,7 @@ from supervisor.model import (
 )
 
 LIST_LIMIT = 10.0  # seconds to list, and to stop what is left over: visitors wait meanwhile
+SWEEP_AGAIN = 5.0  # seconds until strays are sought again when the database was away
 
 
 async def open_runs(
@@ -88,10 +90,18 @@ async def adopt(
 async def sweep(executor: Executor, journal: Journal, makers: Makers, log: Log) -> None:
     """Stop the strays of an executor that is back: starts that failed with it may have left some.
 
-    Its recorded runs have workers, which ask it about them by themselves.
+    Its recorded runs have workers, which ask it about them by themselves. While the database is
+    away nobody knows what is a stray: it is tried again until that is back.
     """
-    listed = await _list(executor, makers, log)
-    await _stop_strays(executor, listed or (), journal, log)
+    while True:
+        try:
+            listed = await _list(executor, makers, log)
+            await _stop_strays(executor, listed or (), journal, log)
+        except StoreUnavailable as error:
+            log.warning("strays-not-sought", executor=executor.name, reason=error.message)
+            await trio.sleep(SWEEP_AGAIN)
+        else:
+            return
 
 
 async def stop_all_of(
@@ -125,11 +135,14 @@ async def _stop_strays(
 ) -> None:
     """Stop what nobody recorded, or recorded as ended; of a node: also what another has taken."""
     local = executor.capabilities.lifetime is not Lifetime.REMOTE
+    strays = []
+    for receipt in listed:
+        run = await journal.get("run", receipt.run)
+        if run is None or run.state in ENDS or (local and run.node == of):
+            strays.append(receipt)
     async with trio.open_nursery() as nursery:
-        for receipt in listed:
-            run = await journal.get("run", receipt.run)
-            if run is None or run.state in ENDS or (local and run.node == of):
-                nursery.start_soon(_stop, executor, receipt, log, "stray-stopped")
+        for receipt in strays:
+            nursery.start_soon(_stop, executor, receipt, log, "stray-stopped")
 
 
 async def _take(

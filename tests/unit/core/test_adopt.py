@@ -12,6 +12,7 @@ from supervisor.core.adopt import adopt, open_runs, stop_all_of, sweep
 from supervisor.core.executors import Executors
 from supervisor.core.makers import Makers
 from supervisor.core.worker import Worker
+from supervisor.errors import StoreUnavailable
 from supervisor.interfaces import Change, Lifetime
 from supervisor.lifecycle import State
 from supervisor.model import Content, ContentId, Purpose, Run, Scaling
@@ -267,3 +268,21 @@ async def test_an_executor_that_is_back_is_rid_of_strays_alone(house: House) -> 
     await house.executor.start(a_job(a_run()))
     await sweep(house.executor, house.journal, makers_of(house, house.executor), house.log)
     assert [mine.id] == [living.job.run for living in house.executor.living]
+
+
+async def test_strays_are_sought_again_where_the_database_was_away(house: House) -> None:
+    await house.executor.start(a_job(a_run()))
+
+    def away(method: str) -> None:
+        if method == "get":
+            raise StoreUnavailable("the database is away")
+
+    async with trio.open_nursery() as nursery:
+        there = house.journal.store.enter
+        house.journal.store.enter = away  # type: ignore[method-assign]
+        makers = makers_of(house, house.executor)
+        nursery.start_soon(sweep, house.executor, house.journal, makers, house.log)
+        await trio.sleep(60)
+        assert 1 == len(house.executor.living)
+        house.journal.store.enter = there  # type: ignore[method-assign]
+    assert [] == house.executor.living
