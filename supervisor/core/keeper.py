@@ -153,9 +153,11 @@ class Keeper(Crew):
         return None if unwanted or outdated else made  # nothing of it is recorded yet
 
     async def _leave_starts(self, worker: Worker, asked: bool) -> None:
-        with trio.move_on_after(LONGEST_START):
-            await worker.settled.wait()
-        self.starts.leave(asked=asked)
+        try:
+            with trio.move_on_after(LONGEST_START):
+                await worker.settled.wait()
+        finally:
+            self.starts.leave(asked=asked)
 
     def _add(self, worker: Worker, deployment: Deployment) -> None:
         self.workers.append(worker)

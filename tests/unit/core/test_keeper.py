@@ -435,6 +435,16 @@ async def test_a_cancelled_keeper_leaves_its_processes(house: House) -> None:
     assert (1, 0) == (len(house.executor.living), house.executor.count("stop"))
 
 
+async def test_a_start_that_is_left_to_another_node_makes_room_for_others(house: House) -> None:
+    house.executor.behaves = Behaviour(listens=30)
+    async with keeping(house.keeper(ONE_KEPT)) as keeper:
+        await trio.sleep(1)
+        assert 1 == keeper.starts.under_way
+        await keeper.leave("another node has it", list(keeper.workers))
+        await trio.sleep(1)
+        assert (1, 0) == (len(house.executor.living), keeper.starts.under_way)
+
+
 # -- adopted workers ----------------------------------------------------------------------------
 
 
