@@ -7,6 +7,7 @@ written by the parent itself: what a taken-over core has said once, it cannot ta
 from __future__ import annotations
 
 import fcntl
+import grp
 import os
 import re
 import stat
@@ -15,12 +16,14 @@ from collections.abc import Callable, Mapping
 
 from supervisor.errors import SupervisorError
 from supervisor.log import line, stamp
+from supervisor.parent import trust
 from supervisor.settings.sections import Logging
 from supervisor.settings.values import NOWHERE
 from supervisor.sink import Sink
 
 _STREAMS = {"STDOUT": 1, "STDERR": 2}
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+_MAY_WRITE_LOGS = "syslog"  # a group that /var/log belongs to on Ubuntu
 _MOST_AUDIT = 1 << 20  # bytes that wait for a file which takes none
 _MOST_FIELDS, _MOST_VALUE = 32, 2000
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -93,14 +96,15 @@ class Logs:
         Standard streams may be one; who gave them to us decided that.
         """
         for other, theirs in self._fds.items():
-            both = {name, other}
-            if other == name or "audit" not in both or not _same_file(fd, theirs):
+            both = (self._targets[name], self._targets[other])
+            if other == name or "audit" not in (name, other) or not _same_file(fd, theirs):
                 continue
-            if not all(self._targets[each] in _STREAMS for each in both):
-                path = max((self._targets[each] for each in both), key=lambda text: text[0] == "/")
+            files = [target for target in both if target not in _STREAMS]
+            if files:
+                second = other if name == "audit" else name
                 raise SupervisorError(
                     "log-unusable",
-                    f"{path} would be the audit log and the {min(both - {'audit'})} log",
+                    f"{files[0]} would be the audit log and the {second} log",
                     hint="Name a file of its own: others hold descriptors of theirs.",
                 )
 
@@ -189,6 +193,8 @@ def _file(path: str, group: int | None) -> int:
     flags = _FLAGS | os.O_NOFOLLOW
     try:
         os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        if os.geteuid() == 0:
+            _refuse_open_directory(os.path.dirname(path))
         try:
             fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o640)
         except FileExistsError:
@@ -218,3 +224,20 @@ def _file(path: str, group: int | None) -> int:
             hint="A log must be a file of the server alone: remove it, or name another one.",
         )
     return fd
+
+
+def _refuse_open_directory(directory: str) -> None:
+    """Refuse one in which others than root could put a link, or another file, for root to write."""
+    try:
+        groups = frozenset({0, grp.getgrnam(_MAY_WRITE_LOGS).gr_gid})
+    except KeyError:
+        groups = frozenset({0})
+
+    def refusal(path: str, problem: str) -> SupervisorError:
+        return SupervisorError(
+            "log-unusable",
+            f"the directory {path} {problem}, and root would write a log in {directory}",
+            hint="Name a directory that root alone can write to, as are those above it.",
+        )
+
+    trust.refuse_writable([directory], groups=groups, refusal=refusal)

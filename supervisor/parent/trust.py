@@ -9,7 +9,7 @@ import os
 import stat
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.machinery import PathFinder
@@ -87,40 +87,56 @@ def tree(top: str) -> Iterator[str]:
             yield os.path.join(folder, name)
 
 
-def refuse_writable(paths: Iterable[str], *, owner: int = 0) -> None:
+def refuse_writable(
+    paths: Iterable[str],
+    *,
+    owner: int = 0,
+    groups: frozenset[int] = frozenset({0}),
+    refusal: Callable[[str, str], SupervisorError] | None = None,
+) -> None:
     """Refuse a path if anybody but `owner` could replace or change it, or a directory above it.
 
-    Links are followed, and each one's own place is checked too. Raises
-    SupervisorError("not-root-owned") with the first path that is wrong.
+    Links are followed, and each one's own place is checked too. groups: who may write as well.
+    Raises SupervisorError("not-root-owned") with the first path that is wrong, or what `refusal`
+    makes of the path and what is wrong with it.
     """
     checked: set[str] = set()
-    for path in paths:
-        _check(os.path.abspath(path), owner, checked, depth=0)
+    try:
+        for path in paths:
+            _check(os.path.abspath(path), owner, groups, checked, depth=0)
+    except _Weak as weak:
+        raise (refusal or _refusal)(weak.path, weak.problem) from None
 
 
-def _check(path: str, owner: int, checked: set[str], depth: int) -> None:
+class _Weak(Exception):
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+
+def _check(path: str, owner: int, groups: frozenset[int], checked: set[str], depth: int) -> None:
     if path in checked:
         return
     checked.add(path)
     parent = os.path.dirname(path)
     if parent != path:
-        _check(parent, owner, checked, depth)
+        _check(parent, owner, groups, checked, depth)
     try:
         found = os.lstat(path)
     except FileNotFoundError:
         return  # gone since it was listed, such as a compiled file being replaced
     if found.st_uid not in (0, owner):
-        raise _refusal(path, f"belongs to uid {found.st_uid}")
+        raise _Weak(path, f"belongs to uid {found.st_uid}")
     if stat.S_ISLNK(found.st_mode):
         if depth > 40:
-            raise _refusal(path, "is one of too many links")
-        _check(os.path.join(parent, os.readlink(path)), owner, checked, depth + 1)
+            raise _Weak(path, "is one of too many links")
+        _check(os.path.join(parent, os.readlink(path)), owner, groups, checked, depth + 1)
     elif stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
         return  # as in /tmp: nobody may replace what another owns, and what we use is checked
     elif found.st_mode & stat.S_IWOTH:
-        raise _refusal(path, "can be written by everybody")
-    elif found.st_mode & stat.S_IWGRP and found.st_gid != 0:
-        raise _refusal(path, f"can be written by the group {found.st_gid}")
+        raise _Weak(path, "can be written by everybody")
+    elif found.st_mode & stat.S_IWGRP and found.st_gid not in groups:
+        raise _Weak(path, f"can be written by the group {found.st_gid}")
 
 
 def _refusal(path: str, problem: str) -> SupervisorError:

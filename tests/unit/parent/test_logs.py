@@ -131,6 +131,38 @@ except SupervisorError as error:
     assert (0, b"log-unusable\n") == (done.returncode, done.stdout)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize(
+    ("mode", "owner", "problem"),
+    [
+        (0o777, 0, "can be written by everybody"),
+        (0o775, 0, "can be written by the group 12345"),
+        (0o755, 12345, "belongs to uid 12345"),
+    ],
+)
+@pytest.mark.parametrize("below", ["", "below/"])
+def test_root_writes_no_log_where_others_could_put_a_link(
+    tmp_path: Path, mode: int, owner: int, problem: str, below: str
+) -> None:
+    place = tmp_path / "place"
+    (place / below).mkdir(parents=True)
+    os.chown(place, owner, 12345)
+    place.chmod(mode)
+    with pytest.raises(SupervisorError) as error:
+        Logs(logging(tmp_path, access=f"place/{below}log"))
+    assert "log-unusable" == error.value.code
+    assert f"the directory {place} {problem}" in error.value.message
+    assert not (place / below / "log").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_sticky_directory_of_root_will_do(tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place").chmod(0o1777)
+    Logs(logging(tmp_path, access="place/log")).close()
+    assert (tmp_path / "place" / "log").exists()
+
+
 def test_a_pipe_as_standard_error_does_not_block_and_its_other_users_do_not_notice() -> None:
     script = """
 import os, fcntl
