@@ -59,6 +59,7 @@ class Holdings:
     _leaving: set[ContentId] = attrs.field(factory=set)  # lost, with processes that still end
     _doubted: trio.Event = attrs.field(factory=trio.Event)
     _tried: float = 0.0  # when somebody last began to renew
+    _looking: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     async def begin(self) -> None:
         """At the start: claim what nobody has, adopt what runs, put each content under a keeper.
@@ -100,8 +101,16 @@ class Holdings:
             except Exception as error:  # whatever it is, what we hold must be renewed
                 self.log.error("renewal-broke", exc=error)
 
+    def rest(self) -> None:
+        """Take nothing more, as this node stops: what it has is renewed until it is given back."""
+        self._looking.cancel()
+
     async def run(self) -> None:
-        """Look again and again what comes and goes, until cancelled."""
+        """Look again and again what comes and goes, until cancelled or told to rest."""
+        with self._looking:
+            await self._look_again_and_again()
+
+    async def _look_again_and_again(self) -> None:
         pause = leases.renew_each(self.claims.ttl)
         while True:
             with trio.move_on_after(pause):

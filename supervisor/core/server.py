@@ -236,6 +236,7 @@ class Server:
                 )
                 makers.wanted.set()  # it costs more than all before: what runs came first
                 await self.control.ending.wait()
+                holdings.rest()
                 self.log.info("core-stopping", seconds=self.control.seconds)
                 if self.control.leave.is_set():
                     with trio.move_on_after(LAST_ANSWERS):

@@ -259,6 +259,19 @@ async def test_what_a_node_gives_back_is_taken_at_the_next_look(cluster: Cluster
     assert {1, 2} == second.has
 
 
+async def test_a_node_that_stops_takes_nothing_more_and_keeps_what_it_has(
+    cluster: Cluster,
+) -> None:
+    first, second = await two(cluster)
+    made = await second.contents.create_content("made-there")
+    second.holdings.rest()
+    await first.kill()
+    await first.claims.give_back()
+    await trio.sleep(3 * TTL)
+    assert ("", "second-node") == (cluster.holder(1), cluster.holder(made.id))
+    assert {made.id} == second.has
+
+
 async def test_runs_of_a_removed_content_whose_node_died_are_ended_and_its_lease_given_back(
     cluster: Cluster,
 ) -> None:
