@@ -153,7 +153,7 @@ def test_gc_keeps_what_a_rollback_needs_and_removes_the_rest(server: LiveServer)
         (folder / "version.txt").write_text(f"{number}")
         server.deploy(folder, "kept")
     # a version is needed for as long as a process of it is ending
-    server.until(lambda: len(server.rows("ps")) <= 1, 20, "older versions have ended")
+    server.until(lambda: len(server.json("ps", "kept")) <= 1, 20, "older versions have ended")
     before = {path.name for path in (server.data_dir / "bundles").iterdir()}
     stale = server.data_dir / "uploads" / "0123456789abcdef"
     stale.write_bytes(bytes(10_000))
