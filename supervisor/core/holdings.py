@@ -277,18 +277,20 @@ class Holdings:
         self.contents.nursery.start_soon(self._leave, keepers, lost)
 
     async def _leave(self, keepers: Sequence[Keeper], lost: frozenset[ContentId]) -> None:
-        reason = "another node has taken over the content"
         try:
             async with trio.open_nursery() as nursery:
                 for keeper in keepers:
-                    stays = [worker for worker in keeper.workers if await self._stays(worker)]
-                    nursery.start_soon(keeper.leave, reason, stays)
+                    nursery.start_soon(self._leave_one, keeper)
             but = self.contents.registry.workers.keys()
             await stop_all_of(lost, but, self.journal, self.makers, self.log)
         except Exception as error:
             self.log.error("content-not-left", exc=error)
         finally:
             self._leaving -= lost
+
+    async def _leave_one(self, keeper: Keeper) -> None:
+        stays = [worker for worker in list(keeper.workers) if await self._stays(worker)]
+        await keeper.leave("another node has taken over the content", stays)
 
     async def _stays(self, worker: Worker) -> bool:
         """Whether a process is the new holder's: it outlives nodes and was not given up as lost."""

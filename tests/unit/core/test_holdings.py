@@ -12,8 +12,8 @@ import trio
 from supervisor.errors import LeaseLost, SupervisorError
 from supervisor.interfaces import Change
 from supervisor.lifecycle import State
-from supervisor.model import Content, ContentId, Purpose, Receipt
-from supervisor.testing.executors import Behaviour
+from supervisor.model import Content, ContentId, Overrides, Purpose, Receipt
+from supervisor.testing.executors import WELL, Behaviour
 from supervisor.testing.house import a_job, a_run
 from tests.support.nodes import TTL, Cluster, LiveNode, cluster_in
 
@@ -165,6 +165,50 @@ async def test_it_leaves_alone_what_outlives_nodes_and_another_has_adopted(
     await trio.sleep(LOOK)
     assert ([], [worker.id]) == (first.workers, [adopted.id for adopted in second.workers])
     assert (1, 0) == (cluster.far.count("start"), cluster.far.count("stop"))
+
+
+async def test_losing_one_content_does_not_wait_for_another(cluster: Cluster) -> None:
+    cluster.publish(1, executor="far")
+    cluster.publish(2)
+    first = await cluster.node("first-node")
+    second = await cluster.node("second-node")
+    await trio.sleep(LOOK)
+    first.halt()
+    await trio.sleep(TTL + LOOK)
+
+    async def never(kind: str, key: str | int) -> None:
+        await trio.sleep_forever()
+
+    first.journal.get = never  # type: ignore[method-assign]
+    first.go_on()
+    await trio.sleep(1)
+    assert ([], {1, 2}) == (first.local.living, second.has)
+
+
+async def test_a_process_that_ends_while_its_content_is_lost_takes_no_other_along(
+    cluster: Cluster,
+) -> None:
+    content = cluster.publish(1, executor="far")
+    content = attrs.evolve(content, scaling=Overrides(least=2, most=2), version=2)
+    cluster.store.apply([Change(kind="content", record=content, was=1)])
+    first = await cluster.node("first-node")
+    await cluster.node("second-node")
+    await trio.sleep(LOOK)
+    ends, goes_on = (worker.id for worker in first.workers)
+    first.halt()
+    await trio.sleep(TTL + LOOK)
+    get = first.journal.get
+
+    async def meanwhile(kind: str, key: str | int) -> object:
+        if key == ends:
+            cluster.far.runs[ends].dies(WELL)
+            await trio.sleep(1)
+        return await get(kind, key)
+
+    first.journal.get = meanwhile  # type: ignore[method-assign]
+    first.go_on()
+    await trio.sleep(LOOK)
+    assert goes_on in {run.job.run for run in cluster.far.living}
 
 
 async def test_it_stops_what_it_started_elsewhere_when_the_other_had_given_it_up(
