@@ -163,8 +163,12 @@ def join(store: Store, owner: Owner, *, several: bool, ttl: float = TTL) -> Leas
             raise held(one, ttl)
     if several:
         left = [one for one in others if one.name == NAME]
-    else:  # nobody else lives: what a node before this one had is ours
-        left = [one for one in found if content_of(one.name) and one.owner != owner.node]
+    else:  # nobody else lives: what a node before this one had is ours, and it is fenced
+        left = [
+            one
+            for one in found
+            if (content_of(one.name) or one.name.startswith(NODE)) and node_of(one) != owner.node
+        ]
     store.release_all(left)
     return lease
 

@@ -12,7 +12,7 @@ import pytest
 
 from supervisor.core import lease as leases
 from supervisor.core.lease import Owner
-from supervisor.errors import SupervisorError
+from supervisor.errors import LeaseLost, SupervisorError
 from supervisor.model import ContentId
 from supervisor.testing.fakes import MemoryStore
 
@@ -156,6 +156,18 @@ def test_a_server_that_is_alone_takes_over_what_a_node_before_it_had() -> None:
     store.claim_all([leases.of_content(ContentId(7)), "seat/x/1"], "before-the-reboot", 30.0)
     leases.join(store, owner(), several=False)
     assert store.claim("content/7", "node-1", 30.0) is not None
+
+
+def test_a_node_that_comes_back_after_a_server_that_is_alone_has_started_is_fenced() -> None:
+    now = 0.0
+    store = MemoryStore(clock=lambda: now)
+    late = leases.join(store, owner(node="a"), several=True)
+    now = leases.TTL + 1
+    leases.join(store, owner(node="b"), several=False)
+    renewed = store.claim(late.name, late.owner, leases.TTL)
+    assert renewed is None or late.fence < renewed.fence
+    with pytest.raises(LeaseLost):
+        store.apply([], late)
 
 
 def test_the_dead_core_of_this_node_does_not_keep_it_from_being_one_of_several(
