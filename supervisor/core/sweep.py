@@ -65,9 +65,11 @@ class Sweep:
 
     @asynccontextmanager
     async def holding(self) -> AsyncIterator[None]:
-        """Claim the contents that were removed, and give them back at the end."""
+        """Claim the removed contents that nobody has, and give those back at the end."""
         stored = await self.journal.find("content")
-        removed = await self.claims.claim(c.id for c in stored if c.removed is not None)
+        mine = self.claims.contents
+        free = [c.id for c in stored if c.removed is not None and c.id not in mine]
+        removed = await self.claims.claim(free)
         try:
             yield
         finally:

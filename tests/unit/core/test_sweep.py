@@ -405,6 +405,17 @@ async def test_everything_of_a_removed_content_goes(world: World) -> None:
     assert world.journal.store.get("content", 1) is not None  # its uid is never given again
 
 
+async def test_a_removed_content_that_the_node_has_anyway_stays_its_own(world: World) -> None:
+    """Its processes still end, or its keeper has not gone yet."""
+    world.content(removed=1.0)
+    other = Content(id=ContentId(2), guid=Guid("h"), name="other", removed=1.0)
+    world.put("content", other)
+    await world.sweep.claims.claim([ONE])
+    async with world.sweep.holding():
+        assert {ONE, other.id} == world.sweep.claims.contents
+    assert {ONE} == world.sweep.claims.contents
+
+
 async def test_uploads_that_broke_off_and_archives_without_a_record_go_when_they_are_old(
     world: World,
 ) -> None:
