@@ -60,8 +60,8 @@ def test_in_a_delegated_group_the_server_moves_down_and_runs_lie_beside_it(tmp_p
     except OSError:
         pytest.skip("not on this kernel: extended attributes of users in the temporary directory")
     (own / "cgroup.procs").write_text("4711\n")
-    for group in ("/system.slice/server.service", "/system.slice/server.service/server"):
-        found = cgroups.find(RUN_DIR, mountinfo=line, own=f"0::{group}\n")
+    for joined in ("/system.slice/server.service", "/system.slice/server.service/server"):
+        found = cgroups.find(RUN_DIR, mountinfo=line, own=f"0::{joined}\n")
         assert f"{own}/{NAME}" == found.unified
     assert "4711" == (own / "server" / "cgroup.procs").read_text()
 

@@ -46,7 +46,13 @@ def _run_jumping(
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give whoever lives in a house or a cluster its clock: a fixture cannot."""
+    """Give whoever lives in a house or a cluster its clock: a fixture cannot.
+
+    The hook is given all tests, also those of other directories.
+    """
+    here = Path(__file__).parent
     for item in items:
-        if {"house", "cluster"} & set(getattr(item, "fixturenames", ())):
+        if here in item.path.parents and {"house", "cluster"} & set(
+            getattr(item, "fixturenames", ())
+        ):
             item.add_marker(pytest.mark.trio(run=_run_jumping), append=False)
