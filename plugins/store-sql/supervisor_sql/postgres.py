@@ -75,6 +75,7 @@ class Postgres(Backend):
             max_overflow=8,
             pool_pre_ping=True,  # else the first call after an outage would fail
             use_native_hstore=False,  # spares a query at each connect
+            hide_parameters=True,  # records are nothing for the log
         )
         self._readers = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True

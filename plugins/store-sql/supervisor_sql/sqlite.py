@@ -69,7 +69,9 @@ class Sqlite(Backend):
         _prepare(self.path, network)
         # isolation_level None: the driver begins no transactions, we do
         self._engine = create_engine(
-            f"sqlite:///{self.path}", connect_args={"isolation_level": None}
+            f"sqlite:///{self.path}",
+            connect_args={"isolation_level": None},
+            hide_parameters=True,  # records are nothing for the log
         )
         event.listen(self._engine, "connect", self._configure)
 

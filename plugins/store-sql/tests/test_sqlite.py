@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from supervisor_sql.filesystem import classify, network_file_system
 from supervisor_sql.plugin import supervisor_stores
 from supervisor_sql.sqlite import Sqlite
@@ -65,6 +66,15 @@ def test_the_database_is_closed_to_others(tmp_path: Path) -> None:
     directory = tmp_path / "data" / "db"
     assert 0o700 == directory.stat().st_mode & 0o777
     assert {0o600} == {path.stat().st_mode & 0o777 for path in directory.iterdir()}
+
+
+def test_an_error_of_a_statement_does_not_show_what_it_was_about(tmp_path: Path) -> None:
+    backend = Sqlite(tmp_path / "db")
+    with backend.reading() as connection, pytest.raises(DBAPIError) as caught:
+        connection.execute(text("SELECT * FROM missing WHERE name = :name"), {"name": "private"})
+    assert "missing" in str(caught.value)
+    assert "private" not in str(caught.value)
+    backend.close()
 
 
 def test_each_connection_is_durable_and_keeps_references(tmp_path: Path) -> None:
