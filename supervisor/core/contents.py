@@ -23,6 +23,7 @@ from supervisor.core.keeper import Keeper
 from supervisor.core.makers import Makers
 from supervisor.core.output import read_tail
 from supervisor.core.publish import Publisher
+from supervisor.core.recorded import open_if_recorded
 from supervisor.core.registry import Registry, stored_run
 from supervisor.core.retention import Going, Retention
 from supervisor.core.running import Running
@@ -271,8 +272,10 @@ class Contents(Service):
             await self.claims.claim([number])
             try:
                 await self.journal.intent(Change(kind="content", record=content, was=0))
-            except SupervisorError:
-                await self.claims.give_back([number])
+            except SupervisorError:  # it may be recorded all the same
+                assert self.nursery is not None
+                known = (self.journal, self.claims, self.registry, self.open)
+                self.nursery.start_soon(open_if_recorded, number, *known)
                 raise
             await self.open(content)
         return content

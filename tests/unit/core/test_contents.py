@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from supervisor.core.contents import Contents
 from supervisor.core.disk import Disk
@@ -210,6 +211,25 @@ async def test_who_hangs_up_while_a_content_is_made_leaves_a_whole_one(core: Cor
     with trio.move_on_after(0.15):
         await core.contents.create_content("an-app")
     assert "empty" == (await core.contents.content("an-app")).state
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_a_content_that_was_recorded_unseen_gets_its_keeper_once_the_store_answers(
+    core: Core, written: bool
+) -> None:
+    intent = core.journal.intent
+
+    async def cut_off(*changes: Change) -> None:
+        if written:
+            await intent(*changes)
+        core.journal.intent = intent  # type: ignore[method-assign]
+        raise StoreUnavailable("the answer was lost")
+
+    core.journal.intent = cut_off  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await core.contents.create_content("an-app")
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    assert int(written) == len(await core.contents.contents()) == len(core.contents.claims.contents)
 
 
 async def test_who_hangs_up_while_a_content_is_stopped_does_not_lock_it(core: Core) -> None:
