@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -75,6 +76,8 @@ def _forget(partial: Path) -> None:
 
 def _settle(partial: Path, final: Path) -> None:
     partial.chmod(0o444)
+    now = time.time_ns()  # the file system's own clock lags behind the one of records
+    os.utime(partial, ns=(now, now))
     os.replace(partial, final)
     directory = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
