@@ -25,7 +25,6 @@ FIRST_LINE = 5.0  # seconds
 MOST_UNKNOWN = 512  # connections that have not said the secret yet
 LOOK = 0.1  # seconds between two looks for the app's socket
 ALONE = 0.5  # seconds between two looks for other processes
-LAST = 2.0  # seconds that it stays: a node may forget how a Pod ended in which nothing runs
 CHUNK = 65536
 
 
@@ -145,7 +144,6 @@ async def main(app: str, port: str, digest: str) -> None:
         await asyncio.sleep(ALONE)
         if serving.done():
             serving.result()
-    await asyncio.sleep(LAST)
 
 
 if __name__ == "__main__":
