@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from supervisor_unshare.verbs import Limits
+from supervisor_unshare.jobs import Limits
 
 _CONTROLLERS = ("memory", "pids", "cpu")
 _CPU_PERIOD = 100_000  # microseconds

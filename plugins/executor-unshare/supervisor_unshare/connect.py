@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from supervisor import SupervisorError, unixsocket
 from supervisor.layout import SOCKET_NAME
+from supervisor_unshare.fields import Refused
 from supervisor_unshare.places import opened
-from supervisor_unshare.verbs import Refused
 
 
 @contextlib.contextmanager

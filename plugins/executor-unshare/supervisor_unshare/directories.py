@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from supervisor import layout
 from supervisor.layout import PlaceKind, PlaceRef
 from supervisor_unshare import places, root, syscalls
-from supervisor_unshare.verbs import Job, Rules
+from supervisor_unshare.jobs import Job
+from supervisor_unshare.rules import Rules
 
 Tree = tuple[int, tuple[str, ...]]  # a base descriptor and the components below it
 

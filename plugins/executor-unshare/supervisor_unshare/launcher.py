@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import resource
 import signal
@@ -21,14 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from supervisor import Log, __version__, packets
-from supervisor_unshare import connect, host, probe, renew, syscalls, verbs
+from supervisor_unshare import connect, probe, renew, syscalls, verbs
+from supervisor_unshare.configured import read_rules, read_settings
+from supervisor_unshare.fields import Refused
 from supervisor_unshare.loop import Link, Loop
-from supervisor_unshare.plan_mounts import covered
 from supervisor_unshare.runs import LiveRun
-from supervisor_unshare.sandbox import LAYERS
 from supervisor_unshare.service import Answer, Fail, Service
 from supervisor_unshare.steps import StartFailed
-from supervisor_unshare.verbs import Refused, Rules
 
 _MOST_GATEWAYS = 4  # old ones may still serve their visitors to the end
 _CLEANUP = 0.8  # seconds of a stop that are kept for killing and removing
@@ -289,40 +287,6 @@ def _common(v: int) -> int:
 def _hurry(number: int, frame: object) -> None:
     """Let SIGALRM, by its default action, end a helper that hangs while its parent is dead."""
     signal.setitimer(signal.ITIMER_REAL, _CLEANUP)
-
-
-def read_rules(settings: Mapping[str, Any]) -> Rules:
-    """Take the rules out of the settings; raises ValueError for a mount that cannot be shown."""
-    rootless = os.geteuid() != 0
-    for mount in settings.get("mounts", ()):
-        for own in (settings["data_dir"], settings["run_dir"]):
-            if covered(os.path.realpath(own), [os.path.realpath(mount)]):
-                raise ValueError(f"{mount} cannot be shown in sandboxes: {own} lies in it")
-    without = frozenset(settings.get("without", ()))
-    if unknown := without - LAYERS:
-        raise ValueError(f"[Privileged] Without: no layer {min(unknown)!r} of {sorted(LAYERS)}")
-    return Rules(
-        rootless=rootless,
-        core_uid=settings["core_uid"],
-        core_gid=settings["core_gid"],
-        gateway_uid=settings["gateway_uid"],
-        gateway_gid=settings["gateway_gid"],
-        uid_first=settings["uid_first"],
-        uid_last=settings["uid_last"],
-        several_nodes=settings.get("several_nodes", False),
-        trees=host.shown_trees(settings.get("mounts", ())),
-        executables=tuple(settings.get("executables", ())),
-        libraries=tuple(settings.get("libraries", ())),
-        without=without,
-    )
-
-
-def read_settings(fd: int) -> dict[str, Any]:
-    """Read the settings from their descriptor, from its beginning."""
-    with os.fdopen(fd, "rb") as file:
-        file.seek(0)
-        settings: dict[str, Any] = json.loads(file.read())["settings"]
-    return settings
 
 
 def main(arguments: list[str] | None = None) -> int:

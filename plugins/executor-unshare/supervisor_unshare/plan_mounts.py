@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from supervisor import layout
 from supervisor.layout import MOUNT_ROOT, Role
-from supervisor_unshare.verbs import Job
+from supervisor_unshare.jobs import Job
 
 # Shown read-only at the same path, where the host has them.
 SYSTEM_TREES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")

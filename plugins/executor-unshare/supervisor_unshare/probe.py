@@ -10,8 +10,8 @@ from typing import Any
 
 from supervisor_unshare import filters, landlock, syscalls
 from supervisor_unshare.cgroups import Hierarchies
+from supervisor_unshare.rules import Rules
 from supervisor_unshare.sandbox import NAMESPACES
-from supervisor_unshare.verbs import Rules
 
 _CAP_SYS_ADMIN = 21
 _NEED_ADMIN = (

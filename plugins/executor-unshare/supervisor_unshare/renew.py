@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from supervisor_unshare.cgroups import Group
+from supervisor_unshare.jobs import Job
 from supervisor_unshare.loop import Loop
 from supervisor_unshare.runs import LiveRun, Phase
-from supervisor_unshare.verbs import Job
 
 VERSION = 1  # of the state; grows when an older helper could not go on with it
 WAITING_SIGNALS = frozenset({signal.SIGUSR1})  # over the exec; see launcher

@@ -15,7 +15,7 @@ from typing import Any
 
 from supervisor.sampling import Trees
 from supervisor_unshare.cgroups import Group
-from supervisor_unshare.verbs import Job
+from supervisor_unshare.jobs import Job
 
 PIPE_SIZE = 1 << 20
 

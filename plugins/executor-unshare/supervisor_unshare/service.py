@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,29 +10,21 @@ from typing import Any
 from supervisor import Log, packets
 from supervisor.layout import PlaceKind, PlaceRef
 from supervisor.sampling import Trees
-from supervisor_unshare import (
-    cgroups,
-    host,
-    probe,
-    root,
-    runs,
-    sandbox,
-    syscalls,
-    verbs,
-)
+from supervisor_unshare import cgroups, probe
 from supervisor_unshare.directories import Directories, remove_all
+from supervisor_unshare.fields import Refused
+from supervisor_unshare.jobs import Job
 from supervisor_unshare.loop import Loop
-from supervisor_unshare.plan_mounts import Base, plan_own, plan_shared
+from supervisor_unshare.plan_mounts import Base
+from supervisor_unshare.rules import Rules, content_uid
 from supervisor_unshare.runs import LiveRun, Phase, usage_of
-from supervisor_unshare.steps import StartFailed, failure_of, step
-from supervisor_unshare.template import Template
-from supervisor_unshare.verbs import Job, Refused, Rules
+from supervisor_unshare.starter import Starter
+from supervisor_unshare.steps import StartFailed, failure_of
 
 Answer = Callable[..., None]  # answer(fds=(), **fields)
 Fail = Callable[[Exception], None]
 
 _STOP_SIGNALS = {"TERM": 15, "INT": 2}  # init passes on what it gets
-_SOFT_FILES = 1024
 _OWN_LIMITS = frozenset({"files"})
 _NOT_OURS = frozenset({"run_time"})  # kept by the core's own clock
 
@@ -62,17 +51,16 @@ class Service:
         self._log = log
         self._trees = Trees()
         self._notify = notify
-        self._bases = {Base.HOST: "/", Base.DATA: data_dir, Base.RUN: run_dir}
-        self._host = host.HostView(rules.trees)
-        self._template = None if rules.rootless else self._new_template()
-        self._bounded = not rules.rootless and self._drop_bounding_set()
-        self._layers = sandbox.Layers.but(rules.without)
         self._directories = Directories(data_dir, run_dir, rules)
         self._groups = cgroups.find(run_dir)
+        self._starter = Starter(
+            rules,
+            bases={Base.HOST: "/", Base.DATA: data_dir, Base.RUN: run_dir},
+            directories=self._directories,
+            groups=self._groups,
+            log=log,
+        )
         self._waiters: dict[str, list[tuple[Answer, Fail]]] = {}
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            self._boot = file.read().strip()
-        self._files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
     @property
     def limits(self) -> frozenset[str]:
@@ -95,7 +83,7 @@ class Service:
         run = self.runs.get(job.run)
         if run is None:
             self._refuse_limits(job)
-            self.runs[job.run] = run = self._launch(job)
+            self.runs[job.run] = run = self._starter.start(job)
             self._waiters[job.run] = [(answer, fail)]
             self._watch(run)
         elif job.run in self._waiters:
@@ -138,7 +126,7 @@ class Service:
             raise Refused(f"a {place.kind} place is not made by request")
         if place.ids[0] != content:
             raise Refused(f"the place belongs to content {place.ids[0]}, not {content}")
-        uid = verbs.content_uid(uid, content, self.rules)
+        uid = content_uid(uid, content, self.rules)
         self._directories.make_place(place, uid, uid)
         answer()
 
@@ -208,107 +196,6 @@ class Service:
         seconds = max(0.0, moment - time.monotonic())
         self._loop.after(seconds, lambda: run.kill() if run.pidfd != -1 else None)
 
-    def _launch(self, job: Job) -> LiveRun:
-        rootless = self.rules.rootless
-        with contextlib.ExitStack() as undo, contextlib.ExitStack() as handed:
-            with step("prepare"):
-                undo.callback(self._directories.remove_run, job.run)
-                self._directories.make_run(job)
-            with step("cgroup"):
-                group = cgroups.create(self._groups, job.run, job.limits)
-                undo.callback(group.remove)
-            with step("pipes"):
-                owner = None if rootless else job.uid
-                streams = [runs.new_pipe(owner, job.gid) for _ in range(2)]
-                streams.append(os.pipe2(os.O_CLOEXEC))
-                for read, write in streams:
-                    undo.callback(os.close, read)
-                    handed.callback(os.close, write)
-                os.set_blocking(streams[2][0], False)
-            template = self._copy_template()
-            if template is not None:
-                handed.callback(os.close, template)
-            with step("plan"):
-                shown = self._host.shown
-                spec = sandbox.Spec(
-                    template=template,
-                    shared=plan_shared(shown.shared) if template is None else (),
-                    entries=plan_own(job, shown.own, uid=job.uid, gid=job.gid),
-                    bases=self._bases,
-                    uid=job.uid,
-                    gid=job.gid,
-                    argv=job.argv,
-                    env=job.env,
-                    workdir=job.workdir,
-                    rlimits=self._rlimits(job),
-                    report=streams[2][1],
-                    stdout=streams[0][1],
-                    stderr=streams[1][1],
-                    user_namespace=rootless,
-                    bounded=self._bounded,
-                    layers=self._layers,
-                )
-            with step("clone"):
-                pid, pidfd = self._clone(spec, group)
-            undo.pop_all()
-        return LiveRun(
-            job=job,
-            group=group,
-            pid=pid,
-            pidfd=pidfd,
-            report=streams[2][0],
-            stdout=streams[0][0],
-            stderr=streams[1][0],
-            boot=self._boot,
-            started=runs.start_ticks(pid),
-        )
-
-    def _new_template(self) -> Template | None:
-        try:
-            return Template(self._host, self._bases)
-        except OSError as error:  # then a child may not either, and reports it as the start's end
-            self._log.warning("no-template", error=str(error))
-            return None
-
-    def _drop_bounding_set(self) -> bool:
-        """Give up, for all children, what only an exec by root could get back. Tell whether."""
-        try:
-            syscalls.keep_capabilities()  # else the helper could not execute itself anew
-            syscalls.drop_bounding_set()
-        except OSError as error:  # each child tries on its own, and its start fails with it
-            self._log.warning("bounding-set", error=str(error))
-            return False
-        return True
-
-    def _copy_template(self) -> int | None:
-        if self._template is None:
-            return None
-        doing = root.Step()
-        try:
-            return self._template.copy(doing)
-        except OSError as error:
-            raise StartFailed(doing.name, error.errno, str(error)) from error
-
-    def _clone(self, spec: sandbox.Spec, group: cgroups.Group) -> tuple[int, int]:
-        """Make the child; in it, this never returns."""
-        flags = sandbox.NAMESPACES | (syscalls.CLONE_NEWUSER if self.rules.rootless else 0)
-        unified = group.open_unified()
-        procs = group.open_procs(but=group.unified)
-        try:
-            try:
-                pid, pidfd = syscalls.clone(flags, unified)
-            except OSError as error:
-                if unified is None or error.errno != errno.ENOSYS:
-                    raise
-                procs += group.open_procs(but=None)
-                pid, pidfd = syscalls.clone(flags)
-            if pid == 0:
-                sandbox.run(spec, procs)
-        finally:
-            for fd in (*procs, *([] if unified is None else [unified])):
-                os.close(fd)
-        return pid, pidfd
-
     def _reported(self, run: LiveRun) -> None:
         run.listen()
         if "running" in run.facts or "step" in run.facts:
@@ -357,13 +244,6 @@ class Service:
     def _clean(self, run: LiveRun) -> None:
         run.group.remove()
         self._directories.remove_run(run.job.run)
-
-    def _rlimits(self, job: Job) -> dict[int, tuple[int, int]]:
-        if job.limits.files is None:
-            files = (min(_SOFT_FILES, self._files), self._files)
-        else:
-            files = (min(job.limits.files, self._files),) * 2
-        return {resource.RLIMIT_NOFILE: files, resource.RLIMIT_CORE: (0, 0)}
 
     def _refuse_shared(self, place: PlaceRef) -> None:
         if place.kind == PlaceKind.BUNDLE:

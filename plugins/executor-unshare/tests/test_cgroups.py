@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from supervisor_unshare import cgroups
-from supervisor_unshare.verbs import Limits
+from supervisor_unshare.jobs import Limits
 
 RUN_DIR = "/run/content-supervisor"
 NAME = cgroups.directory_name(RUN_DIR)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from supervisor_unshare import host
 from supervisor_unshare.host import look, shown_trees
+from supervisor_unshare.jobs import Job, PlacedMount
 from supervisor_unshare.plan_mounts import (
     Base,
     Bind,
@@ -18,7 +19,6 @@ from supervisor_unshare.plan_mounts import (
     plan_own,
     plan_shared,
 )
-from supervisor_unshare.verbs import Job, PlacedMount
 
 from supervisor.layout import MOUNT_ROOT, PlaceKind, PlaceRef
 

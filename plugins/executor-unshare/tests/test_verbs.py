@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from supervisor_unshare import verbs
-from supervisor_unshare.verbs import CORE_VERBS, GATEWAY_VERBS, Refused, Rules, parse
+from supervisor_unshare import jobs
+from supervisor_unshare.fields import Refused
+from supervisor_unshare.rules import Rules
+from supervisor_unshare.verbs import CORE_VERBS, GATEWAY_VERBS, parse
 
 from supervisor import Job, to_json
 from supervisor.layout import MOUNT_ROOT
@@ -72,9 +74,9 @@ def test_a_mount_within_another_is_refused(message: dict[str, Any], at: str, fir
 
 def test_a_plan_without_a_stop_signal_means_term(message: dict[str, Any]) -> None:
     message["job"]["plan"]["stop_signal"] = "INT"
-    assert "INT" == verbs.job(message["job"], RULES).stop_signal
+    assert "INT" == jobs.job(message["job"], RULES).stop_signal
     del message["job"]["plan"]["stop_signal"]
-    assert "TERM" == verbs.job(message["job"], RULES).stop_signal
+    assert "TERM" == jobs.job(message["job"], RULES).stop_signal
 
 
 @pytest.mark.parametrize("content", [5, 6])
@@ -223,7 +225,7 @@ def test_a_job_with_any_part_replaced_is_understood_or_refused(data: st.DataObje
             break
         here = here[key]
     try:
-        parsed = verbs.job(job, RULES)
+        parsed = jobs.job(job, RULES)
     except Refused:
         return
     assert 100_000 < parsed.uid <= 100_010

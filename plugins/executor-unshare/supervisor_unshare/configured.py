@@ -1,0 +1,47 @@
+"""Read the root-owned settings that the helper gets from whoever starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor_unshare import host
+from supervisor_unshare.plan_mounts import covered
+from supervisor_unshare.rules import Rules
+from supervisor_unshare.sandbox import LAYERS
+
+
+def read_settings(fd: int) -> dict[str, Any]:
+    """Read the settings from their descriptor, from its beginning."""
+    with os.fdopen(fd, "rb") as file:
+        file.seek(0)
+        settings: dict[str, Any] = json.loads(file.read())["settings"]
+    return settings
+
+
+def read_rules(settings: Mapping[str, Any]) -> Rules:
+    """Take the rules out of the settings; raises ValueError for a mount that cannot be shown."""
+    rootless = os.geteuid() != 0
+    for mount in settings.get("mounts", ()):
+        for own in (settings["data_dir"], settings["run_dir"]):
+            if covered(os.path.realpath(own), [os.path.realpath(mount)]):
+                raise ValueError(f"{mount} cannot be shown in sandboxes: {own} lies in it")
+    without = frozenset(settings.get("without", ()))
+    if unknown := without - LAYERS:
+        raise ValueError(f"[Privileged] Without: no layer {min(unknown)!r} of {sorted(LAYERS)}")
+    return Rules(
+        rootless=rootless,
+        core_uid=settings["core_uid"],
+        core_gid=settings["core_gid"],
+        gateway_uid=settings["gateway_uid"],
+        gateway_gid=settings["gateway_gid"],
+        uid_first=settings["uid_first"],
+        uid_last=settings["uid_last"],
+        several_nodes=settings.get("several_nodes", False),
+        trees=host.shown_trees(settings.get("mounts", ())),
+        executables=tuple(settings.get("executables", ())),
+        libraries=tuple(settings.get("libraries", ())),
+        without=without,
+    )

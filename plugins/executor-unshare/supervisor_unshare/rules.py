@@ -1,0 +1,48 @@
+"""What the root-owned settings allow, and whose uid is whose."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from supervisor_unshare.fields import Refused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What the root-owned settings allow. trees: the paths that sandboxes see read-only.
+
+    without: layers of the sandbox that are left out.
+    several_nodes: whether other helpers may be at work in the same DataDir.
+    """
+
+    rootless: bool
+    core_uid: int
+    core_gid: int
+    gateway_uid: int
+    gateway_gid: int
+    uid_first: int
+    uid_last: int
+    several_nodes: bool = False
+    trees: tuple[str, ...] = ()
+    executables: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    without: frozenset[str] = frozenset()
+
+
+def content_uid(uid: int, content: int, rules: Rules) -> int:
+    """Check the uid of a content: its own of the range, never root's, the core's or the gateway's.
+
+    Gives the uid that the process will have: rootless, that of the helper.
+    """
+    if rules.rootless:
+        if uid not in (0, os.geteuid()):
+            raise Refused(f"uid {uid} needs a helper that runs as root")
+        return os.geteuid()
+    if uid in (0, rules.core_uid, rules.gateway_uid):
+        raise Refused(f"uid {uid} belongs to root, the core or the gateway")
+    if not rules.uid_first <= uid <= rules.uid_last:
+        raise Refused(f"uid {uid} lies outside {rules.uid_first} to {rules.uid_last}")
+    if uid != rules.uid_first + content:
+        raise Refused(f"uid {uid} belongs to content {uid - rules.uid_first}, not {content}")
+    return uid
