@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from supervisor_unshare.executor import UnshareExecutor
@@ -86,9 +87,8 @@ async def test_python_does_what_it_may(executor: UnshareExecutor, job: Callable[
     assert output.endswith(b"all 1\n"), output.decode()
 
 
-async def test_r_does_what_it_may(executor: UnshareExecutor, job: Callable[..., Job]) -> None:
-    try:
-        output = await finished(executor, job("/usr/bin/Rscript", "-e", R))
-    except OSError:
-        pytest.skip("needs R")
+async def test_r_does_what_it_may(
+    executor: UnshareExecutor, job: Callable[..., Job], needs: Any
+) -> None:
+    output = await finished(executor, job(needs.r(), "-e", R))
     assert output.endswith(b"all\n"), output.decode()
