@@ -59,7 +59,7 @@ class Keeper(Crew):
                 self._go_on(worker)
             nursery.start_soon(self.admission.serve)
             task_status.started()
-            while not self._closed():
+            while not self.closing or self.workers or self.launching:
                 self._wake = trio.Event()
                 with trio.move_on_after(max(SOONEST, self._tend())):
                     await self._wake.wait()
@@ -71,11 +71,10 @@ class Keeper(Crew):
             if not self.is_newest(worker):  # else it drains because there are too many
                 worker.ends_at = self._drain_end()
             self._end_deserted(worker, "no new sessions", settle=RETURN)
-        elif self.deployment is None or worker.deployment != self.deployment.id:
+        elif self.deployment is None or worker.deployment > self.deployment.id:
+            worker.stop("its deployment did not become active")  # nobody ever came to it
+        elif worker.deployment != self.deployment.id:
             self._retire(worker, "its deployment is not active", settle=RETURN)
-
-    def _closed(self) -> bool:
-        return self.closing and not self.workers and not self.launching
 
     def _tend(self) -> float:
         """Start and retire what is due; give the seconds until something may be due again."""

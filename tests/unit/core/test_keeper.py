@@ -474,6 +474,19 @@ async def test_adopted_workers_go_on_and_what_was_leaving_leaves(
         assert ([] if deployment == 1 else [2]) == house.deserted
 
 
+@pytest.mark.parametrize(("deployment", "stays"), [(1, True), (3, False)])
+async def test_only_an_adopted_process_that_visitors_came_to_is_given_time_for_their_return(
+    house: House, deployment: int, stays: bool
+) -> None:
+    run = a_run(state=State.READY, deployment=deployment)
+    receipt = await house.executor.start(a_job(run))
+    worker = house.worker(attrs.evolve(run, receipt=receipt))
+    known = {number: a_deployment(number) for number in (1, 2, 3)}
+    async with keeping(house.keeper(deployment=known[2], workers=[worker], known=known)):
+        await trio.sleep(1)
+        assert stays is not worker.gone.is_set()
+
+
 async def test_an_adopted_draining_worker_keeps_the_sessions_that_come_back(house: House) -> None:
     run = a_run(state=State.DRAINING)
     receipt = await house.executor.start(a_job(run))
