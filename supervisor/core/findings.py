@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from supervisor import volume
 from supervisor.core.lacking import findings as missing_plugins
 from supervisor.core.makers import Makers
 from supervisor.interfaces import Finding
 from supervisor.settings import Settings
+from supervisor.settings.places import ROOT_DATA_DIR
 
 
 def findings(settings: Settings, makers: Makers) -> list[Finding]:
@@ -18,6 +20,9 @@ def findings(settings: Settings, makers: Makers) -> list[Finding]:
             fix="run it as root, for a uid per content" if settings.rootless else "",
         )
     ]
+    data = volume.look(settings.data_dir, default=ROOT_DATA_DIR)
+    if data is not None:
+        found.append(Finding(name="data", ok=not data.fix, text=data.text, fix=data.fix))
     for name, installations in sorted(makers.installed.items()):
         for installation in installations:
             text = f"{installation.version} at {installation.executable}"

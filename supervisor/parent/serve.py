@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from supervisor import __version__
+from supervisor import __version__, volume
 from supervisor.errors import SupervisorError
 from supervisor.log import Log
 from supervisor.parent import directories, handover, lock, ports, sockets
@@ -20,6 +20,7 @@ from supervisor.parent.plan import Plan
 from supervisor.parent.reload import Reload, keep_to_ourselves
 from supervisor.parent.tree import Tree
 from supervisor.settings import Configuration, Settings, configure
+from supervisor.settings.places import ROOT_DATA_DIR
 from supervisor.settings.sections import Logging
 
 _TARGETS = {"STDERR": "standard error", "STDOUT": "standard output", "NONE": "none"}
@@ -241,10 +242,12 @@ def _introduce(
     addresses = [_url(sock) for name, sock in http.items() if not name.startswith(ports.METRICS)]
     where = settings.logging.service
     tier = "root" if settings.tier == "root" else f"rootless (uid {settings.core_uid})"
+    data = volume.look(settings.data_dir, default=ROOT_DATA_DIR)
     lines = (
         f"content-supervisor {__version__}, tier {tier}",
         f"  listens on  {', '.join(addresses)}",
         f"  data        {settings.data_dir}",
+        *([f"  NOTE        {data.text}. {data.fix}"] if data and data.fix else []),
         f"  sockets     {settings.run_dir}",
         f"  settings    {settings.file or 'built-in defaults'}",
         f"  log         {_TARGETS.get(where, where)} ({settings.log_form}, {settings.log_level})",
@@ -255,6 +258,8 @@ def _introduce(
         "serving", version=__version__, tier=settings.tier, addresses=",".join(addresses),
         data_dir=settings.data_dir, run_dir=settings.run_dir,
     )  # fmt: skip
+    if data and data.fix:
+        log.warning("data-dir", problem=data.text, hint=data.fix)
 
 
 def _url(sock: socket.socket) -> str:

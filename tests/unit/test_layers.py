@@ -19,7 +19,7 @@ LAYERS = (
     "bounds errors exposition layout lifecycle packets log sampling sink unixsocket stacks "
     "templates unpack_program "
     "archive_program"
-    " spawn_program",
+    " spawn_program volume",
     "settings",
     "model wire context",
     "execution listener interfaces hookspecs spawning",
