@@ -20,7 +20,6 @@ import make_testing
 from make_diagrams import bundle_diagram, run_diagram
 from supervisor_unshare.filters import RULES
 
-from supervisor import hookspecs
 from supervisor.api.app import API_ROUTES
 from supervisor.cli import root
 from supervisor.core import line
@@ -30,6 +29,7 @@ from supervisor.core.figures import Figures
 from supervisor.errors import CODES
 from supervisor.exposition import Histogram
 from supervisor.lifecycle import ONE_SHOT, SERVING
+from supervisor.plugins import hookspecs
 from supervisor.settings import values
 from supervisor.settings.effective import written
 from supervisor.settings.keys import keys_of

@@ -27,8 +27,8 @@ _HOME = {
         ).split(),
         "supervisor.model",
     ),
-    **dict.fromkeys(("hookimpl",), "supervisor.hookspecs"),
-    **dict.fromkeys(("Context", "setting"), "supervisor.context"),
+    **dict.fromkeys(("hookimpl",), "supervisor.plugins.hookspecs"),
+    **dict.fromkeys(("Context", "setting"), "supervisor.plugins.context"),
     **dict.fromkeys(
         ("LeaseLost", "SupervisorError", "StoreConflict", "StoreUnavailable"), "supervisor.errors"
     ),
@@ -53,13 +53,10 @@ if TYPE_CHECKING:
     from supervisor import packets as packets
     from supervisor import sampling as sampling
     from supervisor import unixsocket as unixsocket
-    from supervisor.context import Context as Context
-    from supervisor.context import setting as setting
     from supervisor.errors import LeaseLost as LeaseLost
     from supervisor.errors import StoreConflict as StoreConflict
     from supervisor.errors import StoreUnavailable as StoreUnavailable
     from supervisor.errors import SupervisorError as SupervisorError
-    from supervisor.hookspecs import hookimpl as hookimpl
     from supervisor.interfaces import Capabilities as Capabilities
     from supervisor.interfaces import Change as Change
     from supervisor.interfaces import Counter as Counter
@@ -110,6 +107,9 @@ if TYPE_CHECKING:
     from supervisor.model import is_run_id as is_run_id
     from supervisor.model import new_run_id as new_run_id
     from supervisor.model import place_key as place_key
+    from supervisor.plugins.context import Context as Context
+    from supervisor.plugins.context import setting as setting
+    from supervisor.plugins.hookspecs import hookimpl as hookimpl
     from supervisor.settings import values as values
     from supervisor.spawning import Child as Child
     from supervisor.spawning import spawn as spawn

@@ -12,7 +12,7 @@ import trio
 
 from supervisor.model import Cause, Exit
 
-_PROGRAM = os.path.join(os.path.dirname(__file__), "spawn_program.py")
+_PROGRAM = os.path.join(os.path.dirname(__file__), "programs", "spawn.py")
 
 
 class Child:

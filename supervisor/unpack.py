@@ -1,6 +1,6 @@
 """Unpacking a bundle in a sandbox: the plan that asks for it, and its answer read back.
 
-The program is unpack_program.py: it travels as an argument, since no sandbox shows our files.
+The program is programs/unpack.py: it travels as an argument, since no sandbox shows our files.
 """
 
 from __future__ import annotations
@@ -100,4 +100,4 @@ def _listing(stdout: bytes) -> Unpacked:
 
 @cache
 def _program() -> str:
-    return files("supervisor").joinpath("unpack_program.py").read_text("utf-8")
+    return files("supervisor").joinpath("programs/unpack.py").read_text("utf-8")

@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 
 from supervisor.errors import SupervisorError
-from supervisor.hookspecs import GROUP
 from supervisor.parent.templates import read_templates
+from supervisor.plugins.hookspecs import GROUP
 from supervisor.settings import Entry, configure, refuse_open_door
 from supervisor.settings.build import attempt, by_name, misnamed, of_section
 from supervisor.settings.load import examine

@@ -25,7 +25,7 @@ from supervisor.core.server import Server, Sockets, context_of, store_of
 from supervisor.core.trials import Trials
 from supervisor.errors import SupervisorError
 from supervisor.log import Log
-from supervisor.plugins import Plugins, unread
+from supervisor.plugins.loading import Plugins, unread
 from supervisor.settings import Settings
 from supervisor.wire import to_json
 

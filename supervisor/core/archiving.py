@@ -102,4 +102,4 @@ class Unheard(Output):
 
 @cache
 def _program() -> str:
-    return files("supervisor").joinpath("archive_program.py").read_text("utf-8")
+    return files("supervisor").joinpath("programs/archive.py").read_text("utf-8")

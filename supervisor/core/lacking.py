@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from supervisor.interfaces import Finding
-from supervisor.plugins import Plugins
+from supervisor.plugins.loading import Plugins
 
 KINDS = {
     "store": "keeps the records",

@@ -23,7 +23,7 @@ from supervisor.interfaces import KINDS, Counter, Row, Store
 from supervisor.lifecycle import ENDS, State
 from supervisor.log import Log
 from supervisor.model import Cause, Content, Exit, Node, Run
-from supervisor.plugins import Plugins
+from supervisor.plugins.loading import Plugins
 from supervisor.settings import Settings
 from supervisor.wire import decode, from_json, to_json
 

@@ -53,7 +53,7 @@ from supervisor.model import (
     new_run_id,
     place_key,
 )
-from supervisor.plugins import Plugins
+from supervisor.plugins.loading import Plugins
 from supervisor.unpack import Unpacked, read_answer, unpack_plan
 
 UNPACK_LIMIT = 600.0  # seconds

@@ -24,7 +24,7 @@ from supervisor.core.server import context_of, store_of
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import KINDS, Counter, Row, Store
 from supervisor.log import Log
-from supervisor.plugins import Plugins
+from supervisor.plugins.loading import Plugins
 from supervisor.settings import Settings
 
 

@@ -10,7 +10,7 @@ import trio
 from supervisor.interfaces import Change
 from supervisor.log import Log
 from supervisor.model import Transition
-from supervisor.plugins import Plugins
+from supervisor.plugins.loading import Plugins
 
 MOST_WAITING = 10_000
 

@@ -43,11 +43,11 @@ from supervisor.core.service import Service
 from supervisor.core.starts import Starts
 from supervisor.core.tasks import Tasks
 from supervisor.errors import SupervisorError
-from supervisor.hookspecs import Context
 from supervisor.interfaces import Change, Store
 from supervisor.log import Log
 from supervisor.model import ContentId, Node, Scaling
-from supervisor.plugins import Plugins
+from supervisor.plugins.hookspecs import Context
+from supervisor.plugins.loading import Plugins
 from supervisor.settings import Settings
 
 JOURNAL_SHARE = 1.0  # seconds of the shutdown that are the journal's

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from supervisor.interfaces import SourceFile
-from supervisor.unpack_program import TEXT_BYTES, WANTED
+from supervisor.programs.unpack import TEXT_BYTES, WANTED
 
 
 @attrs.frozen(kw_only=True)

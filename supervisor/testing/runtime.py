@@ -27,7 +27,6 @@ import trio
 
 from supervisor import layout, rights
 from supervisor.errors import CODES, SupervisorError
-from supervisor.hookspecs import hookimpl
 from supervisor.interfaces import Detected, Executor, Installation, PlanContext, Runtime, SourceFile
 from supervisor.layout import Role
 from supervisor.model import (
@@ -43,6 +42,7 @@ from supervisor.model import (
     Purpose,
     Ready,
 )
+from supervisor.plugins.hookspecs import hookimpl
 from supervisor.testing.bundles import MadeBundle
 from supervisor.testing.effects import noticed
 from supervisor.testing.plain import PlainExecutor

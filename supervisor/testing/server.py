@@ -28,7 +28,7 @@ from supervisor.layout import RUN_SOCKETS
 from supervisor.log import Log
 from supervisor.parent.child import sealed
 from supervisor.parent.directories import CORE_OWNED, ROOT_OWNED
-from supervisor.plugins import Plugins
+from supervisor.plugins.loading import Plugins
 from supervisor.settings import Settings, configure, parse
 from supervisor.testing.bundles import MadeBundle
 from supervisor.testing.fakes import MemoryStore

@@ -18,7 +18,6 @@ import trio
 
 from supervisor import layout
 from supervisor.errors import SupervisorError
-from supervisor.hookspecs import Context, hookimpl
 from supervisor.interfaces import (
     Capabilities,
     Detected,
@@ -49,6 +48,7 @@ from supervisor.model import (
     Running,
     place_key,
 )
+from supervisor.plugins.hookspecs import Context, hookimpl
 from supervisor.testing import programs
 from supervisor.testing.bundles import MadeBundle
 

@@ -12,9 +12,9 @@ import trio
 
 from supervisor.core import lease as leases
 from supervisor.errors import SupervisorError
-from supervisor.hookspecs import Context
 from supervisor.interfaces import Store
-from supervisor.plugins import Plugins
+from supervisor.plugins.hookspecs import Context
+from supervisor.plugins.loading import Plugins
 
 PROVIDERS = ["sqlite", "postgres"]
 
@@ -22,8 +22,8 @@ WRITER = """
 import sys, trio
 from supervisor.core import lease
 from supervisor.core.journal import Journal
-from supervisor.hookspecs import Context
-from supervisor.plugins import Plugins
+from supervisor.plugins.hookspecs import Context
+from supervisor.plugins.loading import Plugins
 from supervisor.testing.store import content, new
 
 async def main(provider, data_dir, url):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import trio
 from supervisor import Context
-from supervisor.plugins import Plugins
+from supervisor.plugins.loading import Plugins
 
 settings = {"podman": {"image": ["x"]}}
 context = Context(data_dir="/d", run_dir="/r", settings=settings, rootless=True)

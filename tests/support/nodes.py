@@ -38,7 +38,7 @@ from supervisor.model import (
     Run,
     Scaling,
 )
-from supervisor.plugins import Plugins
+from supervisor.plugins.loading import Plugins
 from supervisor.testing.executors import ScriptedExecutor
 from supervisor.testing.fakes import MemoryStore
 from supervisor.testing.house import CONNECT, a_content, a_deployment, a_job, a_run, at_once

@@ -62,7 +62,7 @@ def test_a_new_plugin_is_typed_and_loads(kind: str, folders: dict[str, Path]) ->
     script = """
 import trio, supervisor_odd_one
 from supervisor import Context
-from supervisor.plugins import Plugins
+from supervisor.plugins.loading import Plugins
 plugins = Plugins()
 context = Context(data_dir="/d", run_dir="/r", settings={}, rootless=True)
 async def load():

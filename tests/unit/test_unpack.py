@@ -315,5 +315,5 @@ def test_the_program_runs_on_every_python_of_this_machine(unpack: Unpacking, pyt
 
 
 def test_the_program_keeps_to_the_syntax_of_python_3_7() -> None:
-    source = files("supervisor").joinpath("unpack_program.py").read_text("utf-8")
+    source = files("supervisor").joinpath("programs/unpack.py").read_text("utf-8")
     ast.parse(source, feature_version=(3, 7))

@@ -11,9 +11,9 @@ import pytest
 import trio
 
 from supervisor.core.guarded import Guarded
-from supervisor.hookspecs import hookimpl
 from supervisor.interfaces import Executor
 from supervisor.model import Cause, Job, Receipt, RunId
+from supervisor.plugins.hookspecs import hookimpl
 from supervisor.testing import programs
 from supervisor.testing.executor.harness import Alive, Harness, NewExecutor
 from supervisor.testing.executor.killed import start_in_a_core_that_is_killed

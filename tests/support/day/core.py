@@ -41,7 +41,7 @@ from supervisor.model import (
     new_job_key,
     new_run_id,
 )
-from supervisor.plugins import Plugins
+from supervisor.plugins.loading import Plugins
 from supervisor.testing.fakes import MemoryStore
 from tests.support.day.processes import Processes
 from tests.support.day.world import App, DayLog, World

@@ -16,7 +16,7 @@ from supervisor.errors import StoreUnavailable
 from supervisor.interfaces import Change, Lifetime
 from supervisor.lifecycle import State
 from supervisor.model import Content, ContentId, Purpose, Run, Scaling
-from supervisor.plugins import Plugins
+from supervisor.plugins.loading import Plugins
 from supervisor.testing.executors import BrokenListExecutor, ScriptedExecutor
 from supervisor.testing.house import House, a_content, a_deployment, a_job, a_run, serving
 

@@ -12,14 +12,14 @@ import pytest
 import trio
 
 from supervisor import packets
-from supervisor.context import setting
 from supervisor.core.configured import Configured
 from supervisor.core.control import Control
 from supervisor.core.server import context_of, store_of
 from supervisor.errors import SupervisorError
-from supervisor.hookspecs import Context, hookimpl
 from supervisor.log import Log
-from supervisor.plugins import Plugins
+from supervisor.plugins.context import setting
+from supervisor.plugins.hookspecs import Context, hookimpl
+from supervisor.plugins.loading import Plugins
 from supervisor.settings import Settings, configure, parse, values
 from supervisor.testing.fakes import MemoryStore
 

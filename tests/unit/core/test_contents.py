@@ -35,7 +35,7 @@ from supervisor.model import (
     Scaling,
     Task,
 )
-from supervisor.plugins import Plugins
+from supervisor.plugins.loading import Plugins
 from supervisor.testing.executors import Behaviour, ScriptedExecutor
 from supervisor.testing.house import CONNECT, a_deployment, serving
 from supervisor.testing.journal import MemoryJournal

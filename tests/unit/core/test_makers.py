@@ -17,7 +17,7 @@ from supervisor.errors import SupervisorError
 from supervisor.interfaces import Capabilities, Detected, Installation, Lifetime
 from supervisor.log import Log
 from supervisor.model import ContentKind, DeploymentId, PlaceKind, PlaceRef, Purpose, Role, Scaling
-from supervisor.plugins import Plugins
+from supervisor.plugins.loading import Plugins
 from supervisor.settings.values import Share
 from supervisor.testing.executors import Behaviour, ScriptedExecutor
 from supervisor.testing.fakes import MemoryStore

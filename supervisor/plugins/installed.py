@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from supervisor.given import Invalid
-from supervisor.hookspecs import GROUP
+from supervisor.plugins.given import Invalid
+from supervisor.plugins.hookspecs import GROUP
 
 GROUPS = GROUP.rstrip("0123456789")
 

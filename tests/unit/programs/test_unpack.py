@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervisor.unpack_program import Refused, check, report, safe_path
+from supervisor.programs.unpack import Refused, check, report, safe_path
 
 
 def seed(form: int) -> bytes:

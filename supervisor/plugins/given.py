@@ -9,7 +9,7 @@ import attrs
 
 from supervisor.errors import SupervisorError
 from supervisor.execution import OLDEST_PLUGIN_API, PLUGIN_API
-from supervisor.hookspecs import Context
+from supervisor.plugins.hookspecs import Context
 
 
 class Invalid(Exception):

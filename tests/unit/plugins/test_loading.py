@@ -15,11 +15,11 @@ import attrs
 import pytest
 import trio
 
-from supervisor.context import setting
-from supervisor.hookspecs import GROUP, Context, hookimpl
 from supervisor.interfaces import Installation, PluginView, Runtime, Store
 from supervisor.model import Plan
-from supervisor.plugins import Plugins, unread
+from supervisor.plugins.context import setting
+from supervisor.plugins.hookspecs import GROUP, Context, hookimpl
+from supervisor.plugins.loading import Plugins, unread
 from supervisor.settings import parse, values
 from supervisor.testing.fakes import MemoryStore
 
@@ -426,7 +426,7 @@ async def test_a_loop_that_no_plugin_held_is_blamed_on_none(holding: Plugins) ->
         faulthandler.dump_traceback(trace)
         trace.seek(0)
         text = trace.read()
-    assert "test_plugins.py" in text
+    assert "test_loading.py" in text
     assert holding.blamed_by_trace(text) is None
     assert holding.blamed_by_trace("") is None
     assert holding.blamed_by_trace("Timeout!\nrubbish\n") is None

@@ -16,13 +16,14 @@ import attrs
 import pluggy
 import trio
 
-from supervisor import given, hookspecs, leaks, stacks
+from supervisor import stacks
 from supervisor.errors import SupervisorError
-from supervisor.given import SPOKEN, Invalid, Spoken
-from supervisor.hookspecs import Context
-from supervisor.installed import entry_points
 from supervisor.interfaces import Executor, PluginView, Runtime, Store
 from supervisor.log import Log
+from supervisor.plugins import given, hookspecs, leaks
+from supervisor.plugins.given import SPOKEN, Invalid, Spoken
+from supervisor.plugins.hookspecs import Context
+from supervisor.plugins.installed import entry_points
 from supervisor.settings import Entry
 from supervisor.settings.sections import SECTIONS
 from supervisor.settings.unknown import unknown_sections, warnings

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from supervisor.context import Context as Context
+from supervisor.plugins.context import Context as Context
 
 if TYPE_CHECKING:
     from supervisor.interfaces import Executor, Runtime, Store

@@ -16,12 +16,13 @@ import trio
 import trio.lowlevel
 import trio.testing
 
-from supervisor import leaks, stacks
+from supervisor import stacks
 from supervisor.core.trials import Trials
-from supervisor.given import Invalid, Spoken
-from supervisor.hookspecs import Context, hookimpl
 from supervisor.interfaces import PluginView
-from supervisor.plugins import Plugins
+from supervisor.plugins import leaks
+from supervisor.plugins.given import Invalid, Spoken
+from supervisor.plugins.hookspecs import Context, hookimpl
+from supervisor.plugins.loading import Plugins
 
 CONTEXT = Context(data_dir="/nowhere", run_dir="/nowhere", settings={}, rootless=True)
 
@@ -139,8 +140,8 @@ async def test_many_plugins_that_hang_at_the_start_share_one_time_limit(
             go.wait(30)
             return []
 
-    monkeypatch.setattr("supervisor.plugins.LOAD_ALL_SECONDS", 0.5)
-    monkeypatch.setattr("supervisor.plugins.LEAST_SECONDS", 0.05)
+    monkeypatch.setattr("supervisor.plugins.loading.LOAD_ALL_SECONDS", 0.5)
+    monkeypatch.setattr("supervisor.plugins.loading.LEAST_SECONDS", 0.05)
     plugins = Plugins(hook_seconds=2.0)
     extra = [*((f"hangs-{n}", Hangs()) for n in range(5)), ("works", Plain())]
     began = time.monotonic()

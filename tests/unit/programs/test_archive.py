@@ -17,7 +17,7 @@ from supervisor.errors import SupervisorError
 from supervisor.parent.identity import Identity
 from supervisor.parent.untar import untar
 
-PROGRAM = Path(__file__).parents[2] / "supervisor" / "archive_program.py"
+PROGRAM = Path(__file__).parents[3] / "supervisor" / "programs" / "archive.py"
 
 
 def archive(tree: Path) -> tuple[bytes, list[str]]:

@@ -1,0 +1,1 @@
+"""What plugins are told and asked, and how they are found, loaded and watched."""

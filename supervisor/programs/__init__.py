@@ -1,0 +1,1 @@
+"""Programs that run elsewhere, as text or file: with the standard library only, none of ours."""
