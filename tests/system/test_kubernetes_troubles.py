@@ -31,16 +31,17 @@ taken = bytearray(1024**3)
 taken[::4096] = b"x" * len(taken[::4096])
 app = shiny.App(shiny.ui.page_fluid("enough"), None)
 """
-# Connects to an address, sends what it is told to and prints all that it gets.
+# Connects to an address, asks for a page and to end, and prints all that it gets.
 ASKS = """
 import socket, sys
-for word in ("", "supervisor " + "0" * 64 + "\\n"):
-    with socket.create_connection((sys.argv[1], 8939), 20) as sock:
-        sock.sendall(word.encode() + b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
-        try:
-            print("connected", sock.recv(1000))
-        except ConnectionResetError:
-            print("connected", b"")
+for port, asked in (8939, b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"), (8940, b"0\\n"):
+    for word in ("", "supervisor " + "0" * 64 + "\\n"):
+        with socket.create_connection((sys.argv[1], port), 20) as sock:
+            sock.sendall(word.encode() + asked)
+            try:
+                print("connected", sock.recv(1000))
+            except ConnectionResetError:
+                print("connected", b"")
 """
 
 
@@ -186,7 +187,7 @@ def test_another_pod_without_the_secret_gets_nothing(
         server.until(
             lambda: server.ask("GET", "pods/stranger")["status"]["phase"] in ends, 40, "it ended"
         )
-        assert "connected b''\n" * 2 == server.ask("GET", "pods/stranger/log")
+        assert "connected b''\n" * 4 == server.ask("GET", "pods/stranger/log")
     finally:
         server.ask("DELETE", "pods/stranger")
     assert "Fibonacci" in page(server)  # the gateway knows the secret

@@ -30,7 +30,7 @@ from supervisor import (
     RunId,
     SupervisorError,
 )
-from supervisor_executor_kubernetes import doctor, output, status
+from supervisor_executor_kubernetes import doctor, order, output, status
 from supervisor_executor_kubernetes.client import Client
 from supervisor_executor_kubernetes.errors import ApiError, Conflict, NotFound, ServerFailed
 from supervisor_executor_kubernetes.identity import Key, read_key
@@ -38,6 +38,7 @@ from supervisor_executor_kubernetes.reflector import Reflector
 from supervisor_executor_kubernetes.settings import KubernetesSettings
 from supervisor_executor_kubernetes.shape import (
     INSTANCE,
+    ORDERS,
     PORT,
     RUN,
     Server,
@@ -51,6 +52,8 @@ Object = dict[str, Any]
 
 # When the events of a run that says nothing are read: seconds since somebody began to watch it.
 LOOKS = (2.0, 8.0)
+# Seconds after its grace within which the cluster must tell that a process has ended.
+TELLS = 15.0
 
 
 class KubernetesExecutor(Executor):
@@ -153,11 +156,21 @@ class KubernetesExecutor(Executor):
                 await self._read_events(view, receipt)
 
     async def stop(self, receipt: Receipt, grace: float) -> None:
-        """Delete the Job and its Pod, and return when the process is gone. See Executor.stop."""
+        """End the process, delete its Job and Pod, and return when it is gone. See Executor.stop.
+
+        The Pod is told to end its process, since one that is deleted may take with it how that
+        ended. Where the Pod does not listen, or does not obey, deletion is the order.
+        """
         view = await self._view(receipt)
-        if view is not None and not view.gone:
-            view.asked = view.asked or view.exit is None
-            await self._end(view, receipt, grace)
+        if view is None or view.gone:
+            return
+        view.asked = view.asked or view.exit is None
+        address = status.entrance(view.pod) if view.pod is not None else ""
+        if address and await order.end(address, ORDERS, view.secret, grace):
+            with trio.move_on_after(grace + TELLS):
+                await view.end()
+            grace = 0.0
+        await self._end(view, receipt, grace)
 
     async def list(self) -> Sequence[Receipt]:
         """Give a receipt of every Job of this server, and of what outlived its own."""
@@ -216,17 +229,17 @@ class KubernetesExecutor(Executor):
         await self._api.delete(
             self._path("jobs", _name(receipt)), propagation="Orphan" if longer else "Background"
         )
+        view.removed = True
         if view.pod is None:
             await self._look_for_pod(view)
-        if view.pod is not None and not view.gone:
+        if view.pod is not None and not view.gone and not status.has_ended(view.pod):
             # 0 would take the object away while the process lives
             pod = self._path("pods", view.pod["metadata"]["name"])
             await self._api.delete(pod, grace=max(1.0, grace))
         view.seen()  # a core that did not watch it may learn only here that it is doomed
         if view.doomed is not None and not (view.pod and status.has_started(view.pod)):
             view.exit = view.doomed  # what has not begun, and is deleted, does not begin
-        while not isinstance(view.seen(), Exit):
-            await view.news.wait()
+        await view.end()
 
     async def _look_for_pod(self, view: View) -> None:
         """Take in a Pod that was made a moment ago; without one the run is gone."""
@@ -251,8 +264,10 @@ class KubernetesExecutor(Executor):
         while True:
             await trio.sleep(self._forget_after)
             taken, self._taken = self._taken, {}
-            for name in taken.values():
-                await self._delete_quietly(name)
+            for run, name in taken.items():
+                view = self._views.known(run)
+                if view is None or not view.removed:
+                    await self._delete_quietly(name)
             self._views.trim()
 
     # -- parts --------------------------------------------------------------------------------

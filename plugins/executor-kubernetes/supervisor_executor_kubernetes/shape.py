@@ -22,7 +22,8 @@ Object = dict[str, Any]
 
 CONTENT = "content"  # the containers
 ACCESS = "access"
-PORT = 8939  # where the container `access` listens
+PORT = 8939  # where the container `access` listens for visitors
+ORDERS = 8940  # and where for the order to end
 KEPT = 24 * 3600  # seconds that an ended Job stays where no core comes to take its exit
 PREFIX = "sp-"
 
@@ -111,7 +112,7 @@ def _pod(job: Job, settings: KubernetesSettings, identity: tuple[int, int], secr
         "containers": [_content(job, settings)],
     }
     if _serves(job):
-        spec["containers"].append(_access(settings, secret))
+        spec["containers"].append(_access(job, settings, secret))
     if job.limits.run_time is not None:
         spec["activeDeadlineSeconds"] = max(1, math.ceil(job.limits.run_time))
     if settings.service_account:
@@ -139,7 +140,7 @@ def _content(job: Job, settings: KubernetesSettings) -> Object:
     return {**container, **_common(settings), "resources": _resources(job)}
 
 
-def _access(settings: KubernetesSettings, secret: str) -> Object:
+def _access(job: Job, settings: KubernetesSettings, secret: str) -> Object:
     program = files("supervisor_executor_kubernetes").joinpath("sidecar.py").read_text("utf-8")
     digest = hashlib.sha256(secret.encode("ascii")).hexdigest()
     connect = {"tcpSocket": {"port": PORT}, "timeoutSeconds": 5}
@@ -147,7 +148,7 @@ def _access(settings: KubernetesSettings, secret: str) -> Object:
         "name": ACCESS,
         "image": settings.access_image or image("python", settings),
         "command": ["python3", "-I", "-S", "-c", _literal(program)],
-        "args": [layout.LISTEN_AT, str(PORT), digest],
+        "args": [layout.LISTEN_AT, digest, str(PORT), str(ORDERS), job.plan.stop_signal],
         "ports": [{"name": "access", "containerPort": PORT, "protocol": "TCP"}],
         "volumeMounts": [{"name": "socket", "mountPath": layout.at(Role.SOCKET)}],
         # InitTimeout is the supervisor's business: this only tells Kubernetes when it is ready. No

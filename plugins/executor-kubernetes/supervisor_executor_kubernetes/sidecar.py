@@ -7,13 +7,19 @@ spec holds only the SHA-256 of the secret. All other bytes pass as they are, bot
 
 It listens while the app does: a refused connection means what it means locally. It ends when no
 other process is left in the Pod, whose containers share one table of processes.
-Arguments: the app's socket, the TCP port, the SHA-256 of the secret in hex.
+
+On a second port it always listens, for the order to end. After the same first line comes another:
+a grace in seconds. The content is sent its signal, `ok` is the answer, and after the grace whatever
+is left is killed.
+Arguments: the app's socket, the SHA-256 of the secret in hex, the TCP port, the one for orders, the
+signal (TERM or INT).
 """
 
 # ruff: noqa: UP041
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import os
@@ -26,15 +32,40 @@ MOST_UNKNOWN = 512  # connections that have not said the secret yet
 LOOK = 0.1  # seconds between two looks for the app's socket
 ALONE = 0.5  # seconds between two looks for other processes
 CHUNK = 65536
+OWN = (1, os.getpid())
+
+
+class Content:
+    """All processes of the Pod but its first and this one."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.kill: asyncio.TimerHandle | None = None
+
+    def end(self, grace: float) -> None:
+        """Send the signal, and KILL after the grace; a second call can only shorten it."""
+        if os.getppid():  # started from within its table of processes: this is no Pod
+            raise OSError("not in a Pod")
+        loop = asyncio.get_running_loop()
+        due = loop.time() + grace
+        if self.kill is None:
+            for pid in mains() if grace > 0 else ():
+                tell(pid, self.number)
+        elif self.kill.when() <= due:
+            return
+        else:
+            self.kill.cancel()
+        self.kill = loop.call_at(due, tell, -1, signal.SIGKILL)
 
 
 class Access:
     """The entrance of one app."""
 
-    def __init__(self, app: str, port: int, digest: str) -> None:
+    def __init__(self, app: str, digest: str, port: int, content: Content) -> None:
         self.app = app
-        self.port = port
         self.digest = digest
+        self.port = port
+        self.content = content
         self.unknown = 0
         self.visits: set[object] = set()  # asyncio itself forgets tasks that wait
         self.refused = asyncio.Event()
@@ -71,6 +102,16 @@ class Access:
             end.close()
         self.visits.discard(visit)
 
+    async def order(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """End the content for who says the secret."""
+        try:
+            if await self.is_known(reader):
+                self.content.end(float(await reader.readline()))
+                writer.write(b"ok\n")
+        except (OSError, ValueError):
+            pass
+        writer.close()
+
     async def is_known(self, reader: asyncio.StreamReader) -> bool:
         """Tell whether the visitor says the secret, in time."""
         if self.unknown >= MOST_UNKNOWN:
@@ -84,6 +125,31 @@ class Access:
             self.unknown -= 1
         told = hashlib.sha256(line[len(b"supervisor ") : -1]).hexdigest()
         return line.startswith(b"supervisor ") and hmac.compare_digest(told, self.digest)
+
+
+def tell(pid: int, number: int) -> None:
+    """Send a signal; gone already is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def mains() -> list[int]:
+    """Give the process that each other container was started with; -id where it leads a group."""
+    found = []
+    for pid in others():
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                parent, group = file.read().rpartition(")")[2].split()[1:3]
+        except OSError:
+            continue  # it has just ended
+        if parent == "0":
+            found.append(-pid if group == str(pid) else pid)
+    return found
+
+
+def others() -> list[int]:
+    """Give the processes of the Pod but its first and this one."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in OWN]
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -134,16 +200,17 @@ def listener(port: int) -> socket.socket:
     return sock
 
 
-async def main(app: str, port: str, digest: str) -> None:
-    access = Access(app, int(port), digest)
+async def main(app: str, digest: str, port: str, orders: str, name: str) -> None:
+    access = Access(app, digest, int(port), Content(signal.Signals["SIG" + name]))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, access.end)
+    taking = await asyncio.start_server(access.order, sock=listener(int(orders)), limit=CHUNK)
     serving = asyncio.ensure_future(access.run())
-    own = {"1", str(os.getpid())}
-    while any(name.isdigit() and name not in own for name in os.listdir("/proc")):
+    while others():
         await asyncio.sleep(ALONE)
         if serving.done():
             serving.result()
+    taking.close()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from supervisor import Cause, Exit, Pending, Running, TcpEndpoint
-from supervisor_executor_kubernetes.shape import CONTENT, PORT
+from supervisor_executor_kubernetes.shape import ACCESS, CONTENT, PORT
 
 Object = Mapping[str, Any]
 
@@ -111,6 +111,14 @@ def has_started(pod: Object) -> bool:
     return _state(content, "running") is not None or has_ended(pod)
 
 
+def entrance(pod: Object) -> str:
+    """Give the address where a Pod whose content runs takes the order to end; "" for none."""
+    status: Object = pod.get("status") or {}
+    runs = _state(_container(status), "running") is not None
+    closed = _state(_container(status, ACCESS), "terminated") is not None
+    return status.get("podIP") or "" if runs and not closed else ""
+
+
 def has_ended(pod: Object) -> bool:
     """Tell whether the content's container has ended."""
     return _state(_container(pod.get("status") or {}), "terminated") is not None
@@ -162,9 +170,9 @@ def _never(text: str) -> Exit:
     return Exit(cause=Cause.FAILED, detail=f"its Pod cannot start: {text}")
 
 
-def _container(status: Object) -> Object:
+def _container(status: Object, name: str = CONTENT) -> Object:
     for container in status.get("containerStatuses") or ():
-        if container.get("name") == CONTENT:
+        if container.get("name") == name:
             found: Object = container
             return found
     return {}

@@ -21,8 +21,8 @@ REMEMBERED = 1000  # ends of runs whose Pods are gone, so that a second watch gi
 class View:
     """One run. pod: its newest form, kept when it is gone; exit: its end, once that is certain.
 
-    asked: its end was ordered; ending: it is being deleted, by us or by somebody else. said: what
-    the events of its Job or Pod tell while it waits.
+    asked: its end was ordered; ending: it is being deleted, by us or by somebody else; removed: we
+    have deleted its Job. said: what the events of its Job or Pod tell while it waits.
     """
 
     run: RunId
@@ -31,6 +31,7 @@ class View:
     gone: bool = False
     asked: bool = False
     ending: bool = False
+    removed: bool = False
     said: str = ""
     doomed: Exit | None = None
     exit: Exit | None = None
@@ -55,6 +56,11 @@ class View:
             if isinstance(self.last, Exit):
                 self.exit = self.last
         return self.exit or self.last
+
+    async def end(self) -> None:
+        """Wait until it has ended."""
+        while not isinstance(self.seen(), Exit):
+            await self.news.wait()
 
     def _now(self) -> status.Seen:
         if self.gone:

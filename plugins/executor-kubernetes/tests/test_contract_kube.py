@@ -22,7 +22,6 @@ pytestmark = pytest.mark.system
 class TestKubernetesExecutor(ExecutorContract):
     scale = 5.0
     rule = Ready()
-    forgets_codes = True  # seen now and then: the Pod goes before its last status comes
 
     @pytest.fixture
     def new_executor(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,12 +15,15 @@ import pytest
 import trio
 from supervisor_executor_kubernetes.executor import KubernetesExecutor
 from supervisor_executor_kubernetes.settings import KubernetesSettings
+from supervisor_executor_kubernetes.shape import ORDERS
 
 from supervisor import Cause, Exit, Job, Plan, Purpose, Running, SupervisorError, new_run_id
 from tests.support.fake_api import Answer, Asked, FakeApi, says, streams
 
 JOBS = "/apis/batch/v1/namespaces/content/jobs"
 PODS = "/api/v1/namespaces/content/pods"
+# Of Pods: on loopback, so that a test can listen there, and nobody else does.
+ADDRESS = f"127.8.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
 SETTINGS = KubernetesSettings(namespace="content", image=("localhost/python:1",))
 
 
@@ -30,6 +35,7 @@ class Cluster:
     """
 
     def __init__(self, api: FakeApi) -> None:
+        self.api = api
         self.client = api.client
         self.jobs: dict[str, dict[str, Any]] = {}
         self.lose = 0
@@ -99,7 +105,7 @@ class Cluster:
             "spec": {"terminationGracePeriodSeconds": 5},
             "status": {
                 "phase": "Running",
-                "podIP": "10.0.0.7",
+                "podIP": ADDRESS,
                 "containerStatuses": [{"name": "content", "state": state}],
                 **status,
             },
@@ -252,6 +258,62 @@ async def test_a_core_that_never_watched_a_pod_without_its_image_does_not_wait_f
     await _until(lambda: executor._views.of(asked.run).pod is not None)
     with trio.fail_after(5):
         await executor.stop(receipt, 0.5)  # nodes take long to let go of such a Pod
+
+
+class Entrance:
+    """Where a Pod takes the order to end; says ok, or nothing."""
+
+    def __init__(self, *, answers: bool) -> None:
+        self.answers = answers
+        self.told: list[bytes] = []
+
+    async def __call__(self, stream: trio.SocketStream) -> None:
+        self.told.append(await stream.receive_some())
+        if self.answers:
+            await stream.send_all(b"ok\n")
+        async for _ in stream:
+            pass
+
+
+def deleted(api: FakeApi) -> list[str]:
+    """Give the kinds of objects that were deleted."""
+    return [each.target.split("/")[-2] for each in api.asked if each.method == "DELETE"]
+
+
+async def test_a_pod_that_takes_the_order_to_end_is_deleted_once_it_has_told_how(
+    cluster: Cluster, executor: KubernetesExecutor, nursery: trio.Nursery
+) -> None:
+    entrance, asked = Entrance(answers=True), job()
+    receipt = await executor.start(asked)
+    await cluster.tells("ADDED", asked, {"running": {}})
+    await nursery.start(partial(trio.serve_tcp, entrance, ORDERS, host=ADDRESS))
+    await _until(lambda: executor._views.of(asked.run).pod is not None)
+    async with trio.open_nursery() as stopping:
+        stopping.start_soon(executor.stop, receipt, 600.0)
+        await _until(lambda: bool(entrance.told))
+        assert cluster.jobs
+        await cluster.tells("MODIFIED", asked, {"terminated": {"exitCode": 7}})
+    secret = executor._views.of(asked.run).secret
+    assert [f"supervisor {secret}\n600.0\n".encode()] == entrance.told
+    assert ["jobs"] == deleted(cluster.api)
+    assert [Exit(code=7, cause=Cause.STOPPED)] == [n async for n in executor.watch(receipt)]
+
+
+@pytest.mark.parametrize("listens", [True, False])
+async def test_a_pod_that_does_not_take_the_order_is_deleted_with_the_grace(
+    cluster: Cluster, executor: KubernetesExecutor, nursery: trio.Nursery, listens: bool
+) -> None:
+    asked = job()
+    receipt = await executor.start(asked)
+    await cluster.tells("ADDED", asked, {"running": {}})
+    if listens:
+        silent = Entrance(answers=False)
+        await nursery.start(partial(trio.serve_tcp, silent, ORDERS, host=ADDRESS))
+    await _until(lambda: executor._views.of(asked.run).pod is not None)
+    async with trio.open_nursery() as stopping:
+        stopping.start_soon(executor.stop, receipt, 0.5)
+        await _until(lambda: ["jobs", "pods"] == deleted(cluster.api))
+        await cluster.tells("DELETED", asked, {"terminated": {"exitCode": 7}})
 
 
 async def _until(true: Callable[[], bool]) -> None:

@@ -217,6 +217,12 @@ def test_a_process_that_wants_int_gets_it_before_kubernetes_says_term() -> None:
     assert "kill -s INT -- -1; sleep 5" == hook[-1]
 
 
+def test_the_entrance_knows_by_which_signal_the_process_is_asked_to_end() -> None:
+    interrupted = attrs.evolve(JOB, plan=attrs.evolve(JOB.plan, stop_signal="INT"))
+    assert "TERM" == pod()["containers"][1]["args"][-1]
+    assert "INT" == pod(interrupted)["containers"][1]["args"][-1]
+
+
 def test_the_spec_holds_the_hash_of_the_secret_and_never_the_secret() -> None:
     text = json.dumps(made())
     assert SECRET not in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from supervisor_executor_kubernetes.status import Doomed, gone, is_silent, observe, told
+from supervisor_executor_kubernetes.status import Doomed, entrance, gone, is_silent, observe, told
 
 from supervisor import Cause, Exit, Pending, Running, TcpEndpoint
 
@@ -44,6 +44,16 @@ def seen(pod: dict[str, Any], *, asked: bool = False) -> object:
 def test_a_pod_that_runs_is_reached_at_its_address() -> None:
     endpoint = TcpEndpoint(host="fd00::7", port=8939, secret="secret")
     assert Running(endpoint=endpoint) == seen(pod({"running": {}}, podIP="fd00::7"))
+
+
+def test_a_pod_takes_orders_while_its_content_runs_and_its_entrance_has_not_ended() -> None:
+    assert "fd00::7" == entrance(pod({"running": {}}, podIP="fd00::7"))
+    assert "" == entrance(pod({"running": {}}))
+    assert "" == entrance(pod({"waiting": {}}, podIP="fd00::7"))
+    assert "" == entrance(pod(terminated(0), podIP="fd00::7"))
+    closed = pod({"running": {}}, podIP="fd00::7")
+    closed["status"]["containerStatuses"][0]["state"] = terminated(1)
+    assert "" == entrance(closed)
 
 
 def test_a_pod_without_an_address_waits_for_one() -> None:

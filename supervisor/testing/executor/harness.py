@@ -15,7 +15,6 @@ from supervisor.core.probe import until_ready
 from supervisor.interfaces import Capabilities, Executor, Lifetime
 from supervisor.model import (
     ContentId,
-    Exit,
     Job,
     Mount,
     Plan,
@@ -51,7 +50,6 @@ class Harness:
     shell: str = "/bin/sh"
     python: str = "/usr/bin/python3"
     rule: Ready = Ready()
-    forgets_codes: bool = False
     in_memory: bool = False
 
     @pytest.fixture
@@ -76,14 +74,6 @@ class Harness:
     def adapt(self, job: Job, program: Program) -> Job:
         """Give the job as this executor needs it."""
         return job
-
-    def code_of(self, ended: Exit, expected: int) -> int | None:
-        """Give the code of a process that was asked to end; `expected` where it may be forgotten.
-
-        Set forgets_codes for a backend that may remove what it was asked to end before it has told
-        how that ended.
-        """
-        return expected if self.forgets_codes and ended.code is None else ended.code
 
     def job(self, program: Program, *, stop_signal: str = "TERM", **fields: Any) -> Job:
         """Make a job that runs a program."""

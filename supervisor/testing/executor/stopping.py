@@ -24,7 +24,7 @@ class Stopping(Harness):
             await executor.stop(receipt, LONG)
         assert 0 == await alive(receipt.run)
         ended = await until_exit(executor, receipt)
-        assert (7, Cause.STOPPED) == (self.code_of(ended, 7), ended.cause)
+        assert (7, Cause.STOPPED) == (ended.code, ended.cause)
 
     async def test_the_signal_of_the_plan_asks_a_process_to_end(self, executor: Executor) -> None:
         """Plan.stop_signal is what the process is sent first."""
@@ -33,7 +33,7 @@ class Stopping(Harness):
         with trio.fail_after(20 * self.scale):
             await executor.stop(receipt, LONG)
         ended = await until_exit(executor, receipt)
-        assert (7, Cause.STOPPED) == (self.code_of(ended, 7), ended.cause)
+        assert (7, Cause.STOPPED) == (ended.code, ended.cause)
 
     async def test_a_tree_that_does_not_want_to_end_is_ended_after_the_grace(
         self, executor: Executor, alive: Alive
