@@ -55,6 +55,7 @@ _TABLE = (
     ),
     Code("sandbox-failed", 500, 71, "A step of building the sandbox failed; nothing was started."),
     Code("sandbox-unavailable", 500, 71, "This host allows no sandbox; the message says why."),
+    Code("tier-unavailable", 500, 78, "The host cannot give the tier of `[Privileged] Tier`."),
     Code("job-refused", 400, 77, "The helper refused a job that breaks its root-owned rules."),
     Code("plan-refused", 400, 65, "A runtime asked for more than its purpose may have."),
     Code("limit-unenforceable", 400, 78, "The executor cannot enforce a limit of the content."),

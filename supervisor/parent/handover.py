@@ -26,9 +26,10 @@ _ENTRY = ("section", "subsection", "key", "value", "file", "line")
 class State:
     """A parent's possessions. Descriptors are numbers, open in the process that reads them.
 
-    code: the version that wrote it; who, data_dir, run_dir, uid_first and several_nodes hold for
-    the life of the server; file and entries are the settings in force; http maps an address of
-    HTTP.Listen to its listening socket, unix a name of RunDir; children are what Watch.saved gives.
+    code: the version that wrote it; who, tier, data_dir, run_dir, uid_first and several_nodes
+    hold for the life of the server; file and entries are the settings in force; http maps an
+    address of HTTP.Listen to its listening socket, unix a name of RunDir; children are what
+    Watch.saved gives.
     """
 
     code: str
@@ -43,6 +44,7 @@ class State:
     unix: Mapping[str, int]
     children: Sequence[Mapping[str, Any]]
     several_nodes: bool = False
+    tier: str = ""
 
     @property
     def names(self) -> set[str]:

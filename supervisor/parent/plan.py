@@ -13,7 +13,7 @@ from importlib import metadata
 from importlib.util import cache_from_source
 
 from supervisor.errors import CODES, SupervisorError
-from supervisor.parent import identity, ports, trust
+from supervisor.parent import identity, ports, tier, trust
 from supervisor.parent.child import Program, environment, sealed
 from supervisor.parent.handover import State
 from supervisor.parent.identity import Identities, Identity
@@ -81,6 +81,22 @@ class Plan:
         for one in (who.core, who.gateway):
             trust.refuse_unreachable([settings.run_dir], one, code="run-dir-unusable", hint=hint)
         trust.refuse_unreachable([settings.data_dir], who.core, code="data-dir-unusable", hint=hint)
+
+    def in_tier(self) -> Plan:
+        """Give the plan with the tier that the helper says this host gives.
+
+        Raises SupervisorError where it gives none, or not the one of the settings.
+        """
+        argv = self.argvs.get("helper", ())
+        if argv[-2:-1] != ("-m",):  # none, or a test's own
+            return self
+        asked = dataclasses.replace(self.settings, tier=self.configuration.privileged.tier)
+        found = tier.ask(
+            argv,
+            asked.to_json(entries=False),
+            environ=environment(self.environ, self.who.helper, rootless=self.who.rootless),
+        )
+        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, tier=found))
 
     def kept(self, state: State) -> Iterator[str]:
         """Yield a warning for each setting that has changed and cannot by a reload."""
@@ -220,7 +236,7 @@ def _settings(
         data_dir=state.data_dir if state else data_dir(configuration, environ, uid=who.helper.uid),
         run_dir=state.run_dir if state else run_dir(configuration, environ, uid=who.helper.uid),
         rootless=who.rootless,
-        tier="rootless" if who.rootless else "root",
+        tier=(state.tier if state else "") or ("rootless" if who.rootless else "root"),
         core_uid=who.core.uid,
         core_gid=who.core.gid,
         gateway_uid=who.gateway.uid,

@@ -47,7 +47,7 @@ def serve(
     environ = os.environ if environ is None else environ
     os.umask(0o022)  # directories above ours must let the children through
     log = _log(configuration)
-    plan = Plan.of(configuration, environ=environ, programs=programs)
+    plan = Plan.of(configuration, environ=environ, programs=programs).in_tier()
     settings, who = plan.settings, plan.who
     locks: list[int] = []
     http: dict[str, socket.socket] = {}
@@ -200,6 +200,7 @@ def _tree(
             run_dir=settings.run_dir,
             uid_first=settings.uid_first,
             several_nodes=settings.several_nodes,
+            tier=settings.tier,
             file=configuring.plan.configuration.file,
             entries=configuring.plan.configuration.entries,
             locks=locks,
@@ -241,10 +242,10 @@ def _introduce(
 ) -> None:
     addresses = [_url(sock) for name, sock in http.items() if not name.startswith(ports.METRICS)]
     where = settings.logging.service
-    tier = "root" if settings.tier == "root" else f"rootless (uid {settings.core_uid})"
     data = volume.look(settings.data_dir, default=ROOT_DATA_DIR)
+    caller = f" (uid {settings.core_uid})" if settings.rootless else ""
     lines = (
-        f"content-supervisor {__version__}, tier {tier}",
+        f"content-supervisor {__version__}, tier {settings.tier}{caller}",
         f"  listens on  {', '.join(addresses)}",
         f"  data        {settings.data_dir}",
         *([f"  NOTE        {data.text}. {data.fix}"] if data and data.fix else []),

@@ -105,6 +105,7 @@ class Privileged:
     """What runs as root and who the others are. Users and groups are names or numbers.
 
     helper: the name of an installed helper, "" for the only one installed, "none" for no helper.
+    tier: the kind of sandbox that it must give, by a name that it knows, or "auto".
     executables: programs that a helper may start, beyond its own list. without: layers of the
     sandbox that it leaves out; which there are, it says.
     """
@@ -116,6 +117,12 @@ class Privileged:
     helper: str = _key(
         "Helper", values.text, "", unset="the only one installed",
         about="the helper that starts content; `none` for no helper",
+    )  # fmt: skip
+    tier: str = _key(
+        "Tier", values.text, "auto", fixed=True,
+        about="what keeps contents apart: `root`, `subuid`, `rootless` or `landlock`. `auto` is the"
+        " best that the host gives, and never `landlock`; where it cannot be had, the server does"
+        " not start",
     )  # fmt: skip
     executables: tuple[str, ...] = _key(
         "Executable", values.path, (), multi=True,

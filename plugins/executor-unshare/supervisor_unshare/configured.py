@@ -9,7 +9,7 @@ from typing import Any
 
 from supervisor_unshare import host
 from supervisor_unshare.plan_mounts import covered
-from supervisor_unshare.rules import Rules
+from supervisor_unshare.rules import ROOT, ROOTLESS, TIERS, Rules
 from supervisor_unshare.sandbox import LAYERS
 
 
@@ -23,7 +23,9 @@ def read_settings(fd: int) -> dict[str, Any]:
 
 def read_rules(settings: Mapping[str, Any]) -> Rules:
     """Take the rules out of the settings; raises ValueError for a mount that cannot be shown."""
-    rootless = os.geteuid() != 0
+    tier = settings.get("tier") or (ROOTLESS if os.geteuid() else ROOT)
+    if tier not in TIERS or (tier == ROOT) != (os.geteuid() == 0):
+        raise ValueError(f"{tier!r} cannot be the tier of a helper with uid {os.geteuid()}")
     for mount in settings.get("mounts", ()):
         for own in (settings["data_dir"], settings["run_dir"]):
             if covered(os.path.realpath(own), [os.path.realpath(mount)]):
@@ -32,7 +34,7 @@ def read_rules(settings: Mapping[str, Any]) -> Rules:
     if unknown := without - LAYERS:
         raise ValueError(f"[Privileged] Without: no layer {min(unknown)!r} of {sorted(LAYERS)}")
     return Rules(
-        rootless=rootless,
+        tier=tier,
         core_uid=settings["core_uid"],
         core_gid=settings["core_gid"],
         gateway_uid=settings["gateway_uid"],

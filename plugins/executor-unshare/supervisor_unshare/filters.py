@@ -156,7 +156,7 @@ _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 Instruction = tuple[int, int, int, int]  # code, jumps if true and if false, value
 
 
-def program(machine: str | None = None) -> bytes:
+def program(machine: str | None = None, rules: Sequence[Rule] = RULES) -> bytes:
     """Give the filter for a machine (this one), as the kernel wants it; b"" where none is known.
 
     Another set of system calls than the machine's own kills the process: its numbers differ.
@@ -164,11 +164,11 @@ def program(machine: str | None = None) -> bytes:
     machine = platform.machine() if machine is None else machine
     if machine not in NUMBERS:
         return b""
-    instructions = list(_instructions(machine))
+    instructions = list(_instructions(machine, rules))
     return b"".join(struct.pack("=HBBI", *each) for each in instructions)
 
 
-def _instructions(machine: str) -> Iterator[Instruction]:
+def _instructions(machine: str, rules: Sequence[Rule]) -> Iterator[Instruction]:
     yield _LOAD, 0, 0, _ARCHITECTURE_AT
     yield _JUMP_EQUAL, 1, 0, _ARCHITECTURES[machine]
     yield _RETURN, 0, 0, _KILL
@@ -176,7 +176,7 @@ def _instructions(machine: str) -> Iterator[Instruction]:
     if machine == "x86_64":
         yield _JUMP_NOT_LESS, 0, 1, _X32
         yield _RETURN, 0, 0, _ERRNO | errno.ENOSYS
-    for rule in RULES:
+    for rule in rules:
         for call in rule.calls:
             if call in NUMBERS[machine]:
                 block = _block(rule)

@@ -19,7 +19,7 @@ _MAKE_CHAR, _MAKE_BLOCK = 1 << 6, 1 << 11
 _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 _FIRST = (1 << 13) - 1  # all rights of version 1
 _ADDED = ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV))  # since which version
-_SCOPED_SINCE = 6
+SCOPED_SINCE = 6
 _ABSTRACT_SOCKETS, _SIGNALS = 1, 2
 _NET_SINCE = 4  # from here on the rules have a second field
 
@@ -43,8 +43,8 @@ def restrict(known: int, writable: Iterable[str]) -> None:
     handled = _FIRST
     for since, right in _ADDED:
         handled |= right if known >= since else 0
-    scoped = _ABSTRACT_SOCKETS | _SIGNALS if known >= _SCOPED_SINCE else 0
-    words = 3 if known >= _SCOPED_SINCE else 2 if known >= _NET_SINCE else 1
+    scoped = _ABSTRACT_SOCKETS | _SIGNALS if known >= SCOPED_SINCE else 0
+    words = 3 if known >= SCOPED_SINCE else 2 if known >= _NET_SINCE else 1
     rules = syscalls.landlock_rules(struct.pack("QQQ", handled, 0, scoped)[: 8 * words])
     try:
         for path, rights in (("/", _READ), ("/dev", _USE), *((p, _CHANGE) for p in writable)):

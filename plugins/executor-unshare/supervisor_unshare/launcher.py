@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from supervisor import Log, __version__, packets
-from supervisor_unshare import connect, probe, renew, syscalls, verbs
+from supervisor_unshare import connect, detect, probe, renew, syscalls, verbs
 from supervisor_unshare.configured import read_rules, read_settings
 from supervisor_unshare.fields import Refused
 from supervisor_unshare.loop import Link, Loop
@@ -81,18 +81,13 @@ class Launcher:
         gc.disable()
         self._log.info(
             "helper-ready",
-            tier=self.tier,
+            tier=self._rules.tier,
             limits=",".join(sorted(self._service.limits)),
             version=__version__,
             runs=len(self._service.runs),
         )
         self._loop.run()
         self._service.end_all()
-
-    @property
-    def tier(self) -> str:
-        """The kind of sandbox: root or rootless."""
-        return "rootless" if self._rules.rootless else "root"
 
     def _serve_parent(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -250,11 +245,10 @@ class Launcher:
             facts = {"code": error.code, "message": str(error), "hint": error.hint}
             return {**facts, "step": "", "errno": None}
         if isinstance(error, StartFailed):
-            advice = probe.hint(error.step, error.number, rootless=self._rules.rootless)
             never = probe.unavailable(error.step, error.number, rootless=self._rules.rootless)
             code = "sandbox-unavailable" if never else "sandbox-failed"
             text = f"the step {error.step!r} failed: {error}"
-            facts = {"code": code, "message": text, "hint": advice}
+            facts = {"code": code, "message": text, "hint": probe.hint(error, self._rules)}
             return {**facts, "step": error.step, "errno": error.number}
         text = f"the helper failed: {type(error).__name__}: {error}"
         return {"code": "internal", "message": text, "hint": "", "step": "", "errno": None}
@@ -262,7 +256,7 @@ class Launcher:
     def _hello(self, answer: Answer, fail: Fail, v: int) -> None:
         answer(
             v=_common(v),
-            tier=self.tier,
+            tier=self._rules.tier,
             limits=sorted(self._service.limits),
             runs=self._service.lines,
         )
@@ -293,6 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the helper; gives its exit status."""
     parser = argparse.ArgumentParser(prog="supervisor_unshare.launcher")
     parser.add_argument("--fd", action="append", default=[], metavar="NAME=NUMBER")
+    parser.add_argument("--tier", action="store_true", help="only say which tier this host gives")
     parser.add_argument("--check", type=int, metavar="FD", help="only read settings and runs")
     parser.add_argument("--resume", type=int, metavar="FD", help="go on with these runs")
     parsed = parser.parse_args(arguments)
@@ -303,6 +298,9 @@ def main(arguments: list[str] | None = None) -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     settings = read_settings(descriptors["settings"])
+    if parsed.tier:
+        sys.stdout.write(detect.answer(settings))
+        return 0
     try:
         if parsed.check is not None:
             renew.read(parsed.check)

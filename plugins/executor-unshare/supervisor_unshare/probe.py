@@ -1,4 +1,4 @@
-"""What this host allows: which tier of sandbox works, and what to change where none does."""
+"""What `doctor` says of this host: the tier, the limits, the layers."""
 
 from __future__ import annotations
 
@@ -8,42 +8,20 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from supervisor_unshare import filters, landlock, syscalls
+from supervisor_unshare import filters, landlock
+from supervisor_unshare.advice import advice
 from supervisor_unshare.cgroups import Hierarchies
-from supervisor_unshare.rules import Rules
-from supervisor_unshare.sandbox import NAMESPACES
-
-_CAP_SYS_ADMIN = 21
-_NEED_ADMIN = (
-    "Local execution needs CAP_SYS_ADMIN. Start the container with --cap-add=SYS_ADMIN or "
-    "--privileged, or choose another executor."
-)
-_NEED_USERNS = (
-    "Allow user namespaces: sysctl user.max_user_namespaces=15000 and, where the kernel has them, "
-    "kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0; "
-    "or run the server as root."
-)
+from supervisor_unshare.facts import Facts, observe
+from supervisor_unshare.rules import LANDLOCK, Rules
+from supervisor_unshare.steps import StartFailed
+from supervisor_unshare.tiers import KEEPS_APART
+from supervisor_unshare.trial import Failure, attempt
 
 
-def hint(step: str, number: int | None, *, rootless: bool) -> str:
-    """Say what a person can do about a failed step, or ""."""
-    if step.startswith("exec ") and number == errno.ENOENT:
-        return "The program, or the interpreter of its first line, is not visible in the sandbox."
-    if step.startswith("workdir "):
-        return "The working directory is made by a mount of the plan, or by the unpacked bundle."
-    if step == "clone" and number in (errno.EPERM, errno.ENOSPC, errno.EINVAL, errno.EACCES):
-        return _NEED_USERNS if rootless else _NEED_ADMIN
-    if step in ("user-namespace", "identity") and rootless:
-        return _NEED_USERNS
-    if number == errno.ENOSYS:
-        return "The kernel is too old (5.14 or newer is needed), or a container filters the call."
-    if step == "mount /proc" and number == errno.EPERM:
-        return "Unmask /proc: --security-opt systempaths=unconfined (docker), unmask=ALL (podman)."
-    if number in (errno.EPERM, errno.EACCES) and _apparmor():
-        return "Add --security-opt apparmor=unconfined to the container, or load a profile."
-    if number in (errno.EPERM, errno.EACCES) and not rootless and not _has(_CAP_SYS_ADMIN):
-        return _NEED_ADMIN
-    return ""
+def hint(error: StartFailed, rules: Rules) -> str:
+    """Say what a person can do about a start that failed, or ""."""
+    failure = Failure(step=error.step, errno=error.number)
+    return advice(failure, rules.tier, _facts(rules))
 
 
 def unavailable(step: str, number: int | None, *, rootless: bool) -> bool:
@@ -54,30 +32,21 @@ def unavailable(step: str, number: int | None, *, rootless: bool) -> bool:
     return step in early
 
 
-def refusal(*, rootless: bool) -> tuple[str, str] | None:
-    """Try to make the namespaces; give (message, hint) where this host forbids it, else None."""
-    try:
-        pid, pidfd = syscalls.clone(NAMESPACES | (syscalls.CLONE_NEWUSER if rootless else 0))
-    except OSError as error:
-        what = "user namespaces" if rootless else "namespaces"
-        text = f"this host forbids {what}: {error.strerror}"
-        return text, hint("clone", error.errno, rootless=rootless)
-    if pid == 0:
-        os._exit(0)
-    os.close(pidfd)
-    os.waitpid(pid, 0)
-    return None
-
-
 def findings(rules: Rules, *, groups: Hierarchies, limits: Iterable[str]) -> list[dict[str, Any]]:
     """Give the lines of `doctor`: plain objects with the fields of Finding."""
-    rootless = rules.rootless
-    refused = refusal(rootless=rootless)
-    tier = (
-        "rootless: all content has one uid" if rootless else "root: every content has its own uid"
+    outcome = attempt(rules.tier, uid=os.geteuid() if rules.rootless else rules.uid_last)
+    failure = outcome.failure
+    sandbox = _finding(
+        "sandbox", True, f"Sandboxes work (tier {rules.tier}: {KEEPS_APART[rules.tier]})."
     )
+    if failure is not None:
+        text = f"The step {failure.step!r} of a sandbox fails: {failure.message}"
+        sandbox = _finding(
+            "sandbox", False, text, advice(failure, rules.tier, _facts(rules)), fatal=True
+        )
     found = [
-        _finding("sandbox", refused is None, *(refused or (f"Sandboxes work (tier {tier}).", ""))),
+        sandbox,
+        *_weaker(rules.tier, moved=outcome.moved),
         _finding(
             "limits",
             bool(groups.controllers),
@@ -88,8 +57,30 @@ def findings(rules: Rules, *, groups: Hierarchies, limits: Iterable[str]) -> lis
         _finding("python", True, f"The helper runs {sys.executable}."),
         _finding("shown", True, f"Every sandbox sees {', '.join(rules.trees)} and a part of /etc."),
     ]
-    found[0]["fatal"] = refused is not None
     return found
+
+
+def _weaker(tier: str, *, moved: bool) -> list[dict[str, Any]]:
+    """Say where a tier holds less than another could."""
+    found = []
+    if moved:
+        text = "A filter refuses pivot_root here; sandboxes enter their root by move and chroot."
+        found.append(_finding("new root", True, text))
+    if tier == LANDLOCK:
+        version = landlock.version()
+        text = (
+            "Contents share one uid and see one another's processes: run those of one tenant only."
+        )
+        fix = "Give the container CAP_SYS_ADMIN, or user namespaces; or one server to each tenant."
+        found.append(_finding("one tenant", False, text, fix))
+        if version < landlock.SCOPED_SINCE:
+            text = f"With Landlock {version}, content can signal the server's own processes."
+            found.append(_finding("signals", False, text, "Linux 6.12 or newer forbids it."))
+    return found
+
+
+def _facts(rules: Rules) -> Facts:
+    return observe(root=not rules.rootless, without=rules.without, subuid="")
 
 
 def _layers(without: frozenset[str]) -> list[dict[str, Any]]:
@@ -109,22 +100,7 @@ def _layers(without: frozenset[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _finding(name: str, ok: bool, text: str, fix: str = "") -> dict[str, Any]:
-    return {"name": name, "ok": ok, "text": text, "fix": fix, "fatal": False}
-
-
-def _has(capability: int) -> bool:
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-        for line in file:
-            if line.startswith("CapEff:"):
-                return bool(int(line.split()[1], 16) >> capability & 1)
-    return False
-
-
-def _apparmor() -> bool:
-    try:
-        with open("/proc/self/attr/current", encoding="ascii", errors="replace") as file:
-            label = file.read().strip("\0\n ")
-    except OSError:
-        return False
-    return label not in ("", "unconfined")
+def _finding(
+    name: str, ok: bool, text: str, fix: str = "", *, fatal: bool = False
+) -> dict[str, Any]:
+    return {"name": name, "ok": ok, "text": text, "fix": fix, "fatal": fatal}

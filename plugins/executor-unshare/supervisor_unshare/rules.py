@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 from supervisor_unshare.fields import Refused
 
+ROOT, SUBUID, ROOTLESS, LANDLOCK = TIERS = ("root", "subuid", "rootless", "landlock")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """What the root-owned settings allow. trees: the paths that sandboxes see read-only.
 
-    without: layers of the sandbox that are left out.
+    tier: what keeps contents apart; without: layers of the sandbox that are left out.
     several_nodes: whether other helpers may be at work in the same DataDir.
     """
 
-    rootless: bool
+    tier: str
     core_uid: int
     core_gid: int
     gateway_uid: int
@@ -28,6 +30,11 @@ class Rules:
     executables: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     without: frozenset[str] = frozenset()
+
+    @property
+    def rootless(self) -> bool:
+        """Whether the helper itself has no right of root."""
+        return self.tier != ROOT
 
 
 def content_uid(uid: int, content: int, rules: Rules) -> int:

@@ -106,7 +106,7 @@ def _isolate(spec: Spec, groups: Sequence[int], step: Step) -> None:
     syscalls.leave_keyring()  # the service's may hold keys of whoever started it
     if spec.user_namespace:
         step.name = "user-namespace"
-        _map_own_ids(spec.uid, spec.gid)
+        map_own_ids(spec.uid, spec.gid)
     step.name = "mounts"
     os.umask(0o022)
     syscalls.make_mounts_private()
@@ -144,7 +144,8 @@ def _build_root(spec: Spec, step: Step) -> list[int]:
     return mounts
 
 
-def _map_own_ids(uid: int, gid: int) -> None:
+def map_own_ids(uid: int, gid: int) -> None:
+    """Be in a new user namespace who one is outside, and nobody else."""
     _write("/proc/self/setgroups", b"deny")
     _write("/proc/self/gid_map", b"%d %d 1" % (gid, gid))
     _write("/proc/self/uid_map", b"%d %d 1" % (uid, uid))

@@ -15,6 +15,8 @@ import signal
 import struct
 from collections.abc import Mapping
 
+from supervisor_unshare import beneath
+
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
@@ -48,6 +50,7 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _PR_CAPBSET_DROP = 24
+_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _CAPABILITY_HEADER = struct.pack("Ii", 0x20080522, 0)  # version 3, of oneself
@@ -139,7 +142,12 @@ def open_beneath(directory: int, path: str, flags: int) -> int:
     """
     resolve = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS
     how = _HOW.pack(flags | os.O_CLOEXEC, 0, resolve)
-    return _call("openat2", directory, os.fsencode(path), how, len(how))
+    try:
+        return _call("openat2", directory, os.fsencode(path), how, len(how))
+    except OSError as error:
+        if error.errno != errno.ENOSYS:  # hidden by gVisor, RestrictSUIDSGID= and other filters
+            raise
+    return beneath.open_by_steps(directory, path, flags)
 
 
 def clone_tree(source: int, attributes: int) -> int:
@@ -203,25 +211,34 @@ def enter_mount_namespace(namespace: int) -> None:
     _checked(_libc.setns(namespace, CLONE_NEWNS), "setns")
 
 
-def enter_root(root: int) -> None:
+def enter_root(root: int) -> bool:
     """Make the mount at `root` the root of this mount namespace and let go of the old one.
 
     Where a container's filter refuses pivot_root, the mount is moved over "/" and chroot follows.
+    Tells whether it went that way.
     """
     os.fchdir(root)
+    moved = False
     try:
         _call("pivot_root", b".", b".")
     except PermissionError:
         _mount(b".", b"/", _MS_MOVE)
         os.chroot(".")
+        moved = True
     else:
         _call("umount2", b".", _MNT_DETACH)
     os.chdir("/")
+    return moved
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
     """Ask for a signal when the thread that made this process ends. Lost by a change of uid."""
     _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def name_process(name: ctypes.Array[ctypes.c_char]) -> None:

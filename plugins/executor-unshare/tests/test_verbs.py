@@ -23,7 +23,7 @@ from supervisor.layout import MOUNT_ROOT
 
 RUN = "01k00000000000000000000000"
 RULES = Rules(
-    rootless=False,
+    tier="root",
     core_uid=100_005,
     core_gid=100_005,
     gateway_uid=100_006,
@@ -167,7 +167,7 @@ def test_nothing_is_mounted_over_the_system_or_the_runs_own(
 
 def test_without_root_content_has_the_callers_uid(message: dict[str, Any]) -> None:
     message["job"]["uid"] = message["job"]["gid"] = 0
-    rules = dataclasses.replace(RULES, rootless=True)
+    rules = dataclasses.replace(RULES, tier="rootless")
     assert os.geteuid() == parse(message, rules, CORE_VERBS).arguments["job"].uid
 
 
