@@ -7,16 +7,47 @@ import os
 
 from supervisor.errors import SupervisorError
 
+_BOOT = "/proc/sys/kernel/random/boot_id"
+
+
+def hold_data_dir(data_dir: str, *, shared: bool = False, hint: str = "") -> int:
+    """Hold a DataDir against every other server of this kernel; see `hold`.
+
+    Not against those of this host name: each container has one of its own.
+    """
+    try:
+        with open(_BOOT, encoding="ascii") as file:
+            kernel = file.read().strip()
+    except OSError:
+        kernel = os.uname().nodename
+    return hold(
+        os.path.join(data_dir, f".held-{kernel}"),
+        code="data-dir-held",
+        unusable="data-dir-unusable",
+        what=f"the data directory {data_dir}",
+        shared=shared,
+        hint=hint,
+        node=os.uname().nodename,
+    )
+
 
 def hold(
-    path: str, *, code: str, what: str, unusable: str, shared: bool = False, hint: str = ""
+    path: str,
+    *,
+    code: str,
+    what: str,
+    unusable: str,
+    shared: bool = False,
+    hint: str = "",
+    node: str = "",
 ) -> int:
     """Hold the lock file and give its descriptor; the lock ends with the process, however it dies.
 
     Raises SupervisorError: `code` naming the holder, `unusable` where the file cannot be written.
     `what` says what is held, for the message. shared: others may hold it too that say so. hint:
-    what else can be done where it is held. The file is never removed: that would let two processes
-    hold two files of one name.
+    what else can be done where it is held. node: where a holder's pid means something, if it may be
+    held from elsewhere. The file is never removed: that would let two processes hold two files of
+    one name.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -25,16 +56,19 @@ def hold(
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.pread(fd, 64, 0).decode("ascii", "replace").strip() or "unknown"
+        text = os.pread(fd, 512, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(fd)
+        holder, _, at = text.partition(" ")
+        near = at in ("", node)
         raise SupervisorError(
             code,
-            f"{what} is held by another living server (pid {holder})",
-            hint=f"Stop it first: kill {holder}. Or give this one another directory.{hint}",
+            f"{what} is held by another living server (pid {holder}{'' if near else f' on {at}'})",
+            hint=f"Stop it first{f': kill {holder}' if near else ''}."
+            f" Or give this one another directory.{hint}",
         ) from None
     try:
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(fd, f"{os.getpid()} {node}".strip().encode() + b"\n", 0)
     except OSError as error:
         os.close(fd)
         raise _cannot_write(unusable, what, path, error) from None

@@ -50,12 +50,7 @@ def main() -> int:
 def _migrate(plan: Plan, source: str | None, to: str) -> dict[str, int]:
     settings = plan.settings
     os.makedirs(settings.data_dir, exist_ok=True)
-    held = lock.hold(
-        os.path.join(settings.data_dir, f".held-{os.uname().nodename}"),
-        code="data-dir-held",
-        unusable="data-dir-unusable",
-        what=f"the data directory {settings.data_dir}",
-    )
+    held = lock.hold_data_dir(settings.data_dir)
     try:
         return _copied(plan, ["--from", source, to] if source else [to])
     finally:

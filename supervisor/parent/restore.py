@@ -52,12 +52,7 @@ class Restore:
         about = self._about()
         _refuse_full(settings.data_dir)
         directories.make_data_dir(settings.data_dir, who)
-        held = lock.hold(
-            os.path.join(settings.data_dir, f".held-{os.uname().nodename}"),
-            code="data-dir-held",
-            unusable="data-dir-unusable",
-            what=f"the data directory {settings.data_dir}",
-        )
+        held = lock.hold_data_dir(settings.data_dir)
         try:
             self._load("--check")
             living = self._living()

@@ -66,11 +66,8 @@ def serve(
         directories.make_data_dir(settings.data_dir, who)
         plan.refuse_closed()
         locks.append(
-            lock.hold(
-                os.path.join(settings.data_dir, f".held-{os.uname().nodename}"),
-                code="data-dir-held",
-                unusable="data-dir-unusable",
-                what=f"the data directory {settings.data_dir}",
+            lock.hold_data_dir(
+                settings.data_dir,
                 shared=settings.several_nodes,
                 hint=" Servers that are to share it all need [Server] SeveralNodes = yes.",
             )

@@ -163,6 +163,8 @@ def sweep(found: Hierarchies) -> None:
         for run in _children(directory):
             path = f"{directory}/{run}"
             for pid in _read(f"{path}/cgroup.procs").split():
+                if pid == "0":  # of a container beside this one; 0 would mean ourselves
+                    continue
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
             _remove(path, patience=_SWEEP_SECONDS)

@@ -129,3 +129,15 @@ def test_running_out_of_memory_is_read_and_not_guessed(
 
 def test_a_group_without_memory_never_ran_out() -> None:
     assert False is cgroups.Group().ran_out_of_memory()
+
+
+def test_a_process_of_another_container_is_not_killed_as_process_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(pid))
+    monkeypatch.setattr(cgroups, "_SWEEP_SECONDS", 0.0)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "cgroup.procs").write_text("0\n17\n")
+    cgroups.sweep(cgroups.Hierarchies(unified=str(tmp_path), controllers={}, v2=frozenset()))
+    assert [17] == killed

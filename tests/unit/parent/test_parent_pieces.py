@@ -98,6 +98,28 @@ def test_a_shared_lock_is_shared_with_those_that_share_it_alone(tmp_path: Path) 
     os.close(alone)
 
 
+def test_a_data_dir_is_held_against_a_container_with_a_name_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(node: str) -> None:
+        system, _, *rest = os.uname()
+        uname = os.uname_result((system, node, *rest))
+        monkeypatch.setattr(os, "uname", lambda: uname)
+
+    named("one")
+    fd = lock.hold_data_dir(str(tmp_path))
+    with pytest.raises(SupervisorError) as near:
+        lock.hold_data_dir(str(tmp_path))
+    named("two")
+    with pytest.raises(SupervisorError) as far:
+        lock.hold_data_dir(str(tmp_path))
+    os.close(fd)
+    assert near.value.message.endswith(f"is held by another living server (pid {os.getpid()})")
+    assert f"kill {os.getpid()}" in near.value.hint
+    assert far.value.message.endswith(f"another living server (pid {os.getpid()} on one)")
+    assert "kill" not in far.value.hint
+
+
 def test_a_lock_file_is_never_a_link(tmp_path: Path) -> None:
     (tmp_path / "target").write_text("precious")
     (tmp_path / "lock").symlink_to("target")
