@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import psutil
+from supervisor_unshare.cgroups import directory_name
 
 from tests.support.server import LiveServer
 
@@ -58,9 +59,45 @@ def _left(server: LiveServer) -> Iterator[str]:
         yield from (str(path) for path in folder.iterdir() if path.name not in living)
     yield from (str(path) for path in (_data_dir(server) / "uploads").iterdir())
     yield from _deployments(server, list(living.values()))
-    ended = {run["id"] for run in runs} - set(living)
-    for folder_name, names, _ in os.walk("/sys/fs/cgroup"):
-        yield from (f"{folder_name}/{name}" for name in names if name in ended)
+    for group in groups_of(server):
+        found = pids_in(group)
+        if not (found & _trees(pids) or found & _waiting(server)):
+            yield f"control group {group}"
+
+
+def groups_of(server: LiveServer) -> list[Path]:
+    """The control groups of the server's runs, and of what waits to become one."""
+    name = directory_name(str(server.run_dir))
+    return [
+        group
+        for top in Path("/sys/fs/cgroup").rglob(name)
+        for group in top.iterdir()
+        if group.is_dir()
+    ]
+
+
+def pids_in(group: Path) -> set[int]:
+    """The processes in a control group; none once it is gone."""
+    try:
+        return set(map(int, (group / "cgroup.procs").read_text().split()))
+    except OSError:
+        return set()
+
+
+def _trees(roots: set[int]) -> set[int]:
+    found = set(roots)
+    for root in roots:
+        try:
+            found |= {child.pid for child in psutil.Process(root).children(recursive=True)}
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def _waiting(server: LiveServer) -> set[int]:
+    helper = server.helper
+    below = [] if helper is None else psutil.Process(helper).children()
+    return {process.pid for process in below} - {one.pid for one in server.strangers()}
 
 
 def _deployments(server: LiveServer, living: list[dict[str, Any]]) -> Iterator[str]:

@@ -21,6 +21,7 @@ import psutil
 from tests.support.overlay import overlay
 
 CORE, GATEWAY, INSTALL = 61801, 61802, 61803  # uids that need not exist
+WAITING = ("content-zygote", "content-next")  # the helper's own, for the next start
 START = 30.0
 CONTENT_PYTHON = Path(__file__).parents[2] / ".dev" / "python"
 
@@ -220,9 +221,20 @@ class LiveServer:
         return self.child("supervisor_unshare.launcher")
 
     def strangers(self) -> list[psutil.Process]:
-        """Every process of content: what descends from the helper, inits included."""
+        """Every process of content: what descends from the helper, inits included.
+
+        Not what waits for the next job, and what that is made from.
+        """
         helper = self.helper
-        return [] if helper is None else psutil.Process(helper).children(recursive=True)
+        below = [] if helper is None else psutil.Process(helper).children(recursive=True)
+        return [process for process in below if _name(process) not in WAITING]
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def free_port(above: int = 0) -> int:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 import trio
 
+from tests.support.leftovers import groups_of, pids_in
 from tests.support.server import LiveServer, gone, kill, live_server
 from tests.support.shiny_client import Visitor
 from tests.system.conftest import BAD, EXAMPLES
@@ -68,16 +69,6 @@ def fresh(everything: None) -> Iterator[LiveServer]:
         yield running
 
 
-def _cgroups(runs: list[str]) -> list[str]:
-    """The control groups of these runs."""
-    return [
-        os.path.join(folder, name)
-        for folder, folders, _ in os.walk("/sys/fs/cgroup")
-        for name in folders
-        if name in runs
-    ]
-
-
 @pytest.mark.parametrize("victim", ["helper", "parent"])
 def test_nothing_of_content_is_left_within_a_second_when_the_helper_or_the_parent_is_killed(
     fresh: LiveServer, victim: str
@@ -89,14 +80,14 @@ def test_nothing_of_content_is_left_within_a_second_when_the_helper_or_the_paren
         os.readlink("/proc/self/ns/pid")
     }
     assert len(spaces) == 2
-    runs = [row["id"] for row in fresh.json("ps")]
-    assert len(_cgroups(runs)) >= 2
+    groups = [group for group in groups_of(fresh) if pids_in(group) & set(pids)]
+    assert len(groups) >= 2
     kill(fresh.helper if victim == "helper" else fresh.parent)
     assert gone(pids, 1.0)
     end = time.monotonic() + 1.0
-    while _cgroups(runs) and time.monotonic() < end:
+    while any(group.exists() for group in groups) and time.monotonic() < end:
         time.sleep(0.02)
-    assert _cgroups(runs) == []
+    assert not any(group.exists() for group in groups)
     # a namespace lives as long as a process in it, an open file or a mount of it
     held = {link for process in psutil.process_iter() for link in _open_files(process)}
     assert not held & spaces

@@ -16,7 +16,7 @@ import os
 import signal
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from supervisor_unshare.jobs import Limits
@@ -132,29 +132,37 @@ def directory_name(run_dir: str) -> str:
     return f"content-supervisor-{zlib.crc32(run_dir.encode()):08x}"
 
 
-def create(found: Hierarchies, run: str, limits: Limits) -> Group:
-    """Make the groups of a run and set its limits; raises OSError with nothing left."""
-    files: dict[str, dict[str, str]] = {}
-    if found.unified:
-        files[f"{found.unified}/{run}"] = {}
-    for controller, values in settings(limits, found.v2).items():
-        if controller in found.controllers:
-            files.setdefault(f"{found.controllers[controller]}/{run}", {}).update(values)
-    memory = f"{found.controllers.get('memory')}/{run}"
+def needed(found: Hierarchies, limits: Limits) -> frozenset[str]:
+    """Give the directories in which a run with these limits has one of its own."""
+    controllers = settings(limits, found.v2).keys() & found.controllers.keys()
+    places = {found.controllers[controller] for controller in controllers}
+    return frozenset(places | ({found.unified} if found.unified else set()))
+
+
+def make(found: Hierarchies, places: Collection[str], name: str) -> Group:
+    """Make a group, without limits, in each of those directories; raises OSError, none left."""
+    memory = found.controllers.get("memory")
     group = Group(
-        directories=tuple(files),
-        unified=f"{found.unified}/{run}" if found.unified else None,
-        memory=memory if memory in files else None,
+        directories=tuple(f"{place}/{name}" for place in sorted(places)),
+        unified=f"{found.unified}/{name}" if found.unified else None,
+        memory=f"{memory}/{name}" if memory in places else None,
     )
     try:
-        for path, values in files.items():
+        for path in group.directories:
             os.makedirs(path)  # also where somebody has removed our empty directory
-            for name, value in values.items():
-                _write(f"{path}/{name}", value)
     except OSError:
         group.remove()
         raise
     return group
+
+
+def limit(found: Hierarchies, group: Group, limits: Limits) -> None:
+    """Set the limits of a group that was made where they need one; raises OSError."""
+    directories = {os.path.dirname(path): path for path in group.directories}
+    for controller, values in settings(limits, found.v2).items():
+        if controller in found.controllers:
+            for name, value in values.items():
+                _write(f"{directories[found.controllers[controller]]}/{name}", value)
 
 
 def sweep(found: Hierarchies) -> None:

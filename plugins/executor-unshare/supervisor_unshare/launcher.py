@@ -137,6 +137,7 @@ class Launcher:
             argv=argv,
             descriptors={**descriptors, "settings": settings},
             declined=declined,
+            leave=self._service.close_starter,
         )
         self._renewal.start()
 

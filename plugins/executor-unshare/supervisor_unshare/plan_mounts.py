@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePosixPath
+from typing import Any
 
 from supervisor import layout
 from supervisor.layout import MOUNT_ROOT, Role
@@ -79,7 +80,38 @@ class Directory:
     target: str
 
 
-Entry = Bind | Link | File | Directory
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """A Bind whose source has been opened already: the descriptor at a place of a list."""
+
+    target: str
+    number: int
+    directory: bool
+
+
+Entry = Bind | Link | File | Directory | Tree
+_KINDS: dict[str, type[Entry]] = {
+    kind.__name__: kind for kind in (Bind, Link, File, Directory, Tree)
+}
+
+
+def packed(entries: Sequence[Entry]) -> list[tuple[str, dict[str, Any]]]:
+    """Give entries as plain values, as marshal can write them."""
+    return [(type(entry).__name__, _plain(vars(entry))) for entry in entries]
+
+
+def unpacked(values: Sequence[tuple[str, dict[str, Any]]]) -> list[Entry]:
+    """Give the entries that `packed` was given."""
+    found: list[Entry] = []
+    for kind, fields in values:
+        if "base" in fields:
+            fields = {**fields, "base": Base(fields["base"])}
+        found.append(_KINDS[kind](**fields))
+    return found
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    return {**fields, "base": fields["base"].value} if "base" in fields else fields
 
 
 def host_bind(path: str, source: str | None = None) -> Bind:

@@ -33,7 +33,8 @@ _DESCRIPTORS = ("pidfd", "report", "stdout", "stderr")
 class Renewal:
     """One renewal. descriptors: those of the command line, by name, the settings' new one too.
 
-    declined is called with the reason where the helper stays what it is.
+    declined is called with the reason where the helper stays what it is, leave before it executes
+    itself: a child that belongs to no run must not outlive that.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class Renewal:
         argv: Sequence[str],
         descriptors: Mapping[str, int],
         declined: Callable[[str], None],
+        leave: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._runs = runs
         self._argv = [*argv, *(f"--fd={name}={fd}" for name, fd in descriptors.items())]
         self._descriptors = descriptors
         self._declined = declined
+        self._leave = leave
         self._until = time.monotonic() + _PATIENCE
         self._abandoned = False
 
@@ -80,6 +83,7 @@ class Renewal:
             else:
                 self._declined("directories are being removed, which takes long; ask again")
             return
+        self._leave()
         state = seal(self._runs)
         kept = [state, *self._descriptors.values(), *_open_in(self._runs)]
         signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)

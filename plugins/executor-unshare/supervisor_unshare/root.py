@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from supervisor.layout import MOUNT_ROOT
 from supervisor_unshare import syscalls
-from supervisor_unshare.plan_mounts import OWN_FILES, Base, Bind, Directory, Entry, File, Link
+from supervisor_unshare.plan_mounts import OWN_FILES, Base, Bind, Directory, Entry, File, Link, Tree
 from supervisor_unshare.syscalls import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY
 
 NEW_ROOT = (
@@ -48,7 +48,7 @@ def build_shared(entries: Sequence[Entry], sources: Mapping[Base, int], step: St
     options = {"size": "16m", "mode": "0755"}
     root = syscalls.new_filesystem("tmpfs", options, ATTR_NOSUID | ATTR_NODEV)
     attach_root(root, sources)
-    _make_entries(root, entries, sources, step)
+    make_entries(root, entries, sources, step)
     step.name = "mount /dev"
     _make_devices(root, sources[Base.HOST])
     return root
@@ -59,6 +59,26 @@ def attach_root(root: int, sources: Mapping[Base, int]) -> None:
     place = syscalls.open_beneath(sources[Base.RUN], NEW_ROOT, os.O_PATH)
     syscalls.attach(root, place)
     os.close(place)
+
+
+def open_trees(
+    entries: Sequence[Entry], sources: Mapping[Base, int], step: Step, trees: list[int]
+) -> list[Entry]:
+    """Give the entries with each Bind made a Tree, a detached copy of the mounts at its source.
+
+    The Tree's number is its place in `trees`, to which its descriptor is added, also where a later
+    one fails: they are the caller's to close.
+    """
+    found: list[Entry] = []
+    for entry in entries:
+        step.name = f"mount {entry.target}"
+        if not isinstance(entry, Bind):
+            found.append(entry)
+        elif (cut := _cut(entry, sources[entry.base])) is not None:
+            tree, directory = cut
+            trees.append(tree)
+            found.append(Tree(target=entry.target, number=len(trees) - 1, directory=directory))
+    return found
 
 
 def mount_own(root: int) -> tuple[int, int]:
@@ -77,9 +97,8 @@ def mount_own(root: int) -> tuple[int, int]:
     return files, places
 
 
-def build_own(root: int, entries: Sequence[Entry], sources: Mapping[Base, int], step: Step) -> None:
-    """Add what is the run's own: its entries, /proc, /dev/shm and /dev/pts."""
-    _make_entries(root, entries, sources, step)
+def mount_kernel(root: int, step: Step) -> None:
+    """Add what the kernel makes for each sandbox anew: /proc, /dev/shm and /dev/pts."""
     step.name = "mount /proc"
     flags = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC
     _mount_new(root, "proc", "proc", {}, flags)
@@ -89,18 +108,27 @@ def build_own(root: int, entries: Sequence[Entry], sources: Mapping[Base, int], 
     _mount_new(root, "dev/pts", "devpts", pts, ATTR_NOSUID | ATTR_NOEXEC)
 
 
-def _make_entries(
-    root: int, entries: Sequence[Entry], sources: Mapping[Base, int], step: Step
+def make_entries(
+    root: int,
+    entries: Sequence[Entry],
+    sources: Mapping[Base, int],
+    step: Step,
+    trees: Sequence[int] = (),
 ) -> None:
+    """Make entries in a root that is still writable; closes the trees that it attaches."""
     for entry in entries:
         step.name = f"mount {entry.target}"
-        _make_entry(root, entry, sources)
+        _make_entry(root, entry, sources, trees)
 
 
-def _make_entry(root: int, entry: Entry, sources: Mapping[Base, int]) -> None:
+def _make_entry(root: int, entry: Entry, sources: Mapping[Base, int], trees: Sequence[int]) -> None:
     path = entry.target.lstrip("/")
     if isinstance(entry, Bind):
-        _bind(root, path, entry, sources[entry.base])
+        if (cut := _cut(entry, sources[entry.base])) is not None:
+            _attach_tree(root, path, *cut)
+        return
+    if isinstance(entry, Tree):
+        _attach_tree(root, path, trees[entry.number], entry.directory)
         return
     if isinstance(entry, Directory):
         os.close(_directory(root, path))
@@ -121,17 +149,23 @@ def _new_file(parent: int, name: str, entry: File) -> None:
     os.close(fd)
 
 
-def _bind(root: int, path: str, bind: Bind, base: int) -> None:
+def _cut(bind: Bind, base: int) -> tuple[int, bool] | None:
+    """Give a detached copy of the mounts at a source and whether it is a directory."""
     try:
         source = syscalls.open_beneath(base, "/".join(bind.parts), _PATH)
     except FileNotFoundError:
         if bind.optional:
-            return
+            return None
         raise
-    attributes = ATTR_NOSUID | ATTR_NODEV | (0 if bind.writable else ATTR_RDONLY)
-    tree = syscalls.clone_tree(source, attributes)
-    is_directory = stat.S_ISDIR(os.fstat(source).st_mode)
-    os.close(source)
+    try:
+        attributes = ATTR_NOSUID | ATTR_NODEV | (0 if bind.writable else ATTR_RDONLY)
+        is_directory = stat.S_ISDIR(os.fstat(source).st_mode)
+        return syscalls.clone_tree(source, attributes), is_directory
+    finally:
+        os.close(source)
+
+
+def _attach_tree(root: int, path: str, tree: int, is_directory: bool) -> None:
     if is_directory:
         target = _directory(root, path)
     else:

@@ -1,7 +1,9 @@
 """What happens between clone and exec: build the root, enter it, give up every right, be init.
 
-Each step is named before it is done; a step that fails is reported with its name and errno, and
-the child ends. Nothing here is skipped over: no step's result goes unchecked.
+First what all runs of a kind have in common, which may be done before there is a job (pool.py);
+then, once the job has come, what is its own. Each step is named before it is done; a step that
+fails is reported with its name and errno, and the child ends. Nothing here is skipped over: no
+step's result goes unchecked.
 """
 
 from __future__ import annotations
@@ -10,12 +12,12 @@ import ctypes
 import os
 import resource
 import signal
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NoReturn
+import socket
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple, NoReturn
 
-from supervisor_unshare import filters, init, landlock, root, syscalls
-from supervisor_unshare.plan_mounts import Base, Entry, writable
+from supervisor_unshare import filters, handing, init, landlock, root, syscalls
+from supervisor_unshare.plan_mounts import Base, unpacked
 from supervisor_unshare.root import Step
 
 NAMESPACES = (
@@ -23,125 +25,130 @@ NAMESPACES = (
 )
 LAYERS = frozenset({"landlock", "seccomp"})  # what the settings may leave out
 # Made here, not in the child: each page that it writes to is copied first.
+_WAITING = ctypes.create_string_buffer(b"content-next")
 _NAME = ctypes.create_string_buffer(b"content-init")
 _CATCHABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _OOM_SCORE = b"300"  # content dies before the services that serve it
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layers:
-    """What holds besides namespaces and mounts, where the host has it.
+class Kind(NamedTuple):
+    """What is known before the job.
 
-    landlock: the version of it, 0 for none; filter: the program for system calls, b"" for none.
+    built: the mount namespace holds the shared part of the root and nothing else. ids: the uid and
+    gid of the caller, where it is not root and needs a user namespace. bounded: there is no
+    bounding set to inherit. landlock: its version here, 0 for none; filter: the program for system
+    calls, b"" for none.
     """
 
+    built: bool
+    ids: tuple[int, int] | None
+    bounded: bool
     landlock: int
     filter: bytes
 
-    @classmethod
-    def but(cls, without: Collection[str]) -> Layers:
-        """Give those that this host has, but some of LAYERS."""
-        return cls(
-            landlock=0 if "landlock" in without else landlock.version(),
-            filter=b"" if "seccomp" in without else filters.program(),
-        )
 
+class Spec(NamedTuple):
+    """What is the job's own. entries: packed.
 
-@dataclass(frozen=True, kw_only=True)
-class Spec:
-    """All that the child needs. bases: the host paths at which sources begin.
-
-    template: a copy of the root that is built already, or None to build it of `shared`.
-    report, stdout and stderr are descriptors; rlimits maps resource numbers to (soft, hard);
-    user_namespace: the caller is not root. bounded: it has no bounding set to inherit.
+    shared, bases: the other entries and the host paths at which sources begin, where nothing is
+    built yet. writable: where it may change files. rlimits: resource number → (soft, hard).
     """
 
-    template: int | None
-    shared: Sequence[Entry]
-    entries: Sequence[Entry]
-    bases: Mapping[Base, str]
+    entries: list[Any]
+    shared: list[Any]
+    bases: dict[str, str]
+    writable: tuple[str, ...]
     uid: int
     gid: int
-    argv: Sequence[str]
-    env: Mapping[str, str]
+    argv: tuple[str, ...]
+    env: dict[str, str]
     workdir: str
-    rlimits: Mapping[int, tuple[int, int]]
-    report: int
-    stdout: int
-    stderr: int
-    user_namespace: bool
-    bounded: bool
-    layers: Layers
+    rlimits: dict[int, tuple[int, int]]
 
 
-def run(spec: Spec, groups: Sequence[int]) -> NoReturn:
-    """Become the sandbox. Called in the child of syscalls.clone; never returns.
+def layers(without: Collection[str]) -> dict[str, Any]:
+    """Give the fields of Kind for the layers that this host has, but some of LAYERS."""
+    return {
+        "landlock": 0 if "landlock" in without else landlock.version(),
+        "filter": b"" if "seccomp" in without else filters.program(),
+    }
 
-    groups: open cgroup.procs files of the groups that the child is to join.
+
+def live(kind: Kind, job: int, report: int, groups: Sequence[int]) -> NoReturn:
+    """Become a sandbox, and the init of the job that comes. In the child of a clone; never returns.
+
+    job: the socket on which the job comes; its end means: end. report: a pipe to the helper.
+    groups: open cgroup.procs files of the groups to join.
     """
     step = Step()
     try:
-        _isolate(spec, groups, step)
-        main = _spawn(spec, step)
-        init.watch(main, spec.report)
+        _isolate(kind, job, report, groups, step)
+        mounts = _prepare_root(step) if kind.built else []
+        step.name = "job"
+        with socket.socket(fileno=job) as sock:
+            handed = handing.receive(sock)
+        if handed is None:
+            os._exit(0)
+        spec, (stdout, stderr, *trees) = Spec(*handed[0]), handed[1]
+        step.name = "name"
+        syscalls.name_process(_NAME)
+        if kind.built:
+            root.make_entries(mounts[0], unpacked(spec.entries), {}, step, trees)
+        else:
+            mounts = _build_root(spec, step)
+        step.name = "enter-root"
+        for mount in mounts:
+            syscalls.set_attributes(mount, syscalls.ATTR_RDONLY)
+            os.close(mount)
+        _confine(kind, spec, step)
+        main = _spawn(spec, stdout, stderr, step)
+        init.watch(main, report)
     except BaseException as error:
-        _fail(spec.report, step.name, error)
+        _fail(report, step.name, error)
     finally:
         os._exit(127)
 
 
-def _isolate(spec: Spec, groups: Sequence[int], step: Step) -> None:
+def _isolate(kind: Kind, job: int, report: int, groups: Sequence[int], step: Step) -> None:
     step.name = "die-with-parent"
     syscalls.die_with_parent()
-    syscalls.name_process(_NAME)
-    signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # the launcher's, see there
+    syscalls.name_process(_WAITING)
     os.setsid()
     step.name = "cgroup"
     for procs in groups:
         os.write(procs, b"0")
     step.name = "descriptors"
-    keep = {0, 1, 2, spec.report, spec.stdout, spec.stderr}
-    syscalls.close_all_but(keep if spec.template is None else keep | {spec.template})
+    syscalls.close_all_but({0, 1, 2, job, report})
     step.name = "keyring"
     syscalls.leave_keyring()  # the service's may hold keys of whoever started it
-    if spec.user_namespace:
+    if kind.ids is not None:
         step.name = "user-namespace"
-        map_own_ids(spec.uid, spec.gid)
+        map_own_ids(*kind.ids)
     step.name = "mounts"
     os.umask(0o022)
     syscalls.make_mounts_private()
-    mounts = _build_root(spec, step)
-    step.name = "enter-root"
-    syscalls.enter_root(mounts[0])
-    for mount in mounts:
-        syscalls.set_attributes(mount, syscalls.ATTR_RDONLY)
-        os.close(mount)
-    step.name = "limits"
-    _write("/proc/self/oom_score_adj", _OOM_SCORE)
-    step.name = "identity"
-    _give_up_rights(spec)
-    # Last, since nothing after them needs what they forbid.
-    if spec.layers.landlock:
-        step.name = "landlock"
-        landlock.restrict(spec.layers.landlock, writable(spec.entries))
-    if spec.layers.filter:
-        step.name = "seccomp"
-        syscalls.filter_calls(spec.layers.filter)
+
+
+def _prepare_root(step: Step) -> list[int]:
+    """Add to the built root what needs no job; give the mounts that are to become read-only."""
+    step.name = "new-root"
+    made = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mounts = [made, *root.mount_own(made)]
+    root.mount_kernel(made, step)
+    return mounts
 
 
 def _build_root(spec: Spec, step: Step) -> list[int]:
-    """Give the mounts that are to become read-only, the new root first."""
-    sources = root.open_bases(spec.bases)
-    if spec.template is None:
-        mounts = [root.build_shared(spec.shared, sources, step)]
-    else:
-        step.name = "new-root"
-        root.attach_root(spec.template, sources)
-        mounts = [spec.template, *root.mount_own(spec.template)]
-    root.build_own(mounts[0], spec.entries, sources, step)
+    """Build and enter a whole root; gives the mounts that are to become read-only."""
+    sources = root.open_bases({Base(name): path for name, path in spec.bases.items()})
+    made = root.build_shared(unpacked(spec.shared), sources, step)
+    root.make_entries(made, unpacked(spec.entries), sources, step)
+    root.mount_kernel(made, step)
     for source in sources.values():
         os.close(source)
-    return mounts
+    step.name = "enter-root"
+    syscalls.enter_root(made)
+    return [made]
 
 
 def map_own_ids(uid: int, gid: int) -> None:
@@ -151,10 +158,24 @@ def map_own_ids(uid: int, gid: int) -> None:
     _write("/proc/self/uid_map", b"%d %d 1" % (uid, uid))
 
 
-def _give_up_rights(spec: Spec) -> None:
-    if not spec.bounded:
+def _confine(kind: Kind, spec: Spec, step: Step) -> None:
+    step.name = "limits"
+    _write("/proc/self/oom_score_adj", _OOM_SCORE)
+    step.name = "identity"
+    _give_up_rights(kind, spec)
+    # Last, since nothing after them needs what they forbid.
+    if kind.landlock:
+        step.name = "landlock"
+        landlock.restrict(kind.landlock, spec.writable)
+    if kind.filter:
+        step.name = "seccomp"
+        syscalls.filter_calls(kind.filter)
+
+
+def _give_up_rights(kind: Kind, spec: Spec) -> None:
+    if not kind.bounded:
         syscalls.drop_bounding_set()
-    if not spec.user_namespace:
+    if kind.ids is None:
         os.setgroups([])
     os.setresgid(spec.gid, spec.gid, spec.gid)
     os.setresuid(spec.uid, spec.uid, spec.uid)
@@ -165,7 +186,7 @@ def _give_up_rights(spec: Spec) -> None:
     os.umask(0o027)
 
 
-def _spawn(spec: Spec, step: Step) -> int:
+def _spawn(spec: Spec, stdout: int, stderr: int, step: Step) -> int:
     """Start the content's process and give its pid; raises OSError where its exec fails.
 
     posix_spawn shares memory until the exec: a fork would copy this interpreter's page tables.
@@ -179,19 +200,19 @@ def _spawn(spec: Spec, step: Step) -> int:
     init.queue_signals()
     pid = os.posix_spawn(
         spec.argv[0],
-        list(spec.argv),
-        dict(spec.env),
+        spec.argv,
+        spec.env,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, spec.stdout, 1),
-            (os.POSIX_SPAWN_DUP2, spec.stderr, 2),
+            (os.POSIX_SPAWN_DUP2, stdout, 1),
+            (os.POSIX_SPAWN_DUP2, stderr, 2),
         ],
         setsid=True,
         setsigmask=(),
         setsigdef=_CATCHABLE,
     )
-    os.close(spec.stdout)
-    os.close(spec.stderr)
+    os.close(stdout)
+    os.close(stderr)
     return pid
 
 

@@ -58,6 +58,7 @@ class Service:
             bases={Base.HOST: "/", Base.DATA: data_dir, Base.RUN: run_dir},
             directories=self._directories,
             groups=self._groups,
+            loop=loop,
             log=log,
         )
         self._waiters: dict[str, list[tuple[Answer, Fail]]] = {}
@@ -173,6 +174,7 @@ class Service:
 
     def end_all(self) -> None:
         """Kill every run, wait for the processes, remove all that is ours. For the helper's end."""
+        self.close_starter()
         living = [run for run in self.runs.values() if run.pidfd != -1]
         for run in living:
             run.kill()
@@ -182,6 +184,10 @@ class Service:
             with contextlib.suppress(OSError):  # the next helper sweeps
                 self._clean(run)
         cgroups.leave(self._groups)
+
+    def close_starter(self) -> None:
+        """End the processes that belong to no run; they come back with the next start."""
+        self._starter.close()
 
     # How a run comes to life and what is left of it.
 
@@ -205,6 +211,7 @@ class Service:
             self._log.info("run-started", run=run.job.run, content=run.job.content, pid=run.pid)
             for answer, _ in self._waiters.pop(run.job.run, []):
                 answer(receipt=run.receipt, uid=run.job.uid)
+            self._starter.succeeded()
 
     def _init_ended(self, run: LiveRun) -> None:
         self._loop.unwatch(run.pidfd)

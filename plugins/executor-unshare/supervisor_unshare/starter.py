@@ -1,22 +1,31 @@
-"""Start a run: its directories, its group, its pipes, and the child that becomes its sandbox."""
+"""Start a run: its directories, its limits, its pipes, and the clone that becomes its sandbox."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from supervisor import Log
-from supervisor_unshare import cgroups, host, root, runs, sandbox, syscalls
+from supervisor_unshare import cgroups, handing, host, pool, root, runs, sandbox, syscalls
 from supervisor_unshare.directories import Directories
 from supervisor_unshare.jobs import Job
-from supervisor_unshare.plan_mounts import Base, plan_own, plan_shared
+from supervisor_unshare.loop import Loop
+from supervisor_unshare.plan_mounts import (
+    Base,
+    Entry,
+    packed,
+    plan_own,
+    plan_shared,
+    writable,
+)
+from supervisor_unshare.pool import Wanted
 from supervisor_unshare.rules import Rules
 from supervisor_unshare.runs import LiveRun
 from supervisor_unshare.steps import StartFailed, step
 from supervisor_unshare.template import Template
+from supervisor_unshare.zygote_link import Clone, ZygoteLink
 
 _SOFT_FILES = 1024
 
@@ -31,6 +40,7 @@ class Starter:
         bases: Mapping[Base, str],
         directories: Directories,
         groups: cgroups.Hierarchies,
+        loop: Loop,
         log: Log,
     ) -> None:
         self._rules = rules
@@ -40,67 +50,113 @@ class Starter:
         self._log = log
         self._host = host.HostView(rules.trees)
         self._template = None if rules.rootless else self._new_template()
-        self._bounded = not rules.rootless and self._drop_bounding_set()
-        self._layers = sandbox.Layers.but(rules.without)
+        ids = (os.geteuid(), os.getegid()) if rules.rootless else None
+        self._kind = sandbox.Kind(
+            built=self._template is not None,
+            ids=ids,
+            bounded=not rules.rootless and self._drop_bounding_set(),
+            **sandbox.layers(rules.without),
+        )
+        namespaces = sandbox.NAMESPACES | (syscalls.CLONE_NEWUSER if rules.rootless else 0)
+        self._zygote = ZygoteLink(rules, namespaces=namespaces)
+        # Without a template the root is built in a copy of the host's mounts: not ahead of time.
+        size = 0 if self._template is None else pool.SIZE
+        self._pool = pool.Pool(loop, self._make, log, size)
+        self._sources = root.open_bases(bases)
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             self._boot = file.read().strip()
         self._files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
     def start(self, job: Job) -> LiveRun:
-        """Clone the sandbox of a job; raises StartFailed, leaving nothing behind."""
-        rootless = self._rules.rootless
+        """Give a job to a sandbox; raises StartFailed, leaving nothing behind."""
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as handed:
             with step("prepare"):
                 undo.callback(self._directories.remove_run, job.run)
                 self._directories.make_run(job)
+            clone = self._clone(job)
+            undo.callback(clone.close)
             with step("cgroup"):
-                group = cgroups.create(self._groups, job.run, job.limits)
-                undo.callback(group.remove)
+                cgroups.limit(self._groups, clone.group, job.limits)
             with step("pipes"):
-                owner = None if rootless else job.uid
+                owner = None if self._rules.rootless else job.uid
                 streams = [runs.new_pipe(owner, job.gid) for _ in range(2)]
-                streams.append(os.pipe2(os.O_CLOEXEC))
                 for read, write in streams:
                     undo.callback(os.close, read)
                     handed.callback(os.close, write)
-                os.set_blocking(streams[2][0], False)
-            template = self._copy_template()
-            if template is not None:
-                handed.callback(os.close, template)
-            with step("plan"):
-                shown = self._host.shown
-                spec = sandbox.Spec(
-                    template=template,
-                    shared=plan_shared(shown.shared) if template is None else (),
-                    entries=plan_own(job, shown.own, uid=job.uid, gid=job.gid),
-                    bases=self._bases,
-                    uid=job.uid,
-                    gid=job.gid,
-                    argv=job.argv,
-                    env=job.env,
-                    workdir=job.workdir,
-                    rlimits=self._rlimits(job),
-                    report=streams[2][1],
-                    stdout=streams[0][1],
-                    stderr=streams[1][1],
-                    user_namespace=rootless,
-                    bounded=self._bounded,
-                    layers=self._layers,
-                )
-            with step("clone"):
-                pid, pidfd = self._clone(spec, group)
+            spec, trees = self._planned(job)
+            handed.callback(_close_all, trees)
+            with step("job"), contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                # One that has ended has said why.
+                handing.send(clone.sock, tuple(spec), [streams[0][1], streams[1][1], *trees])
+            clone.sock.close()
             undo.pop_all()
         return LiveRun(
             job=job,
-            group=group,
-            pid=pid,
-            pidfd=pidfd,
-            report=streams[2][0],
+            group=clone.group,
+            pid=clone.pid,
+            pidfd=clone.pidfd,
+            report=clone.report,
             stdout=streams[0][0],
             stderr=streams[1][0],
             boot=self._boot,
-            started=runs.start_ticks(pid),
+            started=runs.start_ticks(clone.pid),
         )
+
+    def succeeded(self) -> None:
+        """Take note that a start has succeeded: the next one is prepared now."""
+        self._pool.refill()
+
+    def close(self) -> None:
+        """End what was made ahead and what it is made from; the next start makes them again."""
+        self._pool.close()
+        self._zygote.close()
+
+    def _clone(self, job: Job) -> Clone:
+        if self._template is not None:
+            with _doing() as doing:
+                self._template.namespace(doing)
+        generation = 0 if self._template is None else self._template.generation
+        groups = cgroups.needed(self._groups, job.limits)
+        return self._pool.take(Wanted(generation=generation, groups=groups))
+
+    def _make(self, wanted: Wanted) -> Clone:
+        """Make what the pool keeps."""
+        with contextlib.ExitStack() as undo:
+            with step("cgroup"):
+                group = cgroups.make(self._groups, wanted.groups, f"run-{os.urandom(6).hex()}")
+            undo.callback(group.remove)
+            template = None if self._template is None else self._template.built
+            with step("pipes"):  # a refused clone has a name of its own
+                clone = self._zygote.clone(self._kind, template, group)
+            undo.pop_all()
+        return clone
+
+    def _planned(self, job: Job) -> tuple[sandbox.Spec, list[int]]:
+        """Give what the sandbox is told, and the trees that it gets with it, the caller's."""
+        shown = self._host.shown
+        entries: Sequence[Entry] = plan_own(job, shown.own, uid=job.uid, gid=job.gid)
+        writes = writable(entries)
+        trees: list[int] = []
+        if self._template is not None:
+            try:
+                with _doing() as doing:
+                    entries = root.open_trees(entries, self._sources, doing, trees)
+            except BaseException:
+                _close_all(trees)
+                raise
+        spec = sandbox.Spec(
+            entries=packed(entries),
+            shared=packed(plan_shared(shown.shared)) if self._template is None else [],
+            bases={base.value: path for base, path in self._bases.items()},
+            writable=writes,
+            uid=job.uid,
+            gid=job.gid,
+            argv=tuple(job.argv),
+            env=dict(job.env),
+            workdir=job.workdir,
+            rlimits=self._rlimits(job),
+        )
+        return spec, trees
 
     def _new_template(self) -> Template | None:
         try:
@@ -119,38 +175,24 @@ class Starter:
             return False
         return True
 
-    def _copy_template(self) -> int | None:
-        if self._template is None:
-            return None
-        doing = root.Step()
-        try:
-            return self._template.copy(doing)
-        except OSError as error:
-            raise StartFailed(doing.name, error.errno, str(error)) from error
-
-    def _clone(self, spec: sandbox.Spec, group: cgroups.Group) -> tuple[int, int]:
-        """Make the child; in it, this never returns."""
-        flags = sandbox.NAMESPACES | (syscalls.CLONE_NEWUSER if self._rules.rootless else 0)
-        unified = group.open_unified()
-        procs = group.open_procs(but=group.unified)
-        try:
-            try:
-                pid, pidfd = syscalls.clone(flags, unified)
-            except OSError as error:
-                if unified is None or error.errno != errno.ENOSYS:
-                    raise
-                procs += group.open_procs(but=None)
-                pid, pidfd = syscalls.clone(flags)
-            if pid == 0:
-                sandbox.run(spec, procs)
-        finally:
-            for fd in (*procs, *([] if unified is None else [unified])):
-                os.close(fd)
-        return pid, pidfd
-
     def _rlimits(self, job: Job) -> dict[int, tuple[int, int]]:
         if job.limits.files is None:
             files = (min(_SOFT_FILES, self._files), self._files)
         else:
             files = (min(job.limits.files, self._files),) * 2
         return {resource.RLIMIT_NOFILE: files, resource.RLIMIT_CORE: (0, 0)}
+
+
+@contextlib.contextmanager
+def _doing() -> Iterator[root.Step]:
+    """Let an OSError say in which of several steps it happened."""
+    doing = root.Step()
+    try:
+        yield doing
+    except OSError as error:
+        raise StartFailed(doing.name, error.errno, str(error)) from error
+
+
+def _close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)

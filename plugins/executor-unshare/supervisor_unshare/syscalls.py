@@ -17,6 +17,7 @@ from collections.abc import Mapping
 
 from supervisor_unshare import beneath
 
+CLONE_PARENT = 0x00008000
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
@@ -124,12 +125,14 @@ def clone(flags: int, group: int | None = None) -> tuple[int, int]:
 
     group: a directory of cgroup v2 in which the child begins its life, which takes no time, while
     joining later waits for milliseconds. Raises OSError ENOSYS for a group where a container
-    filters clone3. Only for a process with one thread.
+    filters clone3. With CLONE_PARENT the child is one of our parent's. Only for a process with one
+    thread.
     """
     pidfd = ctypes.c_int(-1)
     if group is not None:
         where, all_flags = ctypes.addressof(pidfd), flags | _CLONE_PIDFD | _CLONE_INTO_CGROUP
-        packed = struct.pack("11Q", all_flags, where, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, group)
+        ended = 0 if flags & CLONE_PARENT else signal.SIGCHLD  # the parent gets what we send it
+        packed = struct.pack("11Q", all_flags, where, 0, 0, ended, 0, 0, 0, 0, 0, group)
         return _call("clone3", packed, len(packed)), pidfd.value
     pid = _call("clone", flags | _CLONE_PIDFD | signal.SIGCHLD, 0, ctypes.byref(pidfd), 0, 0)
     return pid, pidfd.value

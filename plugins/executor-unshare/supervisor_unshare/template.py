@@ -1,8 +1,8 @@
-"""The part of the root that all runs share, built once and copied for each start.
+"""The part of the root that all runs share, built once and copied with each clone.
 
-It is the whole of a mount namespace of its own, in which no process lives: neither the host nor any
-run sees it, and whoever gets a copy cannot change it. The helper itself stays in the host's
-namespace and sees what is mounted there later.
+It is the whole of a mount namespace of its own, in which the zygote lives alone: neither the
+host nor any run sees it, and whoever gets a copy cannot change it. The helper itself stays in the
+host's namespace and sees what is mounted there later.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ class Template:
     Raises OSError where a process must not go from one mount namespace to another.
     """
 
+    generation = 0
+
     def __init__(self, host: HostView, bases: Mapping[Base, str]) -> None:
         self._host = host
         self._bases = bases
@@ -36,12 +38,13 @@ class Template:
         self._shown: Shown | None = None
         self._sources: list[str] = []
         self._found: list[_Identity] = []
-        self._built: tuple[int, int] | None = None  # the namespace, and its root
+        self.built: int | None = None  # the namespace as of the last call
 
-    def copy(self, step: root.Step) -> int:
-        """Give a detached copy of the root as of now; the caller closes it.
+    def namespace(self, step: root.Step) -> int:
+        """Give the mount namespace whose whole is the root as of now; it stays ours.
 
-        Raises OSError, with the name of the step that failed in `step`; the next call tries again.
+        `generation` grows whenever it is another one. Raises OSError, with the name of the step
+        that failed in `step`; the next call tries again.
         """
         step.name = "template"
         shown = self._host.shown
@@ -52,17 +55,15 @@ class Template:
             self._changes.poll(0)
             or shown is not self._shown
             or found != self._found
-            or self._built is None
+            or self.built is None
         ):
             self._forget()
-            self._built = self._build(step)
+            self.built = self._build(step)
             self._shown, self._found = shown, found
-        namespace, made = self._built
-        with self._returning():
-            syscalls.enter_mount_namespace(namespace)
-            return syscalls.clone_tree(made, syscalls.ATTR_RDONLY)
+            self.generation += 1
+        return self.built
 
-    def _build(self, step: root.Step) -> tuple[int, int]:
+    def _build(self, step: root.Step) -> int:
         step.name = "mounts"
         with self._returning(), contextlib.ExitStack() as undo:
             syscalls.new_mount_namespace()
@@ -80,14 +81,14 @@ class Template:
             syscalls.enter_root(made)  # nothing else stays in the namespace
             syscalls.set_attributes(made, syscalls.ATTR_RDONLY)
             undo.pop_all()
-        return namespace, made
+        os.close(made)
+        return namespace
 
     def _forget(self) -> None:
         """Let go of the earlier one, and with it of its mounts."""
-        if self._built is not None:
-            for fd in self._built:
-                os.close(fd)
-            self._built = None
+        if self.built is not None:
+            os.close(self.built)
+            self.built = None
 
     @contextlib.contextmanager
     def _returning(self) -> Iterator[None]:

@@ -75,14 +75,16 @@ def test_what_v2_delegates_can_be_limited() -> None:
 def test_without_groups_nothing_is_claimed() -> None:
     found = cgroups.find(RUN_DIR, mountinfo="", own="")
     assert (None, frozenset(), []) == (found.unified, found.limits, found.directories)
-    assert () == cgroups.create(found, "run", EVERYTHING).directories
+    assert frozenset() == cgroups.needed(found, EVERYTHING)
+    assert () == cgroups.make(found, (), "run").directories
 
 
 def test_a_run_joins_only_what_its_limits_need(tmp_path: Path) -> None:
     lines = [hierarchy(tmp_path, name, f",{name}") for name in ("memory", "pids", "cpu")]
     lines.append(hierarchy(tmp_path, "unified", ""))
     found = cgroups.find(RUN_DIR, mountinfo="\n".join(lines), own="0::/\n")
-    assert (f"{tmp_path}/unified/{NAME}/run",) == cgroups.create(found, "run", Limits()).directories
+    needed = cgroups.needed(found, Limits())
+    assert (f"{tmp_path}/unified/{NAME}/run",) == cgroups.make(found, needed, "run").directories
 
 
 @pytest.mark.parametrize(
