@@ -42,6 +42,7 @@ _MODULES = {
     "layout": "supervisor.layout",
     "packets": "supervisor.packets",
     "sampling": "supervisor.sampling",
+    "site_mounts": "supervisor.site_mounts",
     "unixsocket": "supervisor.unixsocket",
     "values": "supervisor.settings.values",
 }
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from supervisor import layout as layout
     from supervisor import packets as packets
     from supervisor import sampling as sampling
+    from supervisor import site_mounts as site_mounts
     from supervisor import unixsocket as unixsocket
     from supervisor.errors import LeaseLost as LeaseLost
     from supervisor.errors import StoreConflict as StoreConflict

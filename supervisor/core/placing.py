@@ -82,6 +82,8 @@ def make_job(
         purpose=run.purpose,
         plan=attrs.evolve(plan, env=env),
         runtime=runtime,
+        guid=content.guid,
+        name=content.name,
         places=places,
         uid=content.uid,
         gid=content.uid,

@@ -81,9 +81,10 @@ class Plan:
 class Job:
     """A run, self-contained: an executor needs nothing else. Travels as JSON.
 
-    runtime is who planned it: an executor may keep an image for each. places maps "role/name" of
-    each mount to where it lies. uid 0 means the caller's own uid (a
-    server without root). grace is in seconds, from asking the process to end until it is killed.
+    runtime is who planned it: an executor may keep an image for each. guid and name are those of
+    the content, by which settings may mean it. places maps "role/name" of each mount to where it
+    lies. uid 0 means the caller's own uid (a server without root). grace is in seconds, from asking
+    the process to end until it is killed.
     """
 
     version: int = 1
@@ -92,6 +93,8 @@ class Job:
     purpose: Purpose
     plan: Plan
     runtime: str = ""
+    guid: str = ""
+    name: str = ""
     places: Mapping[str, PlaceRef] = attrs.field(factory=dict)
     uid: int = 0
     gid: int = 0

@@ -33,7 +33,10 @@ from supervisor.settings.sections import (
     Server,
 )
 from supervisor.settings.unknown import warnings
+from supervisor.site_mounts import SiteMount, misplaced
 
+# Those of the reference system too: its file may have been brought along.
+_CONFIGURATIONS = ("/etc/content-supervisor", "/etc/rstudio-connect")
 _FIELDS_OF_ENTRY = ("section", "subsection", "key", "value", "file", "line", "column", "text")
 
 
@@ -96,7 +99,8 @@ class Settings(Configuration):
     log_level: str
     access_form: str
     trusted_proxies: tuple[str, ...]
-    mount_paths: tuple[str, ...]
+    site_mounts: tuple[SiteMount, ...]
+    hidden: tuple[str, ...]
     server_address: str
     executables: tuple[str, ...]
     without: tuple[str, ...]
@@ -104,7 +108,14 @@ class Settings(Configuration):
 
     @classmethod
     def of(cls, configuration: Configuration, **resolved: Any) -> Settings:
-        """Build settings from the configuration and what it cannot say by itself."""
+        """Build settings from the configuration and what it cannot say by itself.
+
+        Raises SupervisorError("settings-invalid") for a mount that would show what is hidden.
+        """
+        mounts = site_mounts(configuration)
+        hidden = _hidden(configuration)
+        for problem in misplaced(mounts, (resolved["data_dir"], resolved["run_dir"], *hidden)):
+            raise SupervisorError("settings-invalid", str(problem), hint=problem.hint)
         return cls(
             **_shallow(configuration),
             uid_first=configuration.applications.uid_first,
@@ -114,7 +125,8 @@ class Settings(Configuration):
             log_level=configuration.logging.level,
             access_form=configuration.logging.access_form,
             trusted_proxies=configuration.http.trusted_proxies,
-            mount_paths=tuple(mount.path for mount in configuration.mounts.values()),
+            site_mounts=mounts,
+            hidden=hidden,
             server_address=configuration.server.address,
             executables=_executables(configuration),
             without=configuration.privileged.without,
@@ -124,7 +136,8 @@ class Settings(Configuration):
     def to_json(self, *, entries: bool = True) -> bytes:
         """Give the JSON of protocols.md; for who needs no more than `settings`, without entries."""
         resolved = {name: getattr(self, name) for name in _RESOLVED}
-        resolved["mounts"] = resolved.pop("mount_paths")
+        mounts = resolved.pop("site_mounts")
+        resolved["mounts"] = [dataclasses.asdict(mount) for mount in mounts]
         lines = [
             {name: getattr(entry, name) for name in _FIELDS_OF_ENTRY}
             for entry in (self.entries if entries else ())
@@ -138,8 +151,9 @@ class Settings(Configuration):
         try:
             configuration = configure(Entry(**entry) for entry in message["entries"])
             resolved = dict(message["settings"])
-            resolved["mount_paths"] = tuple(resolved.pop("mounts"))
-            for name in ("executables", "trusted_proxies", "without"):
+            mounts = resolved.pop("mounts")
+            resolved["site_mounts"] = tuple(map(SiteMount.of_json, mounts))
+            for name in ("executables", "trusted_proxies", "without", "hidden"):
                 resolved[name] = tuple(resolved[name])
             return cls(**_shallow(configuration), **{name: resolved[name] for name in _RESOLVED})
         except (KeyError, TypeError) as error:
@@ -151,6 +165,27 @@ class Settings(Configuration):
         with os.fdopen(fd, "rb") as file:
             file.seek(0)
             return cls.from_json(file.read())
+
+
+def site_mounts(configuration: Configuration) -> tuple[SiteMount, ...]:
+    """Give what the sections `[Mount "name"]` show."""
+    return tuple(
+        SiteMount(
+            name=name,
+            path=mount.path,
+            at=mount.at or mount.path,
+            writable=mount.access == "WRITE",
+            contents=mount.contents,
+        )
+        for name, mount in configuration.mounts.items()
+        if mount is not None and mount.path
+    )
+
+
+def _hidden(configuration: Configuration) -> tuple[str, ...]:
+    """Give what no sandbox may see besides DataDir and RunDir."""
+    named = (configuration.database.dir, configuration.file and os.path.abspath(configuration.file))
+    return (*_CONFIGURATIONS, *(path for path in named if path))
 
 
 def _shallow(configuration: Configuration) -> dict[str, Any]:
@@ -222,6 +257,8 @@ def _misfits(configuration: Configuration) -> Iterator[SupervisorError]:
     for name, mount in configuration.mounts.items():
         if not mount.path:
             yield SupervisorError("settings-invalid", f'[Mount "{name}"] has no Path')
+    for problem in misplaced(site_mounts(configuration), _hidden(configuration)):
+        yield SupervisorError("settings-invalid", str(problem), hint=problem.hint)
 
 
 def _scheduler_misfits(scheduler: Scheduler, entries: Iterable[Entry]) -> Iterator[SupervisorError]:

@@ -330,13 +330,28 @@ class Licensing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mount:
-    """A host path shown read-only in every sandbox: `[Mount "fonts"] Path = /usr/share/fonts`."""
+    """A site's own files in sandboxes: `[Mount "fonts"] Path = /usr/share/fonts`."""
 
     section: ClassVar[str] = "Mount"
     named: ClassVar[bool] = True
+    about: ClassVar[str] = (
+        "A site's own data and libraries: [Show content a site's own files](../howto/mounts.md)."
+    )
     path: str = _key(
         "Path", values.path, "", unset="must be given",
-        about="a path of this machine that every sandbox shows, read-only",
+        about="a directory or file of this machine that sandboxes show",
+    )  # fmt: skip
+    at: str | None = _key(
+        "At", values.path, None, unset="the same path",
+        about="where they show it",
+    )  # fmt: skip
+    access: str = _key(
+        "Access", values.one_of("READ", "WRITE"), "READ",
+        about="`READ`, or `WRITE`: content may change what its user may",
+    )  # fmt: skip
+    contents: tuple[str, ...] = _key(
+        "Content", values.text, (), multi=True, unset="every content",
+        about="who sees it: a guid, a number or a name (which is whoever's has it now)",
     )  # fmt: skip
 
 

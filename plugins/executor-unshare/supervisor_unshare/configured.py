@@ -7,8 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from supervisor_unshare import host
-from supervisor_unshare.plan_mounts import covered
+from supervisor_unshare import host, site
 from supervisor_unshare.rules import ROOT, ROOTLESS, TIERS, Rules
 from supervisor_unshare.sandbox import LAYERS
 
@@ -26,10 +25,7 @@ def read_rules(settings: Mapping[str, Any]) -> Rules:
     tier = settings.get("tier") or (ROOTLESS if os.geteuid() else ROOT)
     if tier not in TIERS or (tier == ROOT) != (os.geteuid() == 0):
         raise ValueError(f"{tier!r} cannot be the tier of a helper with uid {os.geteuid()}")
-    for mount in settings.get("mounts", ()):
-        for own in (settings["data_dir"], settings["run_dir"]):
-            if covered(os.path.realpath(own), [os.path.realpath(mount)]):
-                raise ValueError(f"{mount} cannot be shown in sandboxes: {own} lies in it")
+    mounts, hidden = site.read(settings)
     without = frozenset(settings.get("without", ()))
     if unknown := without - LAYERS:
         raise ValueError(f"[Privileged] Without: no layer {min(unknown)!r} of {sorted(LAYERS)}")
@@ -42,7 +38,9 @@ def read_rules(settings: Mapping[str, Any]) -> Rules:
         uid_first=settings["uid_first"],
         uid_last=settings["uid_last"],
         several_nodes=settings.get("several_nodes", False),
-        trees=host.shown_trees(settings.get("mounts", ())),
+        trees=host.shown_trees(),
+        site=mounts,
+        hidden=hidden,
         executables=tuple(settings.get("executables", ())),
         libraries=tuple(settings.get("libraries", ())),
         without=without,

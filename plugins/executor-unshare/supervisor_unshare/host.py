@@ -5,22 +5,24 @@ from __future__ import annotations
 import fnmatch
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from supervisor.layout import COMPATIBLE_MOUNT_ROOT, MOUNT_ROOT
+from supervisor.site_mounts import SiteMount, covered
+from supervisor_unshare import site
 from supervisor_unshare.plan_mounts import (
     ETC,
     ETC_PATTERNS,
     OWN_TREES,
-    RESERVED,
     SYSTEM_TREES,
     TOOL_TREES,
     Bind,
+    Entry,
     Link,
-    covered,
     host_bind,
 )
+from supervisor_unshare.rules import Rules
 
 
 def interpreter_trees() -> list[str]:
@@ -29,16 +31,9 @@ def interpreter_trees() -> list[str]:
     return sorted(prefix for prefix in prefixes if not covered(prefix, SYSTEM_TREES))
 
 
-def shown_trees(mounts: Iterable[str]) -> tuple[str, ...]:
-    """Give every tree that sandboxes see read-only at its own path, none inside another.
-
-    mounts: those of the settings. Raises ValueError for one that would hide what a sandbox needs.
-    """
-    asked = [os.path.normpath(mount) for mount in mounts]
-    for mount in asked:
-        if not mount.startswith("/") or mount in RESERVED:
-            raise ValueError(f"{mount} cannot be shown in sandboxes")
-    found = {*SYSTEM_TREES, *TOOL_TREES, *interpreter_trees(), *asked}
+def shown_trees() -> tuple[str, ...]:
+    """Give every tree that sandboxes see read-only at its own path, none inside another."""
+    found = {*SYSTEM_TREES, *TOOL_TREES, *interpreter_trees()}
     trees: list[str] = []
     for tree in sorted(part for whole in found for part in _around_our_own(whole)):
         if os.path.lexists(tree) and not covered(tree, trees):
@@ -62,17 +57,19 @@ class Shown:
     """What every sandbox shows of the host.
 
     shared: the same mounts for all; own: those that lie in a directory which each run has itself.
+    site: the mounts of the settings that have a place here.
     """
 
-    shared: tuple[Bind | Link, ...]
-    own: tuple[Bind | Link, ...]
+    shared: tuple[Entry, ...]
+    own: tuple[Entry, ...]
+    site: tuple[SiteMount, ...] = ()
 
 
 class HostView:
     """The entries for the trees and for /etc, looked at again whenever /etc has changed."""
 
-    def __init__(self, trees: Sequence[str]) -> None:
-        self._trees = trees
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
         self._changed = -1
         self._shown = Shown(shared=(), own=())
 
@@ -81,12 +78,24 @@ class HostView:
         """Give the entries as of now; the same object while nothing has changed."""
         changed = os.stat("/etc").st_mtime_ns
         if changed != self._changed:
-            entries = look(self._trees)
-            own = tuple(entry for entry in entries if covered(entry.target, OWN_TREES))
-            shared = tuple(entry for entry in entries if entry not in own)
-            self._shown = Shown(shared=shared, own=own)
+            self._shown = see(self._rules)
             self._changed = changed
         return self._shown
+
+    def forget(self) -> None:
+        """Look again at the next question: something else of the host has changed."""
+        self._changed = -1
+
+
+def see(rules: Rules) -> Shown:
+    """Give what every sandbox is shown as the host is right now."""
+    found: list[Entry] = [*look(rules.trees)]
+    found += site.masks(found, rules.hidden)
+    placed = tuple(mount for mount in rules.site if not site.unplaced(mount, found))
+    found += site.mount_points(placed, found)
+    own = tuple(entry for entry in found if covered(entry.target, OWN_TREES))
+    shared = tuple(entry for entry in found if entry not in own)
+    return Shown(shared=shared, own=own, site=placed)
 
 
 def look(trees: Sequence[str]) -> tuple[Bind | Link, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from supervisor import layout
 from supervisor.layout import MOUNT_ROOT, PlaceKind, PlaceRef, Role
+from supervisor.site_mounts import covered
 from supervisor_unshare import fields
 from supervisor_unshare.fields import Refused
 from supervisor_unshare.rules import Rules, content_uid
@@ -47,6 +48,8 @@ class Job:
 
     run: str
     content: int
+    guid: str = ""
+    name: str = ""
     purpose: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -62,7 +65,8 @@ class Job:
 def job(value: Any, rules: Rules) -> Job:
     """Check a whole job; raises Refused with the first rule that it breaks."""
     fields.mapping(value, "job")
-    names = "version run content purpose plan places uid gid groups limits grace".split()
+    value = {"guid": "", "name": "", **value}  # a core from before these fields may ask
+    names = "version run content guid name purpose plan places uid gid groups limits grace".split()
     fields.exactly(value, names, "the fields of a job")
     fields.integer(value["version"], "the job's version", least=1, most=1)
     content = fields.integer(value["content"], "content", least=1, most=2**53)
@@ -86,6 +90,8 @@ def job(value: Any, rules: Rules) -> Job:
     return Job(
         run=run,
         content=content,
+        guid=fields.text(value["guid"], "guid"),
+        name=fields.text(value["name"], "name"),
         purpose=value["purpose"],
         argv=_argv(plan["argv"], rules),
         env=_env(plan["env"]),
@@ -104,8 +110,7 @@ def _argv(value: Any, rules: Rules) -> tuple[str, ...]:
         raise Refused("argv is not a list of at least one argument", code="bad-request")
     argv = tuple(fields.text(argument, "an argument") for argument in value)
     program = fields.path(argv[0], "argv[0]")
-    trees = (*rules.trees, *rules.executables)
-    if not any(program == tree or program.startswith(tree + "/") for tree in trees):
+    if not covered(program, (*rules.trees, *rules.executables, *rules.programs)):
         raise Refused(
             f"{program} is not among the programs that content may be started with",
             hint="Programs below the system's directories and Executables of [Privileged] are.",
@@ -143,6 +148,8 @@ def _mounts(
         ref = fields.place(places[key])
         writable = access == "write"
         _may_show(ref, writable, content, purpose, rules)
+        if role == Role.RUNTIME_DATA and purpose != "install":
+            raise Refused("only an install sees an interpreter's own data")
         at = _mount_point(mount["at"])
         # Below a place, its mount point would be made by root where the content may move things.
         for other in placed:

@@ -19,20 +19,25 @@ from supervisor_unshare.jobs import Job
 # Shown read-only at the same path, where the host has them.
 SYSTEM_TREES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 TOOL_TREES = ("/opt/R", "/opt/python", "/opt/quarto")
-ETC = (
-    "R alternatives ca-certificates ca-certificates.conf debian_version fonts gai.conf host.conf "
-    "hosts ld.so.cache ld.so.conf ld.so.conf.d locale.alias localtime mime.types "
-    "networks nsswitch.conf os-release papersize perl pki protocols python3 resolv.conf services "
-    "ssl texmf timezone"
-).split()
-ETC_PATTERNS = ("python3.*", "java-*-openjdk")
+ETC = tuple(
+    (
+        "ca-certificates ca-certificates.conf crypto-policies pki ssl "  # certificates
+        "fonts papersize texmf "
+        "locale.alias locale.conf localtime timezone "
+        "freetds odbc.ini odbcinst.ini ODBCDataSources "
+        "krb5.conf krb5.conf.d "
+        "gai.conf host.conf hosts networks nsswitch.conf protocols resolv.conf services "  # names
+        "alternatives debian_version ld.so.cache ld.so.conf ld.so.conf.d mime.types os-release "
+        "redhat-release system-release R perl python3"
+    ).split()
+)
+ETC_PATTERNS = ("python3.*", "java-*-openjdk", "ImageMagick-*")
+# What those hold that is for root alone, or for a group that a content's user may be in.
+PRIVATE = ("/etc/ssl/private", "/etc/pki/tls/private")
 
 OWN_FILES = "/run"  # the files of our own that differ from run to run
 SHARED_MEMORY = "/dev/shm"
 OWN_TREES = (OWN_FILES, "/tmp", "/var/tmp", "/home")
-
-# A mount of the settings must not take the place of one of these.
-RESERVED = frozenset({"/", "/proc", "/dev", "/sys", "/etc", "/tmp", "/var", "/var/tmp", "/home"})
 
 
 class Base(Enum):
@@ -89,9 +94,17 @@ class Tree:
     directory: bool
 
 
-Entry = Bind | Link | File | Directory | Tree
+@dataclass(frozen=True, kw_only=True)
+class Mask:
+    """Something empty over the directory or file at `target`, which a tree of the host holds."""
+
+    target: str
+    directory: bool
+
+
+Entry = Bind | Link | File | Directory | Tree | Mask
 _KINDS: dict[str, type[Entry]] = {
-    kind.__name__: kind for kind in (Bind, Link, File, Directory, Tree)
+    kind.__name__: kind for kind in (Bind, Link, File, Directory, Tree, Mask)
 }
 
 
@@ -120,11 +133,6 @@ def host_bind(path: str, source: str | None = None) -> Bind:
     return Bind(base=Base.HOST, parts=parts, target=path, optional=True)
 
 
-def covered(path: str, trees: Sequence[str]) -> bool:
-    """Tell whether a path is one of the trees or lies beneath one."""
-    return any(path == tree or path.startswith(tree.rstrip("/") + "/") for tree in trees)
-
-
 def passwd(uid: int, gid: int) -> tuple[File, File]:
     """Give the two files that let getpwuid and getgrgid know who the process is."""
     users = (
@@ -139,7 +147,7 @@ def passwd(uid: int, gid: int) -> tuple[File, File]:
     )
 
 
-def plan_shared(host: Sequence[Bind | Link]) -> tuple[Entry, ...]:
+def plan_shared(host: Sequence[Entry]) -> tuple[Entry, ...]:
     """Give the entries that are the same for every run, in the order in which they are made.
 
     host: what the host shows to every sandbox outside OWN_TREES.
@@ -156,10 +164,19 @@ def plan_shared(host: Sequence[Bind | Link]) -> tuple[Entry, ...]:
     return _parents_first(entries)
 
 
-def plan_own(job: Job, host: Sequence[Bind | Link], *, uid: int, gid: int) -> tuple[Entry, ...]:
+def plan_own(
+    job: Job,
+    host: Sequence[Entry],
+    *,
+    uid: int,
+    gid: int,
+    site: Sequence[Bind] = (),
+    home: str | None = None,
+) -> tuple[Entry, ...]:
     """Give the entries that are a run's own, in the order in which they are made: parents first.
 
     host: what the host shows to every sandbox inside OWN_TREES. uid and gid: the process's own.
+    site: what the settings show besides. home: the user's own one; None: an empty one of the run.
     """
     scratch = ("tmp", job.run)
     socket = Bind(
@@ -175,8 +192,9 @@ def plan_own(job: Job, host: Sequence[Bind | Link], *, uid: int, gid: int) -> tu
             Bind(base=Base.DATA, parts=scratch, target=target, writable=True)
             for target in ("/tmp", "/var/tmp", layout.at(Role.SCRATCH))
         ),
-        Bind(base=Base.DATA, parts=(*scratch, "home"), target="/home", writable=True),
+        _home(scratch, home),
         socket,
+        *site,
     ]
     entries += [
         Bind(
@@ -188,6 +206,13 @@ def plan_own(job: Job, host: Sequence[Bind | Link], *, uid: int, gid: int) -> tu
         for mount in job.mounts
     ]
     return _parents_first(entries)
+
+
+def _home(scratch: tuple[str, ...], home: str | None) -> Bind:
+    if home is None:
+        return Bind(base=Base.DATA, parts=(*scratch, "home"), target="/home", writable=True)
+    parts = PurePosixPath(home).parts[1:]
+    return Bind(base=Base.HOST, parts=parts, target="/home", writable=True)
 
 
 def writable(entries: Sequence[Entry]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from supervisor_unshare import filters, landlock
+from supervisor_unshare import filters, host, landlock, site
 from supervisor_unshare.advice import advice
 from supervisor_unshare.cgroups import Hierarchies
 from supervisor_unshare.facts import Facts, observe
@@ -56,8 +56,15 @@ def findings(rules: Rules, *, groups: Hierarchies, limits: Iterable[str]) -> lis
         *_layers(rules.without),
         _finding("python", True, f"The helper runs {sys.executable}."),
         _finding("shown", True, f"Every sandbox sees {', '.join(rules.trees)} and a part of /etc."),
+        *_mounts(rules),
     ]
     return found
+
+
+def _mounts(rules: Rules) -> list[dict[str, Any]]:
+    """Tell of each mount of the settings where it is shown, and whether it can be."""
+    lines = site.findings(rules.site, host.look(rules.trees))
+    return [_finding(name, not fix, text, *fix) for name, text, *fix in lines]
 
 
 def _weaker(tier: str, *, moved: bool) -> list[dict[str, Any]]:

@@ -13,7 +13,17 @@ from collections.abc import Mapping, Sequence
 
 from supervisor.layout import MOUNT_ROOT
 from supervisor_unshare import syscalls
-from supervisor_unshare.plan_mounts import OWN_FILES, Base, Bind, Directory, Entry, File, Link, Tree
+from supervisor_unshare.plan_mounts import (
+    OWN_FILES,
+    Base,
+    Bind,
+    Directory,
+    Entry,
+    File,
+    Link,
+    Mask,
+    Tree,
+)
 from supervisor_unshare.syscalls import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY
 
 NEW_ROOT = (
@@ -130,6 +140,9 @@ def _make_entry(root: int, entry: Entry, sources: Mapping[Base, int], trees: Seq
     if isinstance(entry, Tree):
         _attach_tree(root, path, trees[entry.number], entry.directory)
         return
+    if isinstance(entry, Mask):
+        _mask(root, path, entry)
+        return
     if isinstance(entry, Directory):
         os.close(_directory(root, path))
         return
@@ -166,18 +179,37 @@ def _cut(bind: Bind, base: int) -> tuple[int, bool] | None:
 
 
 def _attach_tree(root: int, path: str, tree: int, is_directory: bool) -> None:
-    if is_directory:
-        target = _directory(root, path)
-    else:
-        above, _, name = path.rpartition("/")
-        parent = _directory(root, above)
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        os.close(os.open(name, flags, 0o644, dir_fd=parent))
-        target = syscalls.open_beneath(parent, name, _PATH)
-        os.close(parent)
+    target = _directory(root, path) if is_directory else _file(root, path)
     syscalls.attach(tree, target)
     os.close(target)
     os.close(tree)
+
+
+def _mask(root: int, path: str, mask: Mask) -> None:
+    flags = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_RDONLY
+    empty = syscalls.new_filesystem("tmpfs", {"size": "4k", "mode": "0555"}, flags & ~ATTR_RDONLY)
+    if not mask.directory:
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444, dir_fd=empty))
+    source = empty if mask.directory else syscalls.open_beneath(empty, "file", _PATH)
+    tree = syscalls.clone_tree(source, flags)
+    target = syscalls.open_beneath(root, path, _PATH)
+    syscalls.attach(tree, target)
+    for fd in {empty, source, tree, target}:
+        os.close(fd)
+
+
+def _file(root: int, path: str) -> int:
+    """Open a file of the new root, making it where it is missing; no link is followed."""
+    try:
+        return syscalls.open_beneath(root, path, _PATH)
+    except FileNotFoundError:
+        pass
+    above, _, name = path.rpartition("/")
+    parent = _directory(root, above)
+    _new_file(parent, name, File(target=path, text=""))
+    found = syscalls.open_beneath(parent, name, _PATH)
+    os.close(parent)
+    return found
 
 
 def _directory(root: int, path: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from supervisor.site_mounts import SiteMount
 from supervisor_unshare.fields import Refused
 
 ROOT, SUBUID, ROOTLESS, LANDLOCK = TIERS = ("root", "subuid", "rootless", "landlock")
@@ -14,7 +15,9 @@ ROOT, SUBUID, ROOTLESS, LANDLOCK = TIERS = ("root", "subuid", "rootless", "landl
 class Rules:
     """What the root-owned settings allow. trees: the paths that sandboxes see read-only.
 
-    tier: what keeps contents apart; without: layers of the sandbox that are left out.
+    tier: what keeps contents apart; site: the mounts of the settings, their links followed.
+    hidden: what no sandbox sees, even where it lies in something shown. without: layers of the
+    sandbox that are left out.
     several_nodes: whether other helpers may be at work in the same DataDir.
     """
 
@@ -27,6 +30,8 @@ class Rules:
     uid_last: int
     several_nodes: bool = False
     trees: tuple[str, ...] = ()
+    site: tuple[SiteMount, ...] = ()
+    hidden: tuple[str, ...] = ()
     executables: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     without: frozenset[str] = frozenset()
@@ -35,6 +40,11 @@ class Rules:
     def rootless(self) -> bool:
         """Whether the helper itself has no right of root."""
         return self.tier != ROOT
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The places of mounts that content may be started from: those that it cannot change."""
+        return tuple(mount.at for mount in self.site if not mount.writable)
 
 
 def content_uid(uid: int, content: int, rules: Rules) -> int:

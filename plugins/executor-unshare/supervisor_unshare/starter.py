@@ -8,8 +8,20 @@ import resource
 from collections.abc import Iterator, Mapping, Sequence
 
 from supervisor import Log
-from supervisor_unshare import cgroups, handing, host, pool, root, runs, sandbox, syscalls
+from supervisor_unshare import (
+    cgroups,
+    handing,
+    homes,
+    host,
+    pool,
+    root,
+    runs,
+    sandbox,
+    site,
+    syscalls,
+)
 from supervisor_unshare.directories import Directories
+from supervisor_unshare.fields import Refused
 from supervisor_unshare.jobs import Job
 from supervisor_unshare.loop import Loop
 from supervisor_unshare.plan_mounts import (
@@ -48,7 +60,7 @@ class Starter:
         self._directories = directories
         self._groups = groups
         self._log = log
-        self._host = host.HostView(rules.trees)
+        self._host = host.HostView(rules)
         self._template = None if rules.rootless else self._new_template()
         ids = (os.geteuid(), os.getegid()) if rules.rootless else None
         self._kind = sandbox.Kind(
@@ -134,7 +146,7 @@ class Starter:
     def _planned(self, job: Job) -> tuple[sandbox.Spec, list[int]]:
         """Give what the sandbox is told, and the trees that it gets with it, the caller's."""
         shown = self._host.shown
-        entries: Sequence[Entry] = plan_own(job, shown.own, uid=job.uid, gid=job.gid)
+        entries: Sequence[Entry] = self._own(job, shown)
         writes = writable(entries)
         trees: list[int] = []
         if self._template is not None:
@@ -157,6 +169,20 @@ class Starter:
             rlimits=self._rlimits(job),
         )
         return spec, trees
+
+    def _own(self, job: Job, shown: host.Shown) -> tuple[Entry, ...]:
+        try:
+            asked = site.binds(shown.site, job)
+        except ValueError as error:
+            raise Refused(str(error)) from None
+        return plan_own(
+            job,
+            shown.own,
+            uid=job.uid,
+            gid=job.gid,
+            site=asked,
+            home=homes.home_of(job.uid, self._rules, (*shown.own, *asked)),
+        )
 
     def _new_template(self) -> Template | None:
         try:

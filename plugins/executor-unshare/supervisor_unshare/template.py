@@ -47,16 +47,14 @@ class Template:
         that failed in `step`; the next call tries again.
         """
         step.name = "template"
+        mounted = bool(self._changes.poll(0))
+        if mounted:
+            self._host.forget()
         shown = self._host.shown
         if shown is not self._shown:
             self._sources = _sources(shown)
         found = [_identity(source) for source in self._sources]
-        if (
-            self._changes.poll(0)
-            or shown is not self._shown
-            or found != self._found
-            or self.built is None
-        ):
+        if mounted or shown is not self._shown or found != self._found or self.built is None:
             self._forget()
             self.built = self._build(step)
             self._shown, self._found = shown, found

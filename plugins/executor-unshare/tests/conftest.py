@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -81,8 +82,9 @@ class Node:
             "executables": [],
             **self.settings,
         }
+        message = {"settings": settings, "entries": []}
         memory = os.memfd_create("settings")
-        os.write(memory, json.dumps({"settings": settings, "entries": []}).encode())
+        os.write(memory, json.dumps(message, default=dataclasses.asdict).encode())
         return memory
 
     def start(self) -> None:

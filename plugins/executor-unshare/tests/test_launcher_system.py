@@ -19,6 +19,7 @@ import trio.testing
 from supervisor_unshare.executor import UnshareExecutor
 
 from supervisor import Cause, Exit, Job, packets
+from supervisor.site_mounts import SiteMount
 
 pytestmark = pytest.mark.system
 
@@ -319,8 +320,9 @@ async def test_without_root_nothing_outlives_the_helper_either(
 def test_settings_that_would_show_the_data_are_refused_with_the_reason(
     new_node: Callable[..., Node],
 ) -> None:
+    path = tempfile.gettempdir()
     with pytest.raises(AssertionError, match="lies in it"):
-        new_node(settings={"mounts": [tempfile.gettempdir() + "/"]})
+        new_node(settings={"mounts": [SiteMount(name="all", path=path, at="/srv/all")]})
 
 
 async def test_the_helper_keeps_nothing_of_runs_that_are_over(

@@ -14,6 +14,7 @@ import trio
 from supervisor_unshare.executor import UnshareExecutor
 
 from supervisor import Access, Cause, Exit, Job, Mount, PlaceKind, PlaceRef, Role, layout
+from supervisor.site_mounts import SiteMount
 
 pytestmark = pytest.mark.system
 
@@ -218,7 +219,8 @@ async def test_a_listed_mount_is_shown_even_below_a_directory_of_the_run(
 ) -> None:
     (tmp_path / "shown").mkdir()
     (tmp_path / "shown" / "file").write_text("seen")
-    node = new_node(settings={"mounts": [str(tmp_path / "shown")]})
+    path = str(tmp_path / "shown")
+    node = new_node(settings={"mounts": [SiteMount(name="shown", path=path, at=path)]})
     executor = UnshareExecutor(run_dir=node.run_dir)
     await nursery.start(executor.serve)
     receipt = await executor.start(job("/bin/cat", str(tmp_path / "shown" / "file")))

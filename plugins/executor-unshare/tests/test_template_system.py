@@ -15,6 +15,7 @@ import trio
 from supervisor_unshare.executor import UnshareExecutor
 
 from supervisor import Job
+from supervisor.site_mounts import SiteMount
 
 pytestmark = pytest.mark.system
 
@@ -43,7 +44,7 @@ async def says(
     nursery: trio.Nursery,
 ) -> Says:
     """Run a script in a sandbox of one helper, which shows `shown`, and give what it printed."""
-    node = new_node(settings={"mounts": [str(shown)]})
+    node = new_node(settings={"mounts": [SiteMount(name="shown", path=str(shown), at=str(shown))]})
     executor = UnshareExecutor(run_dir=node.run_dir)
     await nursery.start(executor.serve)
 

@@ -26,6 +26,7 @@ from supervisor.settings import (
 )
 from supervisor.settings.sections import SECTIONS
 from supervisor.settings.unknown import unknown_sections
+from supervisor.site_mounts import SiteMount
 
 SAMPLE = Path(settings_package.__file__).with_name("sample.gcfg")
 # The configuration of the reference system's container article, which people bring along.
@@ -281,7 +282,7 @@ def test_children_read_the_same_settings_that_the_parent_wrote() -> None:
     os.write(fd, settings.to_json())
 
     assert settings == Settings.read(fd)
-    assert ("/f",) == settings.mount_paths
+    assert (SiteMount(name="f", path="/f", at="/f"),) == settings.site_mounts
     assert ("/opt/R/bin/R",) == settings.executables
 
 
@@ -297,7 +298,7 @@ def test_the_json_is_that_of_the_contract() -> None:
         "gateway_gid", "install_uid", "install_gid", "admin_gid", "uid_first", "uid_last",
         "several_nodes",
         "log_form", "log_level", "mounts", "server_address", "executables", "templates",
-        "access_form", "trusted_proxies", "without",
+        "access_form", "trusted_proxies", "without", "hidden",
     } == set(message["settings"])  # fmt: skip
 
 
