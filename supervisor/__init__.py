@@ -39,6 +39,7 @@ _HOME = {
 }
 
 _MODULES = {
+    "accounts": "supervisor.accounts",
     "layout": "supervisor.layout",
     "packets": "supervisor.packets",
     "sampling": "supervisor.sampling",
@@ -50,6 +51,7 @@ _MODULES = {
 __all__ = ["__version__", *_MODULES, *sorted(_HOME)]
 
 if TYPE_CHECKING:
+    from supervisor import accounts as accounts
     from supervisor import layout as layout
     from supervisor import packets as packets
     from supervisor import sampling as sampling

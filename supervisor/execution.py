@@ -38,7 +38,8 @@ class Capabilities:
 
     limits: the names of model.Limits' fields that it enforces. shared_files: whether its processes
     see the DataDir of this node. streams: whether output tells standard error from standard output;
-    otherwise all of it is "stdout".
+    otherwise all of it is "stdout". run_as: whether a job may have the uid of an account of this
+    machine while its places belong to the content's own.
     """
 
     lifetime: Lifetime
@@ -48,6 +49,7 @@ class Capabilities:
     output: bool = False
     streams: bool = True
     usage: bool = False
+    run_as: bool = False
 
 
 @attrs.frozen(kw_only=True)

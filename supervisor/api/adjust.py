@@ -42,9 +42,9 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _executor(value: object) -> str:
+def _name(value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError("must be the name of an executor or null")
+        raise ValueError("must be a name or null")
     return value
 
 
@@ -61,14 +61,15 @@ _READERS: dict[str, Callable[[object], object]] = {
     "sessions_each": _whole,
     "notice": _flag,
 }
+_ASSIGNED = ("executor", "run_as")
 _FIELD = {name: field for field, name in bounds.NAMES.items()}
 
 # What clients of the publishing API may set; ours may set the rest as well.
 PUBLIC = frozenset(
     "title min_processes max_processes max_conns_per_process load_factor init_timeout idle_timeout "
-    "connection_timeout read_timeout".split()
+    "connection_timeout read_timeout run_as".split()
 )
-ALL = frozenset({"title", "executor", *_FIELD})
+ALL = frozenset({"title", *_ASSIGNED, *_FIELD})
 
 
 def read_change(body: Mapping[str, Any], allowed: Collection[str]) -> dict[str, Any]:
@@ -85,8 +86,8 @@ def read_change(body: Mapping[str, Any], allowed: Collection[str]) -> dict[str, 
                 change[name] = _title(value)
             elif value is None:
                 change[name] = None
-            elif name == "executor":
-                change[name] = _executor(value)
+            elif name in _ASSIGNED:
+                change[name] = _name(value)
             else:
                 change[name] = _READERS.get(_FIELD[name], _number)(value)
         except ValueError as error:
@@ -103,8 +104,13 @@ async def adjust(request: Request, ref: str, change: Mapping[str, Any]) -> Conte
         overrides = attrs.evolve(content.scaling, **scaling)
         if overrides != content.scaling:
             check(overrides, scheduler)
-        if "executor" in change and change["executor"] != content.executor:
-            await _assign(service, content.guid, change["executor"])
+        if change.keys() & set(_ASSIGNED):
+            await _assign(
+                service,
+                content.guid,
+                executor=change.get("executor", content.executor),
+                run_as=change.get("run_as", content.run_as),
+            )
         if overrides != content.scaling:
             await service.scale(content.guid, overrides)
         if "title" in change and change["title"] != content.title:
@@ -112,9 +118,9 @@ async def adjust(request: Request, ref: str, change: Mapping[str, Any]) -> Conte
         return await service.content(content.guid)
 
 
-async def _assign(service: Service, guid: str, executor: str | None) -> None:
+async def _assign(service: Service, guid: str, **assigned: str | None) -> None:
     try:
-        await service.assign(guid, executor)
+        await service.assign(guid, **assigned)
     except SupervisorError as error:
         if error.code != "no-executor":
             raise
@@ -144,6 +150,7 @@ def settings_shape(view: ContentView, scheduler: Scheduler) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "title": {"value": content.title or content.name, "own": content.title or None},
         "executor": {"value": content.executor, "own": content.executor},
+        "run_as": {"value": content.run_as, "own": content.run_as},
     }
     settings = {name: {**setting, "server": None} for name, setting in settings.items()}
     for field, name in bounds.NAMES.items():

@@ -16,7 +16,7 @@ _UNSET = dict.fromkeys(
     "cpu_request cpu_limit memory_request memory_limit amd_gpu_limit nvidia_gpu_limit "
     "service_account_name default_image_name default_r_environment_management "
     "default_py_environment_management image_name r_version r_environment_management py_version "
-    "py_environment_management run_as owner_guid".split()
+    "py_environment_management owner_guid".split()
 )
 
 
@@ -61,6 +61,7 @@ def content_shape(view: ContentView) -> dict[str, Any]:
         "content_category": "",
         "parameterized": False,
         "cluster_name": "Local",
+        "run_as": content.run_as,
         "run_as_current_user": False,
         "content_url": view.url or f"/content/{content.guid}/",
         "dashboard_url": "/",

@@ -16,6 +16,7 @@ from supervisor.errors import SupervisorError
 KEYS: dict[str, str] = {
     "title": "text",
     "executor": "text",
+    "run_as": "text",
     "min_processes": "integer",
     "max_processes": "integer",
     "max_conns_per_process": "integer",
@@ -47,7 +48,7 @@ def set_command(session: Session, content: str, changes: Sequence[str]) -> None:
     the server. Several keys are one change. VALUE is written as in the settings file (10m, 0.5,
     true); `default` gives the server's value back.
 
-    Keys: title, executor, min_processes, max_processes, max_conns_per_process, load_factor,
+    Keys: title, executor, run_as, min_processes, max_processes, max_conns_per_process, load_factor,
     init_timeout, idle_timeout, connection_timeout, read_timeout, reconnect_timeout, drain_timeout,
     drain_notice.
     """

@@ -102,7 +102,7 @@ class Contents(Service):
             executor=self.makers.keeper_of_files,
             unpack=self.makers.unpack,
             detect=self.makers.detect,
-            installation=self.makers.installation,
+            installation=self.makers.installations.choose,
             keeper=self.registry.keeper_of,
             url=self.url,
         )
@@ -347,13 +347,13 @@ class Contents(Service):
         await self._change(keeper, scaling=overrides)
         keeper.rescale()
 
-    async def assign(self, ref: str, executor: str | None) -> None:
+    async def assign(self, ref: str, executor: str | None, run_as: str | None) -> None:
         keeper = self.registry.keeper(ref)
-        if executor is not None:
-            self.makers.server_named(executor)
-        if executor != keeper.content.executor:
+        assigned = attrs.evolve(keeper.content, executor=executor, run_as=run_as)
+        if assigned != keeper.content:
+            self.makers.check_assigned(assigned)
             rolled = keeper.after_all_runs(time.time())
-            await self._change(keeper, executor=executor, rolled=rolled)
+            await self._change(keeper, executor=executor, run_as=run_as, rolled=rolled)
             keeper.roll()
 
     async def sessions(self, ref: str | None = None) -> Sequence[SessionView]:

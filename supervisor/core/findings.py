@@ -23,7 +23,7 @@ def findings(settings: Settings, makers: Makers) -> list[Finding]:
     data = volume.look(settings.data_dir, default=ROOT_DATA_DIR)
     if data is not None:
         found.append(Finding(name="data", ok=not data.fix, text=data.text, fix=data.fix))
-    for name, installations in sorted(makers.installed.items()):
+    for name, installations in sorted(makers.installations.found.items()):
         for installation in installations:
             text = f"{installation.version} at {installation.executable}"
             found.append(Finding(name=f"runtime {name}", ok=True, text=text))

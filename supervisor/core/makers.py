@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import attrs
 import trio
 
 from supervisor import layout
+from supervisor.accounts import Account
 from supervisor.core.archiving import Spool, Unheard, archive_plan
 from supervisor.core.asking import ask
 from supervisor.core.executors import Executors
+from supervisor.core.installations import Installations
 from supervisor.core.journal import Journal
 from supervisor.core.lacking import how_to_install, in_words
 from supervisor.core.oneshot import OneShot
 from supervisor.core.output import TAIL, Kept, Output, read_cursor, read_tail
 from supervisor.core.placing import GRACE, check_limits, common_environment, make_job
+from supervisor.core.runas import RunAs
 from supervisor.core.service import LogLine
 from supervisor.core.tracked import Tracked
 from supervisor.core.worker import Worker
@@ -27,7 +30,6 @@ from supervisor.errors import SupervisorError
 from supervisor.interfaces import (
     Detected,
     Executor,
-    Installation,
     Lifetime,
     PlanContext,
     Runtime,
@@ -60,14 +62,12 @@ UNPACK_LIMIT = 600.0  # seconds
 ARCHIVE_LIMIT = 3600.0
 _INSTALL = "`supervisor plugins` shows what is installed, and what failed to load."
 
-Section = Mapping[str, Sequence[str]]
-
 
 @attrs.define(eq=False)
 class Makers:
     """What every new run of this core needs.
 
-    default: the executor of contents that name none; installed: per runtime, best first.
+    default: the executor of contents that name none.
     """
 
     journal: Journal
@@ -78,17 +78,20 @@ class Makers:
     server: str
     scaling: Scaling
     default: str | None = None
+    run_as: RunAs = RunAs()
     changed: Callable[[Worker], None] = lambda worker: None
     moved: Callable[[Run, State], None] = lambda run, was: None
-    installed: dict[str, Sequence[Installation]] = attrs.field(factory=dict)
+    installations: Installations = attrs.field(
+        default=attrs.Factory(
+            lambda self: Installations(plugins=self.plugins, log=self.log), takes_self=True
+        )
+    )
     executors: Executors = attrs.field(
         default=attrs.Factory(
             lambda self: Executors.served(self.plugins.executors, self.log), takes_self=True
         )
     )
     logs: Kept = attrs.field(factory=Kept)
-    wanted: trio.Event = attrs.field(factory=trio.Event)
-    looked: trio.Event = attrs.field(factory=trio.Event)
 
     # -- workers ------------------------------------------------------------------------------
 
@@ -99,9 +102,10 @@ class Makers:
         executor = self.executor(content)
         await self.executors.wait_for(executor)
         check_limits(content.limits, executor)
+        account = self.run_as.account(content, executor)
         run = self._run(content, Purpose.SERVE, executor, deployment.id, attempt)
         plan = await self.plan(content, deployment)
-        job = await self._job(run, content, plan, deployment.runtime)
+        job = await self._job(run, content, plan, deployment.runtime, account=account)
         if executor.capabilities.lifetime is Lifetime.REMOTE:
             await self._prepare(job)
         return self.worker_of(run, content, executor, plan.ready or Ready()), job
@@ -143,7 +147,7 @@ class Makers:
         context = PlanContext(
             content=content,
             deployment=deployment,
-            installation=await self._installation_of(deployment),
+            installation=await self.installations.of(deployment),
             environment=content.environment,
         )
         return await ask(runtime.name, partial(runtime.plan, Purpose.SERVE, context))
@@ -269,12 +273,15 @@ class Makers:
                 "no-executor", f"the executor {name!r} is not installed", hint=_INSTALL
             ) from None
 
-    def server_named(self, name: str) -> Executor:
-        """Give an executor by name that can serve contents."""
-        executor = self.executor_named(name)
+    def check_assigned(self, content: Content) -> None:
+        """Refuse an executor that cannot serve contents, and an account that none may run as."""
+        executor = self.executor(content)
         if Purpose.SERVE not in executor.capabilities.purposes:
-            raise SupervisorError("no-executor", f"the executor {name!r} cannot run applications")
-        return executor
+            raise SupervisorError(
+                "no-executor", f"the executor {executor.name!r} cannot run applications"
+            )
+        if content.run_as is not None:
+            self.run_as.account(content, executor)
 
     def runtime(self, name: str) -> Runtime:
         """Give a runtime by name."""
@@ -284,55 +291,6 @@ class Makers:
             raise SupervisorError(
                 "no-runtime", f"the runtime {name!r} is not installed", hint=_INSTALL
             ) from None
-
-    async def look_for_installations(self, sections: Callable[[str], Section]) -> None:
-        """Once somebody wants to know, ask every runtime what this host has.
-
-        Takes as long as starting each interpreter: plans wait for it, nobody else does. A runtime
-        that fails or hangs has none and is blamed.
-        """
-        await self.wanted.wait()
-        async with trio.open_nursery() as nursery:
-            for name, runtime in self.plugins.runtimes.items():
-                nursery.start_soon(self._look_for, name, runtime, sections(name))
-        self.looked.set()
-
-    async def _look_for(self, name: str, runtime: Runtime, section: Section) -> None:
-        try:
-            self.installed[name] = await ask(
-                name, partial(runtime.installations, section), limit=60.0
-            )
-        except SupervisorError as error:
-            self.log.error("installations-unknown", runtime=name, error=error.message)
-            self.installed[name] = ()
-
-    async def installation(self, detected: Detected) -> Installation:
-        """Choose the interpreter for what was detected: the best that the host has."""
-        self.wanted.set()
-        await self.looked.wait()
-        for installation in self.installed.get(detected.runtime, ()):
-            return installation
-        raise SupervisorError(
-            "runtime-missing",
-            f"this host has no interpreter for {detected.app_mode} (runtime {detected.runtime!r})",
-            hint="Install one, or name it in the runtime's Executable setting; "
-            "`supervisor doctor` shows what was found.",
-        )
-
-    async def _installation_of(self, deployment: Deployment) -> Installation:
-        self.wanted.set()
-        await self.looked.wait()
-        installed = self.installed.get(deployment.runtime, ())
-        for installation in installed:
-            if installation.executable == deployment.installation:
-                return installation
-        for installation in installed:
-            return installation
-        raise SupervisorError(
-            "runtime-missing",
-            f"{deployment.installation}, which this content was deployed with, is not installed",
-            hint="Install it again, or deploy the content anew.",
-        )
 
     def _run(
         self,
@@ -355,7 +313,13 @@ class Makers:
         )
 
     async def _job(
-        self, run: Run, content: Content, plan: Plan, runtime: str, digest: str | None = None
+        self,
+        run: Run,
+        content: Content,
+        plan: Plan,
+        runtime: str,
+        digest: str | None = None,
+        account: Account | None = None,
     ) -> Job:
         refusal = await self.plugins.veto(content, run.purpose.value)
         if refusal is not None:
@@ -369,6 +333,7 @@ class Makers:
             runtime=runtime,
             environment=environment,
             digest=digest,
+            account=account,
         )
 
     def tracked(self, run: Run) -> Tracked:

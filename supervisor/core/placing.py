@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from supervisor import layout, rights
+from supervisor.accounts import Account
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Executor
 from supervisor.layout import PlaceKind, PlaceRef, Role
@@ -59,8 +60,11 @@ def make_job(
     environment: Mapping[str, str],
     digest: str | None = None,
     grace: float = GRACE,
+    account: Account | None = None,
 ) -> Job:
     """Give the job of a run. Raises SupervisorError("plan-refused") where the plan asks too much.
+
+    account: whom it runs as, where that is not the content's own uid.
 
     The plan's own variables win over `environment`, except where content sets them.
     """
@@ -85,8 +89,9 @@ def make_job(
         guid=content.guid,
         name=content.name,
         places=places,
-        uid=content.uid,
-        gid=content.uid,
+        uid=account.uid if account else content.uid,
+        gid=account.gid if account else content.uid,
+        groups=account.groups if account else (),
         limits=content.limits,
         grace=grace,
     )

@@ -38,6 +38,7 @@ from supervisor.core.observers import Observers
 from supervisor.core.output import Kept
 from supervisor.core.retention import Retention
 from supervisor.core.routes import Routes
+from supervisor.core.runas import RunAs
 from supervisor.core.scrape import Scrape
 from supervisor.core.service import Service
 from supervisor.core.starts import Starts
@@ -165,12 +166,13 @@ class Server:
                 server=self.settings.server_address,
                 scaling=self._scaling(),
                 default=default,
+                run_as=RunAs.of(self.settings),
                 executors=executors,
                 logs=Kept(most=self.settings.jobs.logs_kept),
                 moved=self.figures.moved,
             )
             executors.returned = partial(sweep, journal=journal, makers=makers, log=self.log)
-            nursery.start_soon(makers.look_for_installations, self._section)
+            nursery.start_soon(makers.installations.look, self._section)
             await self._with_contents(journal, makers, claims)
             nursery.cancel_scope.cancel()
 
@@ -234,7 +236,8 @@ class Server:
                 self.log.info(
                     "core-ready", contents=len(contents.registry.by_guid), version=__version__
                 )
-                makers.wanted.set()  # it costs more than all before: what runs came first
+                # it costs more than all before: what runs came first
+                makers.installations.wanted.set()
                 await self.control.ending.wait()
                 holdings.rest()
                 self.log.info("core-stopping", seconds=self.control.seconds)

@@ -173,8 +173,11 @@ class Service(ABC):
         """
 
     @abstractmethod
-    async def assign(self, ref: str, executor: str | None) -> None:
-        """Let another executor (None: the default) run a content; a rolling restart follows."""
+    async def assign(self, ref: str, executor: str | None, run_as: str | None) -> None:
+        """Let another executor (None: the default) run a content, or as another account.
+
+        run_as None: the server's default. A rolling restart follows.
+        """
 
     @abstractmethod
     async def sessions(self, ref: str | None = None) -> Sequence[SessionView]:

@@ -88,7 +88,8 @@ class Content:
     """One thing that a publisher made: an app, an API, a document, a site or static files.
 
     uid is allotted once from the configured range and never given to another content; 0 stands for
-    a server that runs without root, where content has the caller's uid. Runs made before `rolled`
+    a server that runs without root, where content has the caller's uid. run_as: the name of an
+    account that it runs as instead; its files stay its uid's. Runs made before `rolled`
     (wall-clock seconds) are to be replaced. version counts changes and is what compare-and-set
     compares.
     """
@@ -101,6 +102,7 @@ class Content:
     app_mode: str | None = None
     uid: int = 0
     executor: str | None = None
+    run_as: str | None = None
     scaling: Overrides = Overrides()
     limits: Limits = Limits()
     environment: Mapping[str, str] = attrs.field(factory=dict)

@@ -94,6 +94,8 @@ class Settings(Configuration):
     admin_gid: int | None
     uid_first: int
     uid_last: int
+    run_as: str
+    run_as_group: str
     several_nodes: bool
     log_form: str
     log_level: str
@@ -120,6 +122,8 @@ class Settings(Configuration):
             **_shallow(configuration),
             uid_first=configuration.applications.uid_first,
             uid_last=configuration.applications.uid_last,
+            run_as=configuration.applications.run_as,
+            run_as_group=configuration.applications.run_as_group,
             several_nodes=configuration.server.several_nodes,
             log_form=configuration.logging.form,
             log_level=configuration.logging.level,

@@ -173,7 +173,16 @@ class Applications:
         about="how many bundles of a content stay that were served once; `0`: all. The active one"
         " stays in every case",
     )  # fmt: skip
-    run_as: str = _key("RunAs", values.text, "", later=True)
+    run_as: str = _key(
+        "RunAs", values.text, "", unset="the content's own uid",
+        about="the account that content runs as which has no `run_as` of its own; it may be used"
+        " by every content then, and contents are kept apart by their sandboxes alone",
+    )  # fmt: skip
+    run_as_group: str = _key(
+        "SharedRunAsUnixGroup", values.text, "", unset="the primary group of RunAs",
+        about="accounts in this group may be given to a content (`supervisor set CONTENT"
+        " run_as=NAME`); root and the users of the server never",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

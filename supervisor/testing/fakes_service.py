@@ -227,7 +227,7 @@ class FakeService(Service):
         self.views[content.guid] = attrs.evolve(view, content=content, scaling=scaling)
         self.calls.append(("scale", ref))
 
-    async def assign(self, ref: str, executor: str | None) -> None:
+    async def assign(self, ref: str, executor: str | None, run_as: str | None) -> None:
         """Set it; there are the executors "fake" and "other"."""
         view = await self.content(ref)
         if executor not in (None, "fake", "other"):

@@ -54,7 +54,7 @@ class Directories:
         places.make(self._run_dir, (layout.RUN_SOCKETS, job.run), owner=sockets, mode=0o2710)
         for mount in job.mounts:
             if mount.writable:
-                self.make_place(mount.place, job.uid, job.gid)
+                self.make_place(mount.place, job.owner, job.owner)
 
     def make_place(self, place: PlaceRef, uid: int, gid: int) -> None:
         """Make the directory of a place; archives and libraries are not made by request."""

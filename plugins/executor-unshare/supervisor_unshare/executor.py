@@ -177,7 +177,11 @@ class UnshareExecutor(Executor):
     def _adopt(self, hello: packets.Message) -> None:
         """Take over what the helper has; what it has not is lost."""
         self.tier = hello["tier"]
-        self.capabilities = attrs.evolve(self.capabilities, limits=frozenset(hello["limits"]))
+        self.capabilities = attrs.evolve(
+            self.capabilities,
+            limits=frozenset(hello["limits"]),
+            run_as=hello["tier"] == "root",
+        )
         lines = {line["run"]: line for line in hello["runs"]}
         for run, view in self._views.items():
             if view.exit is None and run not in lines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,12 +11,14 @@ from supervisor.layout import MOUNT_ROOT, PlaceKind, PlaceRef, Role
 from supervisor.site_mounts import covered
 from supervisor_unshare import fields
 from supervisor_unshare.fields import Refused
-from supervisor_unshare.rules import Rules, content_uid
+from supervisor_unshare.identity import identity
+from supervisor_unshare.rules import Rules
 
 _PURPOSES = frozenset({"unpack", "install", "render", "serve", "customize", "tidy"})
 _OWN_ROLES = frozenset({Role.SCRATCH, Role.HOME, Role.SOCKET})  # given to every run anyway
 _STOP_SIGNALS = frozenset({"TERM", "INT"})
 _MAX_ARGUMENTS = 4096
+_MAX_GROUPS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job that has passed every rule."""
+    """A job that has passed every rule. owner, uid, gid, groups and account as in Identity."""
 
     run: str
     content: int
@@ -55,8 +56,11 @@ class Job:
     env: Mapping[str, str]
     workdir: str
     mounts: tuple[PlacedMount, ...] = ()
+    owner: int = 0
     uid: int = 0
     gid: int = 0
+    groups: tuple[int, ...] = ()
+    account: str = ""
     limits: Limits = field(default_factory=Limits)
     grace: float = 5.0
     stop_signal: str = "TERM"
@@ -70,16 +74,16 @@ def job(value: Any, rules: Rules) -> Job:
     fields.exactly(value, names, "the fields of a job")
     fields.integer(value["version"], "the job's version", least=1, most=1)
     content = fields.integer(value["content"], "content", least=1, most=2**53)
-    uid = content_uid(fields.integer(value["uid"], "uid", least=0, most=2**32 - 2), content, rules)
-    gid = fields.integer(value["gid"], "gid", least=0, most=2**32 - 2)
-    if rules.rootless:
-        gid = os.getegid()
-    elif gid not in (0, uid):
-        raise Refused(f"gid {gid} is not the content's own, {uid}")
-    if value["groups"] != []:
-        raise Refused("supplementary groups are not allowed")
     if fields.text(value["purpose"], "purpose") not in _PURPOSES:
         raise Refused(f"unknown purpose {value['purpose']!r:.80}")
+    who = identity(
+        _id(value["uid"], "uid"),
+        _id(value["gid"], "gid"),
+        _groups(value["groups"]),
+        content=content,
+        purpose=value["purpose"],
+        rules=rules,
+    )
     plan = fields.mapping(value["plan"], "plan")
     plan = {"stop_signal": "TERM", **plan}  # a core from before this field may ask
     names = "argv env workdir mounts ready prefix stop_signal".split()
@@ -97,12 +101,21 @@ def job(value: Any, rules: Rules) -> Job:
         env=_env(plan["env"]),
         workdir=fields.path(plan["workdir"], "workdir"),
         mounts=_mounts(plan["mounts"], value["places"], content, value["purpose"], rules),
-        uid=uid,
-        gid=gid if rules.rootless else uid,
+        **vars(who),
         limits=_limits(value["limits"]),
         grace=fields.seconds(value["grace"]),
         stop_signal=plan["stop_signal"],
     )
+
+
+def _id(value: Any, name: str) -> int:
+    return fields.integer(value, name, least=0, most=2**32 - 2)
+
+
+def _groups(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > _MAX_GROUPS:
+        raise Refused(f"groups is not a list of at most {_MAX_GROUPS} numbers", code="bad-request")
+    return tuple(_id(group, "a group") for group in value)
 
 
 def _argv(value: Any, rules: Rules) -> tuple[str, ...]:

@@ -53,6 +53,7 @@ class Bind:
     """Show a file or directory of the host at `target`; `parts` are its components below `base`.
 
     Always without set-uid and device files. An optional one that is not there is left out.
+    mapped: what the content owns on disk is shown as the process's own.
     """
 
     base: Base
@@ -60,6 +61,7 @@ class Bind:
     target: str
     writable: bool = False
     optional: bool = False
+    mapped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,14 +135,14 @@ def host_bind(path: str, source: str | None = None) -> Bind:
     return Bind(base=Base.HOST, parts=parts, target=path, optional=True)
 
 
-def passwd(uid: int, gid: int) -> tuple[File, File]:
+def passwd(uid: int, gid: int, name: str) -> tuple[File, File]:
     """Give the two files that let getpwuid and getgrgid know who the process is."""
     users = (
         "root:x:0:0:root:/:/usr/sbin/nologin\n"
-        f"content:x:{uid}:{gid}:content:/home:/bin/sh\n"
+        f"{name}:x:{uid}:{gid}:{name}:/home:/bin/sh\n"
         "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
     )
-    groups = f"root:x:0:\ncontent:x:{gid}:\nnogroup:x:65534:\n"
+    groups = f"root:x:0:\n{name}:x:{gid}:\nnogroup:x:65534:\n"
     return (
         File(target=f"{OWN_FILES}/passwd", text=users),
         File(target=f"{OWN_FILES}/group", text=groups),
@@ -187,7 +189,7 @@ def plan_own(
     )
     entries: list[Entry] = [
         *host,
-        *passwd(uid, gid),
+        *passwd(uid, gid, job.account or "content"),
         *(
             Bind(base=Base.DATA, parts=scratch, target=target, writable=True)
             for target in ("/tmp", "/var/tmp", layout.at(Role.SCRATCH))
@@ -202,6 +204,7 @@ def plan_own(
             parts=layout.components(mount.place),
             target=mount.at,
             writable=mount.writable,
+            mapped=bool(job.account and mount.place.ids),
         )
         for mount in job.mounts
     ]

@@ -72,12 +72,16 @@ def attach_root(root: int, sources: Mapping[Base, int]) -> None:
 
 
 def open_trees(
-    entries: Sequence[Entry], sources: Mapping[Base, int], step: Step, trees: list[int]
+    entries: Sequence[Entry],
+    sources: Mapping[Base, int],
+    step: Step,
+    trees: list[int],
+    owners: int | None = None,
 ) -> list[Entry]:
     """Give the entries with each Bind made a Tree, a detached copy of the mounts at its source.
 
     The Tree's number is its place in `trees`, to which its descriptor is added, also where a later
-    one fails: they are the caller's to close.
+    one fails: they are the caller's to close. owners: for mapped ones, see idmap.
     """
     found: list[Entry] = []
     for entry in entries:
@@ -87,6 +91,8 @@ def open_trees(
         elif (cut := _cut(entry, sources[entry.base])) is not None:
             tree, directory = cut
             trees.append(tree)
+            if entry.mapped and owners is not None:
+                syscalls.map_owners(tree, owners)
             found.append(Tree(target=entry.target, number=len(trees) - 1, directory=directory))
     return found
 

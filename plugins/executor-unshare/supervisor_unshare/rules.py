@@ -18,6 +18,7 @@ class Rules:
     tier: what keeps contents apart; site: the mounts of the settings, their links followed.
     hidden: what no sandbox sees, even where it lies in something shown. without: layers of the
     sandbox that are left out.
+    run_as and run_as_group: accounts that content may run as, see supervisor.accounts.
     several_nodes: whether other helpers may be at work in the same DataDir.
     """
 
@@ -28,6 +29,9 @@ class Rules:
     gateway_gid: int
     uid_first: int
     uid_last: int
+    install_uid: int = 0
+    run_as: str = ""
+    run_as_group: str = ""
     several_nodes: bool = False
     trees: tuple[str, ...] = ()
     site: tuple[SiteMount, ...] = ()

@@ -60,6 +60,7 @@ class Spec(NamedTuple):
     writable: tuple[str, ...]
     uid: int
     gid: int
+    groups: tuple[int, ...]
     argv: tuple[str, ...]
     env: dict[str, str]
     workdir: str
@@ -176,7 +177,7 @@ def _give_up_rights(kind: Kind, spec: Spec) -> None:
     if not kind.bounded:
         syscalls.drop_bounding_set()
     if kind.ids is None:
-        os.setgroups([])
+        os.setgroups(spec.groups)
     os.setresgid(spec.gid, spec.gid, spec.gid)
     os.setresuid(spec.uid, spec.uid, spec.uid)
     syscalls.drop_capabilities()

@@ -13,6 +13,7 @@ from supervisor_unshare import (
     handing,
     homes,
     host,
+    idmap,
     pool,
     root,
     runs,
@@ -150,12 +151,13 @@ class Starter:
         writes = writable(entries)
         trees: list[int] = []
         if self._template is not None:
-            try:
+            with self._owners(job) as owners, contextlib.ExitStack() as undo:
+                undo.callback(lambda: _close_all(trees))
                 with _doing() as doing:
-                    entries = root.open_trees(entries, self._sources, doing, trees)
-            except BaseException:
-                _close_all(trees)
-                raise
+                    entries = root.open_trees(entries, self._sources, doing, trees, owners)
+                undo.pop_all()
+        elif job.account:
+            raise Refused("this host cannot show files under another owner", code="run-as-refused")
         spec = sandbox.Spec(
             entries=packed(entries),
             shared=packed(plan_shared(shown.shared)) if self._template is None else [],
@@ -163,12 +165,26 @@ class Starter:
             writable=writes,
             uid=job.uid,
             gid=job.gid,
+            groups=job.groups,
             argv=tuple(job.argv),
             env=dict(job.env),
             workdir=job.workdir,
             rlimits=self._rlimits(job),
         )
         return spec, trees
+
+    @contextlib.contextmanager
+    def _owners(self, job: Job) -> Iterator[int | None]:
+        """Give what shows the content's files as its account's: None where it has none."""
+        if not job.account:
+            yield None
+            return
+        with step("owners"):
+            owners = idmap.user_namespace(job.owner, job.uid, job.gid)
+        try:
+            yield owners
+        finally:
+            os.close(owners)
 
     def _own(self, job: Job, shown: host.Shown) -> tuple[Entry, ...]:
         try:

@@ -23,6 +23,7 @@ CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
+_ATTR_IDMAP = 0x00100000
 _CLONE_PIDFD = 0x00001000
 _CLONE_INTO_CGROUP = 0x2_0000_0000
 
@@ -177,6 +178,18 @@ def set_attributes(mount: int, attributes: int, *, propagation: int = 0) -> None
     packed = _MOUNT_ATTR.pack(attributes, 0, propagation, 0)
     flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if propagation else 0)
     _call("mount_setattr", mount, b"", flags, packed, len(packed))
+
+
+def map_owners(mount: int, user_namespace: int) -> None:
+    """Show the files of a detached mount under the owners that a user namespace maps them to."""
+    packed = _MOUNT_ATTR.pack(_ATTR_IDMAP, 0, 0, user_namespace)
+    try:
+        _call("mount_setattr", mount, b"", _AT_EMPTY_PATH, packed, len(packed))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        text = "the file system of DataDir cannot show files under another owner"
+        raise OSError(error.errno, text) from None
 
 
 def new_filesystem(kind: str, options: Mapping[str, str], attributes: int) -> int:

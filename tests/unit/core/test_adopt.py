@@ -35,7 +35,7 @@ def makers_of(house: House, *executors: ScriptedExecutor) -> Makers:
         server="",
         scaling=Scaling(),
     )
-    makers.looked.set()
+    makers.installations.looked.set()
     return makers
 
 

@@ -118,8 +118,8 @@ async def core_in(short: Path, data_dir: Path) -> AsyncIterator[Core]:
         server="",
         scaling=Scaling(),
     )
-    makers.wanted.set()
-    await makers.look_for_installations(lambda name: {})
+    makers.installations.wanted.set()
+    await makers.installations.look(lambda name: {})
 
     def changed(worker: Worker) -> None:
         told.append((worker.id, worker.state.value))
@@ -453,7 +453,7 @@ async def test_a_new_core_opens_a_content_with_its_deployment(core: Core) -> Non
 async def test_another_executor_takes_over_though_nobody_visits(core: Core) -> None:
     await core.deployed()
     old = await core.run()
-    await core.contents.assign("an-app", "scripted")
+    await core.contents.assign("an-app", "scripted", None)
     keeper = core.contents.registry.keeper("an-app")
     with trio.fail_after(10):
         while old.run.id in {worker.id for worker in keeper.workers}:

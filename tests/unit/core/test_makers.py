@@ -58,20 +58,20 @@ async def test_nobody_is_asked_until_somebody_wants_to_know() -> None:
     runtime = FakeRuntime([HERE])
     made = makers(runtime)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(made.look_for_installations, lambda name: {})
+        nursery.start_soon(made.installations.look, lambda name: {})
         await trio.testing.wait_all_tasks_blocked()
         assert runtime.asked == 0
         with trio.fail_after(10):
-            assert await made.installation(APP) == HERE
+            assert await made.installations.choose(APP) == HERE
         assert runtime.asked == 1
 
 
 async def test_a_host_without_an_interpreter_is_a_clear_error() -> None:
     made = makers(FakeRuntime([]))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(made.look_for_installations, lambda name: {})
+        nursery.start_soon(made.installations.look, lambda name: {})
         with trio.fail_after(10), pytest.raises(SupervisorError) as caught:
-            await made.installation(APP)
+            await made.installations.choose(APP)
         assert caught.value.code == "runtime-missing"
 
 
@@ -143,7 +143,7 @@ def test_files_are_kept_by_an_executor_of_this_node_whoever_serves() -> None:
 def test_contents_are_given_only_to_an_executor_that_serves() -> None:
     made = choosing(executor("unpacker", Lifetime.NODE, Purpose.UNPACK))
     with pytest.raises(SupervisorError, match="cannot run applications"):
-        made.server_named("unpacker")
+        made.check_assigned(a_content(executor="unpacker"))
 
 
 async def test_a_run_whose_archive_has_no_room_is_ended(

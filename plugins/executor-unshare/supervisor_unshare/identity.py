@@ -1,0 +1,62 @@
+"""Whom a process runs as: the content's own uid, or an account that the administrator allows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from supervisor import accounts
+from supervisor_unshare.fields import Refused
+from supervisor_unshare.rules import Rules, content_uid
+
+# What an account may be given to. Unpacking and installing stay the content's own.
+_PURPOSES = frozenset({"serve", "render", "customize"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """owner: whose the content's files are on disk; account: the name, "" for the content's own."""
+
+    owner: int
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+    account: str = ""
+
+
+def identity(
+    uid: int, gid: int, groups: Sequence[int], *, content: int, purpose: str, rules: Rules
+) -> Identity:
+    """Check whom a job asks to run as; raises Refused.
+
+    The accounts that are allowed follow from the root-owned settings and from this machine, not
+    from who asks.
+    """
+    own = rules.uid_first + content
+    if rules.rootless:
+        caller = content_uid(uid, content, rules)
+        return Identity(owner=caller, uid=caller, gid=os.getegid())
+    if purpose in _PURPOSES and not rules.uid_first <= uid <= rules.uid_last:
+        return _account(uid, gid, groups, content_uid(own, content, rules), rules)
+    content_uid(uid, content, rules)
+    if gid not in (0, uid):
+        raise Refused(f"gid {gid} is not the content's own, {uid}")
+    if groups:
+        raise Refused("supplementary groups are not allowed")
+    return Identity(owner=uid, uid=uid, gid=uid)
+
+
+def _account(uid: int, gid: int, groups: Sequence[int], owner: int, rules: Rules) -> Identity:
+    found = accounts.of_uid(uid)
+    if found is None:
+        raise Refused(f"this machine has no account with uid {uid}")
+    forbidden = (0, rules.core_uid, rules.gateway_uid, rules.install_uid)
+    why = accounts.refusal(
+        found, default=rules.run_as, group=rules.run_as_group, forbidden=forbidden
+    )
+    if why:
+        raise Refused(f"content may not run as uid {uid}: {why}", code="run-as-refused")
+    if gid != found.gid or not set(groups) <= set(found.groups) or 0 in (gid, *groups):
+        raise Refused(f"gid {gid} and groups {sorted(groups)} are not those of {found.name}")
+    return Identity(owner=owner, uid=uid, gid=gid, groups=tuple(groups), account=found.name)
