@@ -20,10 +20,10 @@ _HOME = {
     ),
     **dict.fromkeys(
         (
-            "Access Bundle Cause Content ContentKind Deployment Exit Job Lease Limits Mount Node "
-            "Observation Overrides Pending PlaceKind PlaceRef Plan Purpose Ready Receipt Role Run "
-            "RunId Running Scaling Task TcpEndpoint Transition UnixEndpoint Usage is_run_id "
-            "new_run_id place_key"
+            "Access Bundle Cause Content ContentKind Deployment Exit InnerEndpoint Job Lease "
+            "Limits Mount Node Observation Overrides Pending PlaceKind PlaceRef Plan Purpose Ready "
+            "Receipt Role Run RunId Running Scaling Task TcpEndpoint Transition UnixEndpoint "
+            "Usage is_run_id new_run_id place_key"
         ).split(),
         "supervisor.model",
     ),
@@ -34,6 +34,7 @@ _HOME = {
     ),
     **dict.fromkeys(("Listener",), "supervisor.listener"),
     **dict.fromkeys(("Log",), "supervisor.log"),
+    **dict.fromkeys(("Egress",), "supervisor.network"),
     **dict.fromkeys(("Child", "spawn"), "supervisor.spawning"),
     **dict.fromkeys(("from_json", "to_json"), "supervisor.wire"),
 }
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from supervisor.model import ContentKind as ContentKind
     from supervisor.model import Deployment as Deployment
     from supervisor.model import Exit as Exit
+    from supervisor.model import InnerEndpoint as InnerEndpoint
     from supervisor.model import Job as Job
     from supervisor.model import Lease as Lease
     from supervisor.model import Limits as Limits
@@ -111,6 +113,7 @@ if TYPE_CHECKING:
     from supervisor.model import is_run_id as is_run_id
     from supervisor.model import new_run_id as new_run_id
     from supervisor.model import place_key as place_key
+    from supervisor.network import Egress as Egress
     from supervisor.plugins.context import Context as Context
     from supervisor.plugins.context import setting as setting
     from supervisor.plugins.hookspecs import hookimpl as hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -11,6 +12,7 @@ import trio
 
 from supervisor.model import (
     ContentId,
+    InnerEndpoint,
     Job,
     Observation,
     PlaceRef,
@@ -19,6 +21,7 @@ from supervisor.model import (
     RunId,
     Usage,
 )
+from supervisor.network import Egress
 
 PLUGIN_API = 1
 OLDEST_PLUGIN_API = 1  # plugins that speak an API from here on still work
@@ -39,7 +42,8 @@ class Capabilities:
     limits: the names of model.Limits' fields that it enforces. shared_files: whether its processes
     see the DataDir of this node. streams: whether output tells standard error from standard output;
     otherwise all of it is "stdout". run_as: whether a job may have the uid of an account of this
-    machine while its places belong to the content's own.
+    machine while its places belong to the content's own. egress: how far it can let a process
+    reach, HOST being wherever its processes are. ports: whether it runs plans that name a port.
     """
 
     lifetime: Lifetime
@@ -50,6 +54,8 @@ class Capabilities:
     streams: bool = True
     usage: bool = False
     run_as: bool = False
+    egress: frozenset[Egress] = frozenset({Egress.HOST})
+    ports: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -134,6 +140,13 @@ class Executor(ABC):
 
     async def usage(self, runs: Iterable[RunId]) -> Mapping[RunId, Usage]:
         """Give what each run uses now; runs that are gone are left out. capabilities.usage only."""
+        raise NotImplementedError
+
+    async def connect(self, endpoint: InnerEndpoint) -> socket.socket:
+        """Give a connected, non-blocking socket to a port inside. capabilities.ports only.
+
+        Raises SupervisorError("unavailable") where nothing listens there, or not yet.
+        """
         raise NotImplementedError
 
     async def prepare(self, place: PlaceRef, content: ContentId, uid: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from supervisor import unixsocket
 from supervisor.layout import BUSY_NAME
-from supervisor.model import Endpoint, UnixEndpoint
+from supervisor.model import Endpoint, InnerEndpoint, UnixEndpoint
 
 BUSY_LIMIT = 3600.0  # seconds for which the file counts after it was touched
 
@@ -24,7 +24,7 @@ def works(endpoint: Endpoint | None, clock: Callable[[], float] = time.time) -> 
 
     Only for processes whose socket's directory is at hand; False for all others.
     """
-    if not isinstance(endpoint, UnixEndpoint):
+    if not isinstance(endpoint, UnixEndpoint | InnerEndpoint):
         return False
     try:
         directory = unixsocket.open_directory(endpoint.directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TypeVar
@@ -10,7 +11,16 @@ import trio
 
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Capabilities, Executor, Finding, OutputChunk
-from supervisor.model import ContentId, Job, Observation, PlaceRef, Receipt, RunId, Usage
+from supervisor.model import (
+    ContentId,
+    InnerEndpoint,
+    Job,
+    Observation,
+    PlaceRef,
+    Receipt,
+    RunId,
+    Usage,
+)
 
 T = TypeVar("T")
 
@@ -56,6 +66,9 @@ class Guarded(Executor):
 
     async def usage(self, runs: Iterable[RunId]) -> Mapping[RunId, Usage]:
         return await self._call(self.inner.usage, runs)
+
+    async def connect(self, endpoint: InnerEndpoint) -> socket.socket:
+        return await self._call(self.inner.connect, endpoint)
 
     async def prepare(self, place: PlaceRef, content: ContentId, uid: int) -> None:
         await self._call(self.inner.prepare, place, content, uid)

@@ -6,14 +6,16 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import attrs
 import trio
 
 from supervisor import unixsocket
 from supervisor.errors import SupervisorError
-from supervisor.model import Endpoint, Ready, TcpEndpoint, UnixEndpoint
+from supervisor.model import Endpoint, InnerEndpoint, Ready, TcpEndpoint, UnixEndpoint
+
+Inside = Callable[[InnerEndpoint], Awaitable[socket.socket]]  # Executor.connect
 
 # seconds between two tries: each is 0.1 ms of work, and the first visitor waits for the last one
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.03
@@ -23,10 +25,16 @@ DIAL_LIMIT = 3.0  # seconds for a TCP connection
 HELD = 0.2  # seconds for which a connection stays open that leads to a process which accepts
 
 
-async def until_ready(endpoint: Endpoint, ready: Ready, waiting: Callable[[str], None]) -> None:
+async def until_ready(
+    endpoint: Endpoint,
+    ready: Ready,
+    waiting: Callable[[str], None],
+    inside: Inside | None = None,
+) -> None:
     """Return once the process answers. No time limit of its own; cancel it.
 
-    `waiting` is told what is in the way whenever that changes.
+    `waiting` is told what is in the way whenever that changes. inside: how to connect to an
+    InnerEndpoint.
     """
     pause, told = FIRST_PAUSE, ""
 
@@ -37,7 +45,7 @@ async def until_ready(endpoint: Endpoint, ready: Ready, waiting: Callable[[str],
             told = trouble
 
     while True:
-        trouble = await _try(endpoint, ready, tell)
+        trouble = await _try(endpoint, ready, tell, inside)
         if trouble is None:
             return
         tell(trouble)
@@ -45,14 +53,14 @@ async def until_ready(endpoint: Endpoint, ready: Ready, waiting: Callable[[str],
         pause = min(LONGEST_PAUSE, pause * 1.5)
 
 
-async def listens(endpoint: Endpoint) -> SupervisorError | None:
+async def listens(endpoint: Endpoint, inside: Inside | None = None) -> SupervisorError | None:
     """Connect once and hang up; give why that is not possible, or None."""
     try:
-        sock = await _connect(endpoint)
+        sock = await _connect(endpoint, inside)
         if await _is_refused(sock, endpoint):
             raise ConnectionRefusedError
     except SupervisorError as error:
-        return error
+        return None if error.recoverable else error  # who connects is away: that says nothing
     except OSError as error:
         why = error.strerror or str(error) or "refused"
         text = f"it does not accept connections any more ({why})"
@@ -60,20 +68,22 @@ async def listens(endpoint: Endpoint) -> SupervisorError | None:
     return None
 
 
-async def answers(endpoint: Endpoint, ready: Ready) -> None:
+async def answers(endpoint: Endpoint, ready: Ready, inside: Inside | None = None) -> None:
     """Return when the process has answered, whatever it says, or does not listen any more.
 
     A connection alone is no answer: the kernel accepts for a process that computes.
     """
     if ready.pulse is not None:
         ready = attrs.evolve(ready, path=ready.pulse, connect_only=False)
-    await _try(endpoint, ready, lambda trouble: None)
+    await _try(endpoint, ready, lambda trouble: None, inside)
 
 
-async def _try(endpoint: Endpoint, ready: Ready, tell: Callable[[str], None]) -> str | None:
+async def _try(
+    endpoint: Endpoint, ready: Ready, tell: Callable[[str], None], inside: Inside | None
+) -> str | None:
     """Give what is in the way, or None."""
     try:
-        sock = await _connect(endpoint)
+        sock = await _connect(endpoint, inside)
     except FileNotFoundError:
         return "it does not listen yet"
     except SupervisorError as error:
@@ -90,7 +100,10 @@ async def _try(endpoint: Endpoint, ready: Ready, tell: Callable[[str], None]) ->
             return f"it closed the connection ({error.strerror or error})"
 
 
-async def _connect(endpoint: Endpoint) -> socket.socket:
+async def _connect(endpoint: Endpoint, inside: Inside | None) -> socket.socket:
+    if isinstance(endpoint, InnerEndpoint):
+        assert inside is not None
+        return await inside(endpoint)
     if isinstance(endpoint, UnixEndpoint):
         directory = unixsocket.open_directory(endpoint.directory)
         try:
@@ -122,10 +135,10 @@ async def _is_refused(sock: socket.socket, endpoint: Endpoint) -> bool:
     """Close a connection; tell whether the other side did so first, with no word from us.
 
     What stands before a process on another machine accepts for it, and hangs up where it cannot
-    connect in turn. A Unix socket is the process's own.
+    connect in turn. A Unix socket and a port inside are the process's own.
     """
     with trio.socket.from_stdlib_socket(sock) as stream:
-        if isinstance(endpoint, UnixEndpoint):
+        if not isinstance(endpoint, TcpEndpoint):
             return False
         with trio.move_on_after(HELD):
             try:

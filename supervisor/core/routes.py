@@ -21,7 +21,7 @@ from supervisor.core.verdict import Answer
 from supervisor.core.worker import Worker
 from supervisor.lifecycle import State
 from supervisor.log import REQUEST, Log
-from supervisor.model import Endpoint, Guid, RunId, UnixEndpoint
+from supervisor.model import Endpoint, Guid, InnerEndpoint, RunId, UnixEndpoint
 
 ACCEPT_AGAIN = 0.2
 MOST_GATEWAYS = 8  # at once; old ones may still serve their visitors to the end
@@ -377,6 +377,8 @@ def _reachable(worker: Worker) -> bool:
 
 def _where(endpoint: Endpoint) -> tuple[dict[str, Any], str | None]:
     """Give what a gateway must know to connect, and the directory that it gets a descriptor of."""
+    if isinstance(endpoint, InnerEndpoint):
+        return {"name": "", "uid": endpoint.uid, "inside": True}, endpoint.directory
     if isinstance(endpoint, UnixEndpoint):
         return {"name": endpoint.name, "uid": endpoint.uid}, endpoint.directory
     return {"address": [endpoint.host, endpoint.port], "secret": endpoint.secret}, None

@@ -135,7 +135,7 @@ class Worker:
     async def look(self) -> None:
         """Take its pulse: find out soon whether it computes."""
         if self._nursery is not None and self.endpoint is not None and self.state is State.READY:
-            ask = partial(answers, self.endpoint, self.ready_rule)
+            ask = partial(answers, self.endpoint, self.ready_rule, self.executor.connect)
             await self.pulse.look(ask, self._nursery)
 
     def drain(self, reason: str, *, ends_at: float | None = None) -> None:
@@ -250,7 +250,10 @@ class Worker:
                 self.stop(self.error.message)
                 return
             await until_ready(
-                running.endpoint, self.ready_rule, lambda reason: self.tracked.note(reason=reason)
+                running.endpoint,
+                self.ready_rule,
+                lambda reason: self.tracked.note(reason=reason),
+                self.executor.connect,
             )
             if self.state is not State.PROBING:
                 return
@@ -317,7 +320,9 @@ class Worker:
             await self._doubted.wait()
             trouble: SupervisorError | None = None
             for _ in range(LOOKS):
-                trouble = await listens(self.endpoint) if self.endpoint is not None else None
+                trouble = None
+                if self.endpoint is not None:
+                    trouble = await listens(self.endpoint, self.executor.connect)
                 if trouble is None:
                     break
                 await trio.sleep(BETWEEN)

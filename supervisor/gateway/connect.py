@@ -29,7 +29,7 @@ class Caller(Protocol):
 
 
 class Connector:
-    """Connect to workers by descriptor or address, to the core by path, else through the helper."""
+    """Connect to workers by descriptor, by address or through the helper, to the core by path."""
 
     def __init__(self, loop: Loop, core_path: str, helper_path: str) -> None:
         self._loop = loop
@@ -42,6 +42,8 @@ class Connector:
         """Connect, now or within CONNECT_SECONDS; worker None is the core."""
         if worker is not None and worker.address is not None:
             self._dial(worker.address, worker.secret, caller)
+        elif worker is not None and worker.inside:
+            self._helper.connect(worker.run, caller)
         else:
             self._attempt(worker, caller, self._loop.now + CONNECT_SECONDS)
 
@@ -99,7 +101,7 @@ class Connector:
 
 
 class HelperDoor:
-    """helper-connect.sock: sockets that our own identity cannot open come from the helper."""
+    """helper-connect.sock: sockets that we cannot open come from the helper."""
 
     def __init__(self, loop: Loop, path: str) -> None:
         self._loop = loop

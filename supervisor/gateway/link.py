@@ -291,6 +291,7 @@ class Link:
             worker.address, worker.secret = _address(message["address"]), _secret(message)
         elif fds:
             worker = Worker(run, guid, str(message["name"]), int(message["uid"]), fds.pop(0))
+            worker.inside = bool(message.get("inside"))
         else:
             raise ValueError("neither an address nor a directory's descriptor")
         worker.draining = message.get("state") == "draining"

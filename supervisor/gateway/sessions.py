@@ -102,7 +102,8 @@ def new_visitor() -> str:
 class Worker:
     """One live run as the core described it, and what goes on in it through this gateway.
 
-    directory: O_PATH descriptor of the socket's directory, owned by this object, or -1; address,
+    directory: O_PATH descriptor of the socket's directory, owned by this object, or -1; inside:
+    no way leads there but through the helper; address,
     secret: host and port of a worker that has no socket, and what to say there first; connection,
     read: seconds of silence either way and from the client after which a session is reported, 0
     never; ends: the loop's time when a draining one is ended at the latest; notice: whether its
@@ -110,8 +111,8 @@ class Worker:
     """
 
     __slots__ = (
-        "address", "connection", "directory", "draining", "ends", "guid", "name", "notice", "read",
-        "requests", "run", "secret", "sockets", "total", "uid",
+        "address", "connection", "directory", "draining", "ends", "guid", "inside", "name",
+        "notice", "read", "requests", "run", "secret", "sockets", "total", "uid",
     )  # fmt: skip
 
     def __init__(self, run: str, guid: bytes, name: str, uid: int, directory: int) -> None:
@@ -120,6 +121,7 @@ class Worker:
         self.name = name
         self.uid = uid
         self.directory = directory
+        self.inside = False
         self.address: tuple[str, int] | None = None
         self.secret = ""
         self.draining = False
@@ -151,7 +153,8 @@ class Sessions:
         if known is not worker:
             known.close()
             known.guid, known.name, known.uid = worker.guid, worker.name, worker.uid
-            known.directory, known.draining = worker.directory, worker.draining
+            known.directory, known.inside = worker.directory, worker.inside
+            known.draining = worker.draining
             known.address, known.secret = worker.address, worker.secret
             known.connection, known.read = worker.connection, worker.read
             known.ends, known.notice = worker.ends, worker.notice

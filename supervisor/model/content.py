@@ -8,6 +8,7 @@ from enum import StrEnum
 import attrs
 
 from supervisor.model.ids import BundleId, ContentId, DeploymentId, Guid
+from supervisor.network import Egress
 
 
 class ContentKind(StrEnum):
@@ -89,7 +90,8 @@ class Content:
 
     uid is allotted once from the configured range and never given to another content; 0 stands for
     a server that runs without root, where content has the caller's uid. run_as: the name of an
-    account that it runs as instead; its files stay its uid's. Runs made before `rolled`
+    account that it runs as instead; its files stay its uid's. egress: how far it reaches into the
+    network, None = as far as the server says. Runs made before `rolled`
     (wall-clock seconds) are to be replaced. version counts changes and is what compare-and-set
     compares.
     """
@@ -105,6 +107,7 @@ class Content:
     run_as: str | None = None
     scaling: Overrides = Overrides()
     limits: Limits = Limits()
+    egress: Egress | None = None
     environment: Mapping[str, str] = attrs.field(factory=dict)
     active_deployment: DeploymentId | None = None
     stopped: bool = False

@@ -10,6 +10,7 @@ import attrs
 from supervisor.layout import PlaceRef, Role
 from supervisor.model.content import Limits
 from supervisor.model.ids import ContentId, RunId
+from supervisor.network import Egress
 
 
 class Purpose(StrEnum):
@@ -56,6 +57,7 @@ class Ready:
 
 
 STOP_SIGNALS = ("TERM", "INT")
+FIRST_PORT = 1024  # those below are for root
 
 
 @attrs.frozen(kw_only=True)
@@ -66,6 +68,9 @@ class Plan:
     layout.LISTEN_AT, which it finds in the environment as SUPERVISOR_LISTEN. `prefix` says how the
     process learns its public path: "strip" = not at all, the gateway strips it. `stop_signal`,
     "TERM" or "INT", is what asks the process and its group to end; KILL follows after the grace.
+
+    port: for what cannot listen on a Unix socket: the TCP port of 127.0.0.1 on which it listens
+    instead, in a network of its own, so that many may have the same one.
     """
 
     argv: tuple[str, ...]
@@ -75,6 +80,12 @@ class Plan:
     ready: Ready | None = None
     prefix: str = "strip"
     stop_signal: str = attrs.field(default="TERM", validator=attrs.validators.in_(STOP_SIGNALS))
+    port: int | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(
+            [attrs.validators.ge(FIRST_PORT), attrs.validators.le(65535)]
+        ),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -84,7 +95,7 @@ class Job:
     runtime is who planned it: an executor may keep an image for each. guid and name are those of
     the content, by which settings may mean it. places maps "role/name" of each mount to where it
     lies. uid 0 means the caller's own uid (a server without root). grace is in seconds, from asking
-    the process to end until it is killed.
+    the process to end until it is killed. egress: how far it reaches into the network.
     """
 
     version: int = 1
@@ -101,6 +112,7 @@ class Job:
     groups: tuple[int, ...] = ()
     limits: Limits = Limits()
     grace: float = 5.0
+    egress: Egress = Egress.HOST
 
 
 def place_key(mount: Mount) -> str:

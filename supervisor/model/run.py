@@ -52,7 +52,21 @@ class TcpEndpoint:
     secret: str | None = None
 
 
-Endpoint = UnixEndpoint | TcpEndpoint
+@attrs.frozen(kw_only=True)
+class InnerEndpoint:
+    """A TCP port of a network that the process has alone, so that no address leads there.
+
+    The core asks the executor (Executor.connect), gateways ask the helper by the run. directory and
+    uid: of the directory that a socket would lie in, as in UnixEndpoint.
+    """
+
+    run: RunId
+    port: int
+    directory: str
+    uid: int
+
+
+Endpoint = UnixEndpoint | TcpEndpoint | InnerEndpoint
 
 
 class Cause(StrEnum):

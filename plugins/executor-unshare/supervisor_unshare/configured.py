@@ -7,7 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from supervisor_unshare import host, site
+from supervisor import Egress
+from supervisor_unshare import host, site, uplink
 from supervisor_unshare.rules import ROOT, ROOTLESS, TIERS, Rules
 from supervisor_unshare.sandbox import LAYERS
 
@@ -47,4 +48,7 @@ def read_rules(settings: Mapping[str, Any]) -> Rules:
         executables=tuple(settings.get("executables", ())),
         libraries=tuple(settings.get("libraries", ())),
         without=without,
+        egress=Egress(settings.get("most_egress", "host")),
+        ports=tuple(settings.get("loopback_ports", ())),
+        pasta=uplink.installed(),
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import socket
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
@@ -20,9 +21,11 @@ import trio
 from supervisor import (
     Capabilities,
     Cause,
+    Egress,
     Executor,
     Exit,
     Finding,
+    InnerEndpoint,
     Job,
     Lifetime,
     Observation,
@@ -52,6 +55,7 @@ class _View:
     def __init__(self, line: packets.Message) -> None:
         self.receipt: dict[str, object] = line["receipt"]
         self.uid: int = line["uid"]
+        self.port: int | None = line.get("port")  # an earlier helper knows none
         self.exit: Exit | None = None
         self.ended = trio.Event()
         self.watched = False
@@ -85,6 +89,8 @@ class UnshareExecutor(Executor):
             limits=frozenset({"files"}),
             output=True,
             usage=True,
+            egress=frozenset({Egress.NONE, Egress.HOST}),
+            ports=True,
         )
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -104,9 +110,13 @@ class UnshareExecutor(Executor):
     async def start(self, job: Job) -> Receipt:
         """Start a job; the same run id again gives the same receipt. See Executor.start."""
         asked = to_json(job)
+        if job.egress is Egress.HOST:
+            del asked["egress"]  # an earlier helper, which is at work still, does not know it
+        if job.plan.port is None:
+            del asked["plan"]["port"]
         del asked["runtime"]  # everything runs on this host's files; the helper takes no idle word
         answer, _ = await self._helper.request("start", job=asked)
-        self._note({"run": job.run, **answer})
+        self._note({"run": job.run, "port": job.plan.port, **answer})
         return self._receipt(job.run, answer["receipt"])
 
     async def watch(self, receipt: Receipt) -> AsyncGenerator[Observation, None]:
@@ -157,6 +167,13 @@ class UnshareExecutor(Executor):
         answer, _ = await self._helper.request("usage", runs=[*runs])
         return {RunId(run): from_json(Usage, used) for run, used in answer["usage"].items()}
 
+    async def connect(self, endpoint: InnerEndpoint) -> socket.socket:
+        """Give a socket that is connected to a port inside. See Executor.connect."""
+        _, fds = await self._helper.request("connect", run=endpoint.run)
+        sock = socket.socket(fileno=fds.pop())
+        sock.setblocking(False)
+        return sock
+
     async def prepare(self, place: PlaceRef, content: int, uid: int) -> None:
         """Make the directory of a place, owned by a content's uid."""
         await self._helper.request("prepare", place=to_json(place), content=content, uid=uid)
@@ -181,6 +198,8 @@ class UnshareExecutor(Executor):
             self.capabilities,
             limits=frozenset(hello["limits"]),
             run_as=hello["tier"] == "root",
+            egress=frozenset(map(Egress, hello.get("egress", [Egress.HOST]))),
+            ports="egress" in hello,
         )
         lines = {line["run"]: line for line in hello["runs"]}
         for run, view in self._views.items():
@@ -213,11 +232,14 @@ class UnshareExecutor(Executor):
         return None
 
     def _running(self, run: str, view: _View) -> Running:
-        endpoint = UnixEndpoint(
-            directory=f"{self._run_dir}/{layout.RUN_SOCKETS}/{run}",
-            name=layout.SOCKET_NAME,
-            uid=view.uid,
-        )
+        directory = f"{self._run_dir}/{layout.RUN_SOCKETS}/{run}"
+        endpoint: UnixEndpoint | InnerEndpoint
+        if view.port is None:
+            endpoint = UnixEndpoint(directory=directory, name=layout.SOCKET_NAME, uid=view.uid)
+        else:
+            endpoint = InnerEndpoint(
+                run=RunId(run), port=view.port, directory=directory, uid=view.uid
+            )
         pid = view.receipt["pid"]
         return Running(endpoint=endpoint, pid=pid if isinstance(pid, int) else None)
 

@@ -9,9 +9,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 _WAITED_FOR = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+
+class Uplink(Protocol):
+    """The process that joins this sandbox to the host's network."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def last_words(self) -> str:
+        """Say why it ended."""
 
 
 def report(fd: int, **facts: object) -> None:
@@ -24,16 +34,17 @@ def queue_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
 
 
-def watch(main: int, fd: int) -> NoReturn:
+def watch(main: int, fd: int, uplink: Uplink | None) -> NoReturn:
     """Be init until the process `main` has ended, then end with it.
 
-    Reports {"running": true} at once and {"status": raw wait status} at the end. A launcher that is
-    gone raises BrokenPipeError at the first report.
+    Reports {"running": true} at once and {"status": raw wait status} at the end, and
+    {"unlinked": why} where the uplink ends before. A launcher that is gone raises BrokenPipeError
+    at the first report.
     """
     os.chdir("/")
     _leave_streams()
     report(fd, running=True)
-    status = _wait(main)
+    status = _wait(main, fd, uplink)
     report(fd, status=status)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
@@ -46,12 +57,14 @@ def _leave_streams() -> None:
     os.close(null)
 
 
-def _wait(main: int) -> int:
+def _wait(main: int, fd: int, uplink: Uplink | None) -> int:
     while True:
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == main:
                 return status
+            if uplink is not None and pid == uplink.pid:
+                report(fd, unlinked=uplink.last_words())
             if pid == 0:
                 break
         number = signal.sigwait(_WAITED_FOR)

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from supervisor import layout
+from supervisor import Egress, layout
 from supervisor.layout import MOUNT_ROOT, PlaceKind, PlaceRef, Role
 from supervisor.site_mounts import covered
 from supervisor_unshare import fields
 from supervisor_unshare.fields import Refused
 from supervisor_unshare.identity import identity
-from supervisor_unshare.rules import Rules
+from supervisor_unshare.rules import LANDLOCK, Rules
 
 _PURPOSES = frozenset({"unpack", "install", "render", "serve", "customize", "tidy"})
 _OWN_ROLES = frozenset({Role.SCRATCH, Role.HOME, Role.SOCKET})  # given to every run anyway
@@ -64,14 +64,17 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     grace: float = 5.0
     stop_signal: str = "TERM"
+    egress: Egress = Egress.HOST
+    port: int | None = None
 
 
 def job(value: Any, rules: Rules) -> Job:
     """Check a whole job; raises Refused with the first rule that it breaks."""
     fields.mapping(value, "job")
-    value = {"guid": "", "name": "", **value}  # a core from before these fields may ask
-    names = "version run content guid name purpose plan places uid gid groups limits grace".split()
-    fields.exactly(value, names, "the fields of a job")
+    # A core from before these fields may ask.
+    value = {"guid": "", "name": "", "egress": "host", **value}
+    names = "version run content guid name purpose plan places uid gid groups limits grace egress"
+    fields.exactly(value, names.split(), "the fields of a job")
     fields.integer(value["version"], "the job's version", least=1, most=1)
     content = fields.integer(value["content"], "content", least=1, most=2**53)
     if fields.text(value["purpose"], "purpose") not in _PURPOSES:
@@ -85,12 +88,13 @@ def job(value: Any, rules: Rules) -> Job:
         rules=rules,
     )
     plan = fields.mapping(value["plan"], "plan")
-    plan = {"stop_signal": "TERM", **plan}  # a core from before this field may ask
-    names = "argv env workdir mounts ready prefix stop_signal".split()
-    fields.exactly(plan, names, "the fields of a plan")
+    plan = {"stop_signal": "TERM", "port": None, **plan}  # a core from before may ask
+    names = "argv env workdir mounts ready prefix stop_signal port"
+    fields.exactly(plan, names.split(), "the fields of a plan")
     if fields.text(plan["stop_signal"], "stop_signal") not in _STOP_SIGNALS:
         raise Refused(f"no process is asked to end by {plan['stop_signal']!r:.80}")
     run = fields.run_id(value["run"])
+    port = plan["port"]
     return Job(
         run=run,
         content=content,
@@ -105,6 +109,32 @@ def job(value: Any, rules: Rules) -> Job:
         limits=_limits(value["limits"]),
         grace=fields.seconds(value["grace"]),
         stop_signal=plan["stop_signal"],
+        egress=egress(value["egress"], own=port is not None, rules=rules),
+        port=port if port is None else fields.integer(port, "port", least=1024, most=65535),
+    )
+
+
+def egress(value: Any, *, own: bool, rules: Rules) -> Egress:
+    """Check how far a job may reach. own: it needs a network of its own."""
+    try:
+        wanted = Egress(value)
+    except ValueError:
+        raise Refused(f"no process reaches {value!r:.80}", code="bad-request") from None
+    if wanted is not wanted.within(rules.egress):
+        raise Refused(
+            f"egress {wanted} is more than the {rules.egress} that MostEgress of [Network] allows"
+        )
+    if own and wanted is Egress.HOST:
+        raise Refused("content on a port has a network of its own, never the host's")
+    if wanted in rules.reaches:
+        return wanted
+    if rules.tier == LANDLOCK:
+        text = f"the tier {rules.tier} has no networks of its own: egress {wanted} cannot be had"
+        raise Refused(text, code="egress-unavailable", hint="Another tier of [Privileged] has.")
+    raise Refused(
+        "egress user needs the program pasta, which is not installed",
+        code="egress-unavailable",
+        hint="Install the package passt (apt install passt), or choose egress none or host.",
     )
 
 

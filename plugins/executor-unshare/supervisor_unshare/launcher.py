@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from supervisor import Log, __version__, packets
-from supervisor_unshare import connect, detect, probe, renew, syscalls, verbs
+from supervisor_unshare import detect, probe, renew, syscalls, verbs
 from supervisor_unshare.configured import read_rules, read_settings
 from supervisor_unshare.fields import Refused
 from supervisor_unshare.loop import Link, Loop
@@ -180,7 +180,7 @@ class Launcher:
         def received(message: packets.Message) -> None:
             actions: dict[str, Callable[..., None]] = {
                 "hello": self._hello_gateway,
-                "connect": self._connect,
+                "connect": self._service.connect,
             }
             self._do(link, message, verbs.GATEWAY_VERBS, actions)
 
@@ -211,6 +211,7 @@ class Launcher:
             "seal": service.seal,
             "remove": service.remove,
             "doctor": service.doctor,
+            "connect": service.connect,
         }
         self._do(link, message, verbs.CORE_VERBS, actions)
 
@@ -229,7 +230,9 @@ class Launcher:
         def fail(error: Exception) -> None:
             facts = self._described(error)
             verb = str(message["type"])[:40]
-            self._log.warning("refused", verb=verb, code=facts["code"], reason=facts["message"])
+            # who waits for content to listen asks again and again
+            log = self._log.debug if facts["code"] == "unavailable" else self._log.warning
+            log("refused", verb=verb, code=facts["code"], reason=facts["message"])
             link.send({"type": "error", "id": number, **facts})
 
         try:
@@ -259,18 +262,12 @@ class Launcher:
             v=_common(v),
             tier=self._rules.tier,
             limits=sorted(self._service.limits),
+            egress=sorted(self._rules.reaches),
             runs=self._service.lines,
         )
 
     def _hello_gateway(self, answer: Answer, fail: Fail, v: int) -> None:
         answer(v=_common(v))
-
-    def _connect(self, answer: Answer, fail: Fail, run: str) -> None:
-        live = self._service.runs.get(run)
-        if live is None or live.pidfd == -1:
-            raise Refused(f"no run {run} is alive here", code="not-found")
-        with connect.connected(self._service.socket_directory(run), live.job.uid) as sock:
-            answer(fds=(sock.fileno(),))
 
 
 def _common(v: int) -> int:

@@ -26,7 +26,7 @@ ETC = tuple(
         "locale.alias locale.conf localtime timezone "
         "freetds odbc.ini odbcinst.ini ODBCDataSources "
         "krb5.conf krb5.conf.d "
-        "gai.conf host.conf hosts networks nsswitch.conf protocols resolv.conf services "  # names
+        "gai.conf host.conf hosts networks nsswitch.conf protocols services "  # names
         "alternatives debian_version ld.so.cache ld.so.conf ld.so.conf.d mime.types os-release "
         "redhat-release system-release R perl python3"
     ).split()
@@ -36,6 +36,7 @@ ETC_PATTERNS = ("python3.*", "java-*-openjdk", "ImageMagick-*")
 PRIVATE = ("/etc/ssl/private", "/etc/pki/tls/private")
 
 OWN_FILES = "/run"  # the files of our own that differ from run to run
+OWN_ETC = ("passwd", "group", "resolv.conf")  # those that programs look for in /etc
 SHARED_MEMORY = "/dev/shm"
 OWN_TREES = (OWN_FILES, "/tmp", "/var/tmp", "/home")
 
@@ -156,7 +157,7 @@ def plan_shared(host: Sequence[Entry]) -> tuple[Entry, ...]:
     """
     entries: list[Entry] = [
         *host,
-        *(Link(target=f"/etc/{name}", to=f"..{OWN_FILES}/{name}") for name in ("passwd", "group")),
+        *(Link(target=f"/etc/{name}", to=f"..{OWN_FILES}/{name}") for name in OWN_ETC),
         *map(_directory, ("/proc", "/dev", *OWN_TREES, MOUNT_ROOT)),
         Link(
             target=layout.COMPATIBLE_MOUNT_ROOT,

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from supervisor import Egress
 from supervisor_unshare.cgroups import Group
 from supervisor_unshare.jobs import Job
 from supervisor_unshare.loop import Loop
@@ -27,7 +28,7 @@ _RUN = (
     "pid", "pidfd", "report", "stdout", "stderr", "boot", "started", "begun", "phase", "facts",
     "status", "oom", "stopped", "kill_at", "seconds",
 )  # fmt: skip
-_DESCRIPTORS = ("pidfd", "report", "stdout", "stderr")
+_DESCRIPTORS = ("pidfd", "report", "stdout", "stderr", "door")
 
 
 class Renewal:
@@ -134,6 +135,8 @@ def _saved(run: LiveRun) -> dict[str, Any]:
         "job": {name: getattr(run.job, name) for name in _JOB},
         "group": [list(group.directories), group.unified, group.memory],
         "said": run.said.decode(),
+        "door": run.door,
+        "network": [run.job.egress, run.job.port],
         **{name: getattr(run, name) for name in _RUN},
     }
 
@@ -141,8 +144,11 @@ def _saved(run: LiveRun) -> dict[str, Any]:
 def _restored(fields: Mapping[str, Any]) -> LiveRun:
     directories, unified, memory = fields["group"]
     own = {name: fields[name] for name in _RUN}
+    egress, port = fields.get("network", (Egress.HOST, None))  # not written by an earlier helper
+    job = {name: fields["job"][name] for name in _JOB}
     return LiveRun(
-        job=Job(argv=(), env={}, workdir="/", **{name: fields["job"][name] for name in _JOB}),
+        job=Job(argv=(), env={}, workdir="/", egress=Egress(egress), port=port, **job),
+        door=fields.get("door", -1),
         group=Group(directories=tuple(directories), unified=unified, memory=memory),
         said=fields["said"].encode(),
         **{**own, "phase": Phase(own["phase"])},

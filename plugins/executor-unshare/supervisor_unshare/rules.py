@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from supervisor import Egress
 from supervisor.site_mounts import SiteMount
 from supervisor_unshare.fields import Refused
 
@@ -17,7 +18,8 @@ class Rules:
 
     tier: what keeps contents apart; site: the mounts of the settings, their links followed.
     hidden: what no sandbox sees, even where it lies in something shown. without: layers of the
-    sandbox that are left out.
+    sandbox that are left out. egress: how far content may reach at most; ports: of the host's
+    loopback that egress user reaches; pasta: the program for it, "" for none.
     run_as and run_as_group: accounts that content may run as, see supervisor.accounts.
     several_nodes: whether other helpers may be at work in the same DataDir.
     """
@@ -39,6 +41,17 @@ class Rules:
     executables: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     without: frozenset[str] = frozenset()
+    egress: Egress = Egress.HOST
+    ports: tuple[int, ...] = ()
+    pasta: str = ""
+
+    @property
+    def reaches(self) -> frozenset[Egress]:
+        """How far content can be let reach here, and may."""
+        there = {Egress.HOST}
+        if self.tier != LANDLOCK:
+            there |= {Egress.NONE, *([Egress.USER] if self.pasta else [])}
+        return frozenset(one for one in there if one is one.within(self.egress))
 
     @property
     def rootless(self) -> bool:

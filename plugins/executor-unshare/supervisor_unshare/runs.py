@@ -42,6 +42,7 @@ class LiveRun:
     stderr: int
     boot: str
     started: int
+    door: int = -1  # to its doorman, for content that listens on a port
     begun: float = field(default_factory=time.monotonic)
     phase: Phase = Phase.STARTING
     said: bytes = b""
@@ -81,6 +82,7 @@ class LiveRun:
             "uid": self.job.uid,
             "receipt": self.receipt,
             "pid": self.pid,
+            "port": self.job.port,
             "state": "ended" if ended else "starting" if self.starting else "running",
             **({"exited": self.exited} if ended else {}),
         }
@@ -117,16 +119,28 @@ class LiveRun:
         self.oom = self.group.ran_out_of_memory()
         self.seconds = time.monotonic() - self.begun
         self.phase = Phase.CLEANING
-        for name in ("pidfd", "report"):
-            os.close(getattr(self, name))
-            setattr(self, name, -1)
+        for name in ("pidfd", "report", "door"):
+            self._close(name)
 
     def close(self) -> None:
         """Let go of the pipes."""
         for name in ("stdout", "stderr"):
-            if getattr(self, name) != -1:
-                os.close(getattr(self, name))
-                setattr(self, name, -1)
+            self._close(name)
+
+    def tell(self, text: str) -> None:
+        """Write a line of ours into its log, unless that is full."""
+        with contextlib.suppress(OSError):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            pipe = os.open(f"/proc/self/fd/{self.stderr}", flags)
+            try:
+                os.write(pipe, f"[supervisor] {text}\n".encode()[:4096])
+            finally:
+                os.close(pipe)
+
+    def _close(self, name: str) -> None:
+        if getattr(self, name) != -1:
+            os.close(getattr(self, name))
+            setattr(self, name, -1)
 
 
 def new_pipe(uid: int | None, gid: int) -> tuple[int, int]:

@@ -16,9 +16,11 @@ import socket
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from supervisor_unshare import filters, handing, init, landlock, root, syscalls
+from supervisor_unshare import doorman, filters, handing, init, landlock, network, root, syscalls
+from supervisor_unshare.network import Network
 from supervisor_unshare.plan_mounts import Base, unpacked
 from supervisor_unshare.root import Step
+from supervisor_unshare.uplink import Uplink, enter, tun_tree
 
 NAMESPACES = (
     syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
@@ -65,6 +67,7 @@ class Spec(NamedTuple):
     env: dict[str, str]
     workdir: str
     rlimits: dict[int, tuple[int, int]]
+    network: tuple[Any, ...]  # of Network
 
 
 def layers(without: Collection[str]) -> dict[str, Any]:
@@ -91,6 +94,9 @@ def live(kind: Kind, job: int, report: int, groups: Sequence[int]) -> NoReturn:
         if handed is None:
             os._exit(0)
         spec, (stdout, stderr, *trees) = Spec(*handed[0]), handed[1]
+        wanted = Network(*spec.network)
+        door = -1 if wanted.port is None else trees.pop()
+        tun = -1 if not wanted.uplink else trees.pop() if kind.built else tun_tree()
         step.name = "name"
         syscalls.name_process(_NAME)
         if kind.built:
@@ -101,9 +107,13 @@ def live(kind: Kind, job: int, report: int, groups: Sequence[int]) -> NoReturn:
         for mount in mounts:
             syscalls.set_attributes(mount, syscalls.ATTR_RDONLY)
             os.close(mount)
+        step.name = "network"
+        link = _enter_network(wanted, spec, tun)
         _confine(kind, spec, step)
+        if wanted.port is not None:
+            doorman.start(door, wanted.port)
         main = _spawn(spec, stdout, stderr, step)
-        init.watch(main, report)
+        init.watch(main, report, link)
     except BaseException as error:
         _fail(report, step.name, error)
     finally:
@@ -150,6 +160,14 @@ def _build_root(spec: Spec, step: Step) -> list[int]:
     step.name = "enter-root"
     syscalls.enter_root(made)
     return [made]
+
+
+def _enter_network(wanted: Network, spec: Spec, tun: int) -> Uplink | None:
+    if wanted.uplink:
+        return enter(wanted, spec.uid, spec.gid, tun)
+    if wanted.own:
+        network.new()
+    return None
 
 
 def map_own_ids(uid: int, gid: int) -> None:

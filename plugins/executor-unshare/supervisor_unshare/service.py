@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from supervisor import Log, packets
+from supervisor import Egress, Log, packets
 from supervisor.layout import PlaceKind, PlaceRef
 from supervisor.sampling import Trees
 from supervisor_unshare import cgroups, probe
+from supervisor_unshare.connect import Doors, connected
 from supervisor_unshare.directories import Directories, remove_all
 from supervisor_unshare.fields import Refused
 from supervisor_unshare.jobs import Job
@@ -61,6 +62,7 @@ class Service:
             loop=loop,
             log=log,
         )
+        self._doors = Doors(loop)
         self._waiters: dict[str, list[tuple[Answer, Fail]]] = {}
 
     @property
@@ -145,9 +147,16 @@ class Service:
         """Say what this host allows."""
         answer(findings=probe.findings(self.rules, groups=self._groups, limits=self.limits))
 
-    def socket_directory(self, run: str) -> int:
-        """Open the directory in which a run listens; the caller closes it."""
-        return self._directories.open_socket_directory(run)
+    def connect(self, answer: Answer, fail: Fail, run: str) -> None:
+        """Hand out a socket that is connected to what a run listens on."""
+        live = self.runs.get(run)
+        if live is None or live.pidfd == -1:
+            raise Refused(f"no run {run} is alive here", code="not-found")
+        if live.door != -1:
+            self._doors.ask(live, lambda sock: answer(fds=(sock.fileno(),)), fail)
+            return
+        with connected(self._directories.open_socket_directory(run), live.job.uid) as sock:
+            answer(fds=(sock.fileno(),))
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -192,7 +201,7 @@ class Service:
     # How a run comes to life and what is left of it.
 
     def _watch(self, run: LiveRun) -> None:
-        if run.phase is Phase.STARTING:
+        if run.phase is Phase.STARTING or _is_linked(run):
             self._loop.watch(run.report, lambda: self._reported(run))
         if run.pidfd != -1:
             self._loop.watch(run.pidfd, lambda: self._init_ended(run))
@@ -204,7 +213,7 @@ class Service:
 
     def _reported(self, run: LiveRun) -> None:
         run.listen()
-        if "running" in run.facts or "step" in run.facts:
+        if "step" in run.facts or ("running" in run.facts and not _is_linked(run)):
             self._loop.unwatch(run.report)
         if "running" in run.facts and run.phase is Phase.STARTING:
             run.phase = Phase.RUNNING
@@ -213,9 +222,18 @@ class Service:
                 answer(receipt=run.receipt, uid=run.job.uid)
             self._starter.succeeded()
 
+        if "unlinked" in run.facts:
+            self._unlinked(run)
+
+    def _unlinked(self, run: LiveRun) -> None:
+        reason = str(run.facts["unlinked"] or "pasta ended")
+        self._log.warning("network-gone", run=run.job.run, content=run.job.content, reason=reason)
+        run.tell(f"this process reaches no network any more: {reason}; restart the content")
+
     def _init_ended(self, run: LiveRun) -> None:
         self._loop.unwatch(run.pidfd)
         self._loop.unwatch(run.report)
+        self._doors.forget(run)
         starting = run.phase is Phase.STARTING
         run.reap()
         if starting and "running" in run.facts:  # it was over before its start was read
@@ -281,3 +299,8 @@ class Service:
                 answer()
 
         self._loop.aside(work, done)
+
+
+def _is_linked(run: LiveRun) -> bool:
+    """Whether a process of pasta's is at work for it, whose end it would report."""
+    return run.job.egress is Egress.USER and "unlinked" not in run.facts

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 
-from supervisor import Log
+from supervisor import Egress, Log
 from supervisor_unshare import (
     cgroups,
     handing,
@@ -15,16 +16,19 @@ from supervisor_unshare import (
     host,
     idmap,
     pool,
+    resolving,
     root,
     runs,
     sandbox,
     site,
     syscalls,
+    uplink,
 )
 from supervisor_unshare.directories import Directories
 from supervisor_unshare.fields import Refused
 from supervisor_unshare.jobs import Job
 from supervisor_unshare.loop import Loop
+from supervisor_unshare.network import Network
 from supervisor_unshare.plan_mounts import (
     Base,
     Entry,
@@ -98,6 +102,10 @@ class Starter:
                     handed.callback(os.close, write)
             spec, trees = self._planned(job)
             handed.callback(_close_all, trees)
+            with step("network"):
+                door = self._add_ways(job, trees)
+            if door != -1:
+                undo.callback(os.close, door)
             with step("job"), contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 # One that has ended has said why.
                 handing.send(clone.sock, tuple(spec), [streams[0][1], streams[1][1], *trees])
@@ -113,6 +121,7 @@ class Starter:
             stderr=streams[1][0],
             boot=self._boot,
             started=runs.start_ticks(clone.pid),
+            door=door,
         )
 
     def succeeded(self) -> None:
@@ -170,6 +179,7 @@ class Starter:
             env=dict(job.env),
             workdir=job.workdir,
             rlimits=self._rlimits(job),
+            network=tuple(self._network(job)),
         )
         return spec, trees
 
@@ -193,12 +203,32 @@ class Starter:
             raise Refused(str(error)) from None
         return plan_own(
             job,
-            shown.own,
+            (*shown.own, resolving.entry(linked=job.egress is Egress.USER)),
             uid=job.uid,
             gid=job.gid,
             site=asked,
             home=homes.home_of(job.uid, self._rules, (*shown.own, *asked)),
         )
+
+    def _network(self, job: Job) -> Network:
+        own, linked = job.egress is not Egress.HOST, job.egress is Egress.USER
+        return Network(
+            own=own,
+            port=job.port,
+            uplink=uplink.command(self._rules.pasta, self._rules.ports) if linked else (),
+            resolvers=resolving.of_host() if linked else "",
+        )
+
+    def _add_ways(self, job: Job, trees: list[int]) -> int:
+        """Add what the network needs to the descriptors; give our end of the door, or -1."""
+        if job.egress is Egress.USER and self._template is not None:
+            trees.append(uplink.tun_tree())
+        if job.port is None:
+            return -1
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        trees.append(theirs.detach())
+        return ours.detach()
 
     def _new_template(self) -> Template | None:
         try:

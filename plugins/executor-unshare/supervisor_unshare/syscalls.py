@@ -24,6 +24,7 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 _ATTR_IDMAP = 0x00100000
+_CLONE_NEWNET = 0x40000000
 _CLONE_PIDFD = 0x00001000
 _CLONE_INTO_CGROUP = 0x2_0000_0000
 
@@ -227,6 +228,21 @@ def enter_mount_namespace(namespace: int) -> None:
     _checked(_libc.setns(namespace, CLONE_NEWNS), "setns")
 
 
+def new_user_namespace() -> None:
+    """Go on in a user namespace of one's own, with every right in it."""
+    _checked(_libc.unshare(CLONE_NEWUSER), "unshare")
+
+
+def new_network_namespace() -> None:
+    """Go on in a network namespace of one's own, whose `lo` is down."""
+    _checked(_libc.unshare(_CLONE_NEWNET), "unshare")
+
+
+def enter_network_namespace(namespace: int) -> None:
+    """Go on in another network namespace."""
+    _checked(_libc.setns(namespace, _CLONE_NEWNET), "setns")
+
+
 def enter_root(root: int) -> bool:
     """Make the mount at `root` the root of this mount namespace and let go of the old one.
 
@@ -278,6 +294,11 @@ def leave_keyring() -> None:
 def hide_memory() -> None:
     """Refuse ptrace, /proc/PID/mem and core dumps of this process, to its own uid too."""
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def show_memory() -> None:
+    """Undo what a change of uid did to /proc/self: its files are this process's again."""
+    _prctl(_PR_SET_DUMPABLE, 1)
 
 
 def forbid_new_privileges() -> None:

@@ -67,6 +67,7 @@ CORE_VERBS: dict[str, Checks] = {
     "seal": {"place": fields.place},
     "remove": {"place": fields.place},
     "doctor": {},
+    "connect": {"run": fields.run_id},
 }
 GATEWAY_VERBS: dict[str, Checks] = {
     "hello": {"v": _number("v", 0, 1000)},

@@ -22,7 +22,18 @@ import trio
 from supervisor_unshare.cgroups import directory_name
 from supervisor_unshare.executor import UnshareExecutor
 
-from supervisor import Job, Limits, Mount, PlaceRef, Plan, Purpose, RunId, new_run_id, packets
+from supervisor import (
+    Egress,
+    Job,
+    Limits,
+    Mount,
+    PlaceRef,
+    Plan,
+    Purpose,
+    RunId,
+    new_run_id,
+    packets,
+)
 
 # Numbers of this process's own: what is left of a run is found by its uid.
 UID_FIRST = 1_000_000 + os.getpid() % 100_000 * 2000
@@ -259,6 +270,8 @@ def _job(
     purpose: Purpose = Purpose.SERVE,
     grace: float = 5.0,
     stop_signal: str = "TERM",
+    port: int | None = None,
+    egress: Egress = Egress.HOST,
 ) -> Job:
     plan = Plan(
         argv=argv,
@@ -266,6 +279,7 @@ def _job(
         workdir=workdir,
         mounts=tuple(mounts),
         stop_signal=stop_signal,
+        port=port,
     )
     uid = UID_FIRST + content if uid is None else uid
     return Job(
@@ -278,6 +292,7 @@ def _job(
         gid=uid,
         limits=limits or Limits(),
         grace=grace,
+        egress=egress,
     )
 
 

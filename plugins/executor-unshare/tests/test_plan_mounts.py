@@ -55,7 +55,7 @@ def planned(job: Job = JOB) -> dict[str, Entry]:
 def test_only_what_is_listed_is_in_the_root() -> None:
     expected = {
         *("/usr", "/bin", "/etc/passwd", "/etc/group", "/proc", "/dev", "/run", "/home", "/tmp"),
-        *("/var/tmp", "/opt/rstudio-connect", MOUNT_ROOT),
+        *("/var/tmp", "/opt/rstudio-connect", MOUNT_ROOT, "/etc/resolv.conf"),
         *(f"{MOUNT_ROOT}/tmp", f"{MOUNT_ROOT}/socket", "/run/passwd", "/run/group"),
     }
     assert expected == set(planned())

@@ -18,7 +18,7 @@ from supervisor_unshare.fields import Refused
 from supervisor_unshare.rules import Rules
 from supervisor_unshare.verbs import CORE_VERBS, GATEWAY_VERBS, parse
 
-from supervisor import Job, to_json
+from supervisor import Egress, Job, to_json
 from supervisor.layout import MOUNT_ROOT
 
 RUN = "01k00000000000000000000000"
@@ -175,7 +175,7 @@ def test_without_root_content_has_the_callers_uid(message: dict[str, Any]) -> No
     "message",
     [
         {"type": "exec", "id": 1},
-        {"type": "connect", "id": 1, "run": RUN},
+        {"type": "connect", "id": 1, "run": "x"},
         {"type": "list"},
         {"type": "list", "id": "1"},
         {"type": "list", "id": True},
@@ -196,8 +196,42 @@ def test_the_gateway_can_only_greet_and_connect() -> None:
 
 
 def test_every_verb_of_the_core_has_its_checks() -> None:
-    expected = "hello start stop list output usage forget prepare seal remove doctor".split()
-    assert expected == list(CORE_VERBS)
+    expected = "hello start stop list output usage forget prepare seal remove doctor connect"
+    assert expected.split() == list(CORE_VERBS)
+
+
+@pytest.mark.parametrize(
+    ("most", "pasta", "asked", "port", "code"),
+    [
+        (Egress.HOST, "", "host", None, None),
+        (Egress.HOST, "", "none", None, None),
+        (Egress.HOST, "", "none", 8000, None),
+        (Egress.HOST, "", "user", None, "egress-unavailable"),
+        (Egress.HOST, "/usr/bin/pasta", "user", 8000, None),
+        (Egress.USER, "/usr/bin/pasta", "host", None, "job-refused"),
+        (Egress.NONE, "/usr/bin/pasta", "user", None, "job-refused"),
+        (Egress.NONE, "", "none", None, None),
+        (Egress.HOST, "", "host", 8000, "job-refused"),
+        (Egress.HOST, "", "none", 80, "bad-request"),
+        (Egress.HOST, "", "none", 70_000, "bad-request"),
+        (Egress.HOST, "", "none", "8000", "bad-request"),
+        (Egress.HOST, "", "everywhere", None, "bad-request"),
+        (Egress.HOST, "", None, None, "bad-request"),
+    ],
+)
+def test_a_job_reaches_no_further_than_the_settings_allow(
+    message: dict[str, Any], most: Egress, pasta: str, asked: str, port: Any, code: str | None
+) -> None:
+    rules = dataclasses.replace(RULES, egress=most, pasta=pasta)
+    message["job"]["egress"] = asked
+    message["job"]["plan"]["port"] = port
+    if code is None:
+        job = parse(message, rules, CORE_VERBS).arguments["job"]
+        assert (Egress(asked), port) == (job.egress, job.port)
+    else:
+        with pytest.raises(Refused) as refused:
+            parse(message, rules, CORE_VERBS)
+        assert code == refused.value.code
 
 
 _JSON = st.recursive(

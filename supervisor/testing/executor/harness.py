@@ -149,7 +149,7 @@ class Harness:
         running = await until_running(executor, receipt)
         assert running.endpoint is not None, "Running names no endpoint"
         with trio.fail_after(20 * self.scale):
-            await until_ready(running.endpoint, self.rule, lambda trouble: None)
+            await until_ready(running.endpoint, self.rule, lambda trouble: None, executor.connect)
 
 
 async def _serve(executor: Executor, *, task_status: trio.TaskStatus[None]) -> None:

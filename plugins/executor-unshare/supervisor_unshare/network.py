@@ -1,0 +1,45 @@
+"""The network of a sandbox: the host's, or a namespace of its own with its own loopback.
+
+A namespace of its own has nothing but `lo` (egress none), or beside it an interface whose other end
+is a process in the host's network that speaks for it (egress user: uplink.py). Which sockets of it
+the gateway gets, the doorman makes (doorman.py).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+from typing import NamedTuple
+
+from supervisor_unshare import syscalls
+
+_SIOCSIFFLAGS = 0x8914
+_UP, _RUNNING = 0x1, 0x40
+# Before the first clone: each page that a child writes to is copied first.
+_LOOPBACK_UP = struct.pack("16sh14x", b"lo", _UP | _RUNNING)
+
+
+class Network(NamedTuple):
+    """What a sandbox gets. own: a namespace of its own; port: where content listens in it, or None.
+
+    uplink: the command of the process that joins it to the host's network, () for none; resolvers:
+    the host's resolv.conf, for that process.
+    """
+
+    own: bool = False
+    port: int | None = None
+    uplink: tuple[str, ...] = ()
+    resolvers: str = ""
+
+
+def new() -> None:
+    """Go on in a network namespace of one's own, with `lo` up."""
+    syscalls.new_network_namespace()
+    loopback_up()
+
+
+def loopback_up() -> None:
+    """Switch on `lo` of this network namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        fcntl.ioctl(sock, _SIOCSIFFLAGS, _LOOPBACK_UP)
