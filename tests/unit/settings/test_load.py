@@ -163,7 +163,7 @@ def test_what_cannot_be_meant_is_refused(text: str, said: str | None) -> None:
             "test.gcfg:2: [Server] has no key DatDir; did you mean DataDir?",
         ),
         ("[Server]\nZzz = /x\n", "test.gcfg:2: [Server] has no key Zzz, it is ignored"),
-        ("[Applications]\nRunAs = shiny\n", "test.gcfg:2: RunAs has no effect yet"),
+        ("[Server]\nSenderEmail = a@b.c\n", "test.gcfg:2: SenderEmail has no effect yet"),
     ],
 )
 def test_a_key_that_will_do_nothing_is_a_warning(text: str, warning: str) -> None:
@@ -296,7 +296,7 @@ def test_the_json_is_that_of_the_contract() -> None:
     assert {
         "data_dir", "run_dir", "rootless", "tier", "core_uid", "core_gid", "gateway_uid",
         "gateway_gid", "install_uid", "install_gid", "admin_gid", "uid_first", "uid_last",
-        "several_nodes",
+        "several_nodes", "run_as", "run_as_group",
         "log_form", "log_level", "mounts", "server_address", "executables", "templates",
         "access_form", "trusted_proxies", "without", "hidden",
     } == set(message["settings"])  # fmt: skip
