@@ -16,7 +16,7 @@ def findings(settings: Settings, makers: Makers) -> list[Finding]:
         Finding(
             name="tier",
             ok=not settings.rootless,
-            text=f"{settings.tier} tier",
+            text=settings.tier,
             fix="run it as root, for a uid per content" if settings.rootless else "",
         )
     ]

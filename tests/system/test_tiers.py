@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import trio
 
-from tests.support.server import live_server
+from tests.support.server import LiveServer, gone, kill, live_server
+from tests.support.sessions import open_sessions
+from tests.system.conftest import EXAMPLES
 
 pytestmark = pytest.mark.system
 CALLER = 61900
@@ -49,3 +53,35 @@ def test_a_host_that_does_not_give_the_tier_stops_the_start_with_what_to_change(
         assert "Traceback" not in said
         assert len(said.splitlines()) <= 3
         assert not one.data_dir.exists()
+
+
+@pytest.fixture(scope="module")
+def restricted(everything: None) -> Iterator[LiveServer]:
+    """A server where no namespace can be made, as in a container without any capability."""
+    with live_server(uid=CALLER, extra="[Privileged]\nTier = landlock\n", start=False) as running:
+        running.start(within=refusing("namespaces"))
+        yield running
+
+
+async def test_both_apps_serve_where_no_namespace_can_be_made(restricted: LiveServer) -> None:
+    paths = [
+        await trio.to_thread.run_sync(restricted.deploy, EXAMPLES / folder, folder)
+        for folder in ("shiny-r-hello", "shiny-python-core")
+    ]
+    wanted = list(zip([restricted.url + path for path in paths], ("double", "total"), strict=True))
+    async with open_sessions(wanted) as sessions:
+        for one in sessions:
+            await one.answers(12)
+
+
+def test_the_tier_has_one_name_wherever_it_is_told(restricted: LiveServer) -> None:
+    assert f"tier landlock (uid {CALLER})" in restricted.log().splitlines()[0]
+    found = {one["name"]: one for one in restricted.json("doctor")}
+    assert found["tier"]["text"].startswith("landlock")
+    assert "one tenant" in found["one tenant"]["text"]
+
+
+def test_nothing_is_left_when_the_parent_is_killed(restricted: LiveServer) -> None:
+    tree = [psutil.Process(restricted.parent), *psutil.Process(restricted.parent).children(True)]
+    kill(restricted.parent)
+    assert gone([process.pid for process in tree], 1.0)

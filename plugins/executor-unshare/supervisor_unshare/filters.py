@@ -112,6 +112,20 @@ RULES = (
     ),
 )
 
+# Besides, where content and server are one user and see the same processes and sockets.
+ONE_USER = (
+    Rule(
+        calls=("socket",),
+        reason="the links of core, gateway and helper are of this type, which content never needs",
+        argument=Argument(index=1, deny=Deny.THESE, values=(socket.SOCK_SEQPACKET,), mask=0xF),
+    ),
+    Rule(
+        calls=("prlimit64",),
+        reason="one could take the server its files or its time",
+        argument=Argument(index=0, deny=Deny.OTHERS, values=(0,)),
+    ),
+)
+
 # Calls made since 2019 have one number everywhere.
 _COMMON = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
@@ -128,7 +142,7 @@ NUMBERS: Mapping[str, Mapping[str, int]] = {
         "ioperm": 173, "init_module": 175, "delete_module": 176, "quotactl": 179,
         "nfsservctl": 180, "lookup_dcookie": 212, "clock_settime": 227, "kexec_load": 246,
         "add_key": 248, "request_key": 249, "keyctl": 250, "mknodat": 259, "unshare": 272,
-        "perf_event_open": 298, "fanotify_init": 300, "name_to_handle_at": 303,
+        "perf_event_open": 298, "fanotify_init": 300, "prlimit64": 302, "name_to_handle_at": 303,
         "open_by_handle_at": 304, "clock_adjtime": 305, "setns": 308, "process_vm_readv": 310,
         "process_vm_writev": 311, "kcmp": 312, "finit_module": 313, "kexec_file_load": 320,
         "bpf": 321, "userfaultfd": 323, **_COMMON,
@@ -140,7 +154,8 @@ NUMBERS: Mapping[str, Mapping[str, int]] = {
         "delete_module": 106, "clock_settime": 112, "syslog": 116, "ptrace": 117, "reboot": 142,
         "sethostname": 161, "setdomainname": 162, "settimeofday": 170, "socket": 198,
         "socketpair": 199, "add_key": 217, "request_key": 218, "keyctl": 219, "clone": 220,
-        "swapon": 224, "swapoff": 225, "perf_event_open": 241, "fanotify_init": 262,
+        "swapon": 224, "swapoff": 225, "perf_event_open": 241, "prlimit64": 261,
+        "fanotify_init": 262,
         "name_to_handle_at": 264, "open_by_handle_at": 265, "clock_adjtime": 266, "setns": 268,
         "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "finit_module": 273,
         "bpf": 280, "userfaultfd": 282, "kexec_file_load": 294, **_COMMON,

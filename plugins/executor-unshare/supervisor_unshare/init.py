@@ -42,14 +42,14 @@ def watch(main: int, fd: int, uplink: Uplink | None) -> NoReturn:
     at the first report.
     """
     os.chdir("/")
-    _leave_streams()
+    leave_streams()
     report(fd, running=True)
     status = _wait(main, fd, uplink)
     report(fd, status=status)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def _leave_streams() -> None:
+def leave_streams() -> None:
     """Hold none of the service's log."""
     null = os.open("/dev/null", os.O_RDWR)
     for stream in (0, 1, 2):

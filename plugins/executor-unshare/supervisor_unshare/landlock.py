@@ -23,10 +23,12 @@ SCOPED_SINCE = 6
 _ABSTRACT_SOCKETS, _SIGNALS = 1, 2
 _NET_SINCE = 4  # from here on the rules have a second field
 
-_READ = _EXECUTE | _READ_FILE | _READ_DIR
+RUN = _EXECUTE | _READ_FILE | _READ_DIR
+LOOK = _READ_FILE | _READ_DIR
 _FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV  # what a file can have
-_CHANGE = ~(_MAKE_CHAR | _MAKE_BLOCK)
-_USE = _READ_FILE | _READ_DIR | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
+CHANGE = ~(_MAKE_CHAR | _MAKE_BLOCK)
+KEEP = CHANGE & ~_EXECUTE
+USE = LOOK | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
 
 
 def version() -> int:
@@ -37,8 +39,16 @@ def version() -> int:
 def restrict(known: int, writable: Iterable[str]) -> None:
     """Let this process and its children change only what lies at `writable`, for good.
 
-    Everything may be read and run, as far as mounts and owners let it; devices may be used. known:
-    what version() gave, at least 1. Needs no privilege, but no_new_privs.
+    Everything may be read and run, as far as mounts and owners let it; devices may be used.
+    """
+    confine(known, (("/", RUN), ("/dev", USE), *((path, CHANGE) for path in writable)))
+
+
+def confine(known: int, allowed: Iterable[tuple[str, int]]) -> None:
+    """Let this process and its children reach only these paths, with these rights, for good.
+
+    known: what version() gave, at least 1. allowed: RUN, LOOK, USE, KEEP or CHANGE beneath a path;
+    what is not there is left out. Needs no privilege, but no_new_privs.
     """
     handled = _FIRST
     for since, right in _ADDED:
@@ -47,7 +57,7 @@ def restrict(known: int, writable: Iterable[str]) -> None:
     words = 3 if known >= SCOPED_SINCE else 2 if known >= _NET_SINCE else 1
     rules = syscalls.landlock_rules(struct.pack("QQQ", handled, 0, scoped)[: 8 * words])
     try:
-        for path, rights in (("/", _READ), ("/dev", _USE), *((p, _CHANGE) for p in writable)):
+        for path, rights in allowed:
             with contextlib.suppress(FileNotFoundError):  # an optional mount that is not there
                 _allow(rules, path, rights & handled)
         syscalls.landlock_restrict(rules)

@@ -25,8 +25,8 @@ WAITING_SIGNALS = frozenset({signal.SIGUSR1})  # over the exec; see launcher
 _PATIENCE = 20.0  # seconds for work under way in forked children
 _JOB = ("run", "content", "purpose", "uid", "gid", "grace", "stop_signal")
 _RUN = (
-    "pid", "pidfd", "report", "stdout", "stderr", "boot", "started", "begun", "phase", "facts",
-    "status", "oom", "stopped", "kill_at", "seconds",
+    "pid", "pidfd", "report", "stdout", "stderr", "boot", "started", "ends_by", "begun", "phase",
+    "facts", "status", "oom", "stopped", "kill_at", "seconds",
 )  # fmt: skip
 _DESCRIPTORS = ("pidfd", "report", "stdout", "stderr", "door")
 
@@ -143,7 +143,7 @@ def _saved(run: LiveRun) -> dict[str, Any]:
 
 def _restored(fields: Mapping[str, Any]) -> LiveRun:
     directories, unified, memory = fields["group"]
-    own = {name: fields[name] for name in _RUN}
+    own = {name: fields[name] for name in _RUN if name in fields}  # an earlier helper has fewer
     egress, port = fields.get("network", (Egress.HOST, None))  # not written by an earlier helper
     job = {name: fields["job"][name] for name in _JOB}
     return LiveRun(

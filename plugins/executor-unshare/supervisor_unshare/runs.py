@@ -31,7 +31,10 @@ class Phase(StrEnum):
 
 @dataclass(kw_only=True)
 class LiveRun:
-    """One run. Descriptors are -1 once closed; status is the raw wait status once it is known."""
+    """One run. Descriptors are -1 once closed; status is the raw wait status once it is known.
+
+    ends_by: the signal by which its init ends the whole tree.
+    """
 
     job: Job
     group: Group
@@ -43,6 +46,7 @@ class LiveRun:
     boot: str
     started: int
     door: int = -1  # to its doorman, for content that listens on a port
+    ends_by: int = signal.SIGKILL
     begun: float = field(default_factory=time.monotonic)
     phase: Phase = Phase.STARTING
     said: bytes = b""
@@ -107,8 +111,12 @@ class LiveRun:
             signal.pidfd_send_signal(self.pidfd, number)
 
     def kill(self) -> None:
-        """End the whole tree at once: killing pid 1 of a pid namespace kills all in it."""
-        self.signal(signal.SIGKILL)
+        """End the whole tree at once: killing pid 1 of a pid namespace kills all in it.
+
+        An init that is no pid 1 is asked by `ends_by` to do it; where it does not, kill_init() is
+        left.
+        """
+        self.signal(self.ends_by)
         self.group.kill()
 
     def reap(self) -> None:

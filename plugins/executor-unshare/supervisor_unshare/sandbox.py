@@ -28,20 +28,21 @@ NAMESPACES = (
 LAYERS = frozenset({"landlock", "seccomp"})  # what the settings may leave out
 # Made here, not in the child: each page that it writes to is copied first.
 _WAITING = ctypes.create_string_buffer(b"content-next")
-_NAME = ctypes.create_string_buffer(b"content-init")
-_CATCHABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-_OOM_SCORE = b"300"  # content dies before the services that serve it
+NAME = ctypes.create_string_buffer(b"content-init")
+CATCHABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+OOM_SCORE = b"300"  # content dies before the services that serve it
 
 
 class Kind(NamedTuple):
     """What is known before the job.
 
-    built: the mount namespace holds the shared part of the root and nothing else. ids: the uid and
-    gid of the caller, where it is not root and needs a user namespace. bounded: there is no
-    bounding set to inherit. landlock: its version here, 0 for none; filter: the program for system
-    calls, b"" for none.
+    confined: there are no namespaces (confined.py). built: the mount namespace holds the shared
+    part of the root and nothing else. ids: the uid and gid of the caller, where it is not root and
+    needs a user namespace. bounded: there is no bounding set to inherit. landlock: its version
+    here, 0 for none; filter: the program for system calls, b"" for none.
     """
 
+    confined: bool
     built: bool
     ids: tuple[int, int] | None
     bounded: bool
@@ -98,7 +99,7 @@ def live(kind: Kind, job: int, report: int, groups: Sequence[int]) -> NoReturn:
         door = -1 if wanted.port is None else trees.pop()
         tun = -1 if not wanted.uplink else trees.pop() if kind.built else tun_tree()
         step.name = "name"
-        syscalls.name_process(_NAME)
+        syscalls.name_process(NAME)
         if kind.built:
             root.make_entries(mounts[0], unpacked(spec.entries), {}, step, trees)
         else:
@@ -115,7 +116,7 @@ def live(kind: Kind, job: int, report: int, groups: Sequence[int]) -> NoReturn:
         main = _spawn(spec, stdout, stderr, step)
         init.watch(main, report, link)
     except BaseException as error:
-        _fail(report, step.name, error)
+        fail(report, step.name, error)
     finally:
         os._exit(127)
 
@@ -172,14 +173,14 @@ def _enter_network(wanted: Network, spec: Spec, tun: int) -> Uplink | None:
 
 def map_own_ids(uid: int, gid: int) -> None:
     """Be in a new user namespace who one is outside, and nobody else."""
-    _write("/proc/self/setgroups", b"deny")
-    _write("/proc/self/gid_map", b"%d %d 1" % (gid, gid))
-    _write("/proc/self/uid_map", b"%d %d 1" % (uid, uid))
+    write("/proc/self/setgroups", b"deny")
+    write("/proc/self/gid_map", b"%d %d 1" % (gid, gid))
+    write("/proc/self/uid_map", b"%d %d 1" % (uid, uid))
 
 
 def _confine(kind: Kind, spec: Spec, step: Step) -> None:
     step.name = "limits"
-    _write("/proc/self/oom_score_adj", _OOM_SCORE)
+    write("/proc/self/oom_score_adj", OOM_SCORE)
     step.name = "identity"
     _give_up_rights(kind, spec)
     # Last, since nothing after them needs what they forbid.
@@ -228,19 +229,21 @@ def _spawn(spec: Spec, stdout: int, stderr: int, step: Step) -> int:
         ],
         setsid=True,
         setsigmask=(),
-        setsigdef=_CATCHABLE,
+        setsigdef=CATCHABLE,
     )
     os.close(stdout)
     os.close(stderr)
     return pid
 
 
-def _fail(fd: int, step: str, error: BaseException) -> None:
+def fail(fd: int, step: str, error: BaseException) -> None:
+    """Tell the launcher which step failed, and with what."""
     number = error.errno if isinstance(error, OSError) else None
     init.report(fd, step=step, errno=number, message=str(error) or type(error).__name__)
 
 
-def _write(path: str, data: bytes) -> None:
+def write(path: str, data: bytes) -> None:
+    """Write a file that is there, such as one of /proc."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, data)

@@ -10,14 +10,14 @@ from typing import Any
 from supervisor import Egress, Log, packets
 from supervisor.layout import PlaceKind, PlaceRef
 from supervisor.sampling import Trees
-from supervisor_unshare import cgroups, probe
+from supervisor_unshare import cgroups, descendants, probe
 from supervisor_unshare.connect import Doors, connected
 from supervisor_unshare.directories import Directories, remove_all
 from supervisor_unshare.fields import Refused
 from supervisor_unshare.jobs import Job
 from supervisor_unshare.loop import Loop
 from supervisor_unshare.plan_mounts import Base
-from supervisor_unshare.rules import Rules, content_uid
+from supervisor_unshare.rules import LANDLOCK, Rules, content_uid
 from supervisor_unshare.runs import LiveRun, Phase, usage_of
 from supervisor_unshare.starter import Starter
 from supervisor_unshare.steps import StartFailed, failure_of
@@ -27,6 +27,7 @@ Fail = Callable[[Exception], None]
 
 _STOP_SIGNALS = {"TERM": 15, "INT": 2}  # init passes on what it gets
 _OWN_LIMITS = frozenset({"files"})
+_STRAYS = 1.0  # seconds for ending what an init that was killed has left
 _NOT_OURS = frozenset({"run_time"})  # kept by the core's own clock
 
 
@@ -236,6 +237,9 @@ class Service:
         self._doors.forget(run)
         starting = run.phase is Phase.STARTING
         run.reap()
+        if self.rules.tier == LANDLOCK and "status" not in run.facts:
+            living = [other.pid for other in self.runs.values() if other.pidfd != -1]
+            descendants.end_strays(living, seconds=_STRAYS)
         if starting and "running" in run.facts:  # it was over before its start was read
             for answer, _ in self._waiters.pop(run.job.run, []):
                 answer(receipt=run.receipt, uid=run.job.uid)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 
 from supervisor import Egress, Log
 from supervisor_unshare import (
     cgroups,
+    confined,
+    descendants,
     handing,
     homes,
     host,
@@ -29,8 +32,10 @@ from supervisor_unshare.fields import Refused
 from supervisor_unshare.jobs import Job
 from supervisor_unshare.loop import Loop
 from supervisor_unshare.network import Network
+from supervisor_unshare.plan_confined import plan_confined
 from supervisor_unshare.plan_mounts import (
     Base,
+    Bind,
     Entry,
     packed,
     plan_own,
@@ -38,7 +43,7 @@ from supervisor_unshare.plan_mounts import (
     writable,
 )
 from supervisor_unshare.pool import Wanted
-from supervisor_unshare.rules import Rules
+from supervisor_unshare.rules import LANDLOCK, Rules
 from supervisor_unshare.runs import LiveRun
 from supervisor_unshare.steps import StartFailed, step
 from supervisor_unshare.template import Template
@@ -68,13 +73,18 @@ class Starter:
         self._host = host.HostView(rules)
         self._template = None if rules.rootless else self._new_template()
         ids = (os.geteuid(), os.getegid()) if rules.rootless else None
+        self._confined = rules.tier == LANDLOCK
         self._kind = sandbox.Kind(
+            confined=self._confined,
             built=self._template is not None,
             ids=ids,
             bounded=not rules.rootless and self._drop_bounding_set(),
             **sandbox.layers(rules.without),
         )
         namespaces = sandbox.NAMESPACES | (syscalls.CLONE_NEWUSER if rules.rootless else 0)
+        if self._confined:
+            namespaces = 0
+            syscalls.adopt_orphans()  # those of an init that was killed
         self._zygote = ZygoteLink(rules, namespaces=namespaces)
         # Without a template the root is built in a copy of the host's mounts: not ahead of time.
         size = 0 if self._template is None else pool.SIZE
@@ -100,7 +110,7 @@ class Starter:
                 for read, write in streams:
                     undo.callback(os.close, read)
                     handed.callback(os.close, write)
-            spec, trees = self._planned(job)
+            spec, trees = self._confinement(job) if self._confined else self._planned(job)
             handed.callback(_close_all, trees)
             with step("network"):
                 door = self._add_ways(job, trees)
@@ -122,6 +132,7 @@ class Starter:
             boot=self._boot,
             started=runs.start_ticks(clone.pid),
             door=door,
+            ends_by=descendants.END if self._confined else signal.SIGKILL,
         )
 
     def succeeded(self) -> None:
@@ -197,10 +208,7 @@ class Starter:
             os.close(owners)
 
     def _own(self, job: Job, shown: host.Shown) -> tuple[Entry, ...]:
-        try:
-            asked = site.binds(shown.site, job)
-        except ValueError as error:
-            raise Refused(str(error)) from None
+        asked = _asked(shown, job)
         return plan_own(
             job,
             (*shown.own, resolving.entry(linked=job.egress is Egress.USER)),
@@ -230,6 +238,26 @@ class Starter:
         trees.append(theirs.detach())
         return ours.detach()
 
+    def _confinement(self, job: Job) -> tuple[confined.Spec, list[int]]:
+        """Give what a run without namespaces is told, and no trees."""
+        shown = self._host.shown
+        with step("plan"):
+            plan = plan_confined(
+                job,
+                confined.reachable((*shown.shared, *shown.own), self._rules.hidden),
+                _asked(shown, job),
+                data_dir=self._bases[Base.DATA],
+                run_dir=self._bases[Base.RUN],
+            )
+        spec = confined.Spec(
+            allowed=list(plan.allowed),
+            argv=plan.argv,
+            env=dict(plan.env),
+            workdir=plan.workdir,
+            rlimits=self._rlimits(job),
+        )
+        return spec, []
+
     def _new_template(self) -> Template | None:
         try:
             return Template(self._host, self._bases)
@@ -253,6 +281,13 @@ class Starter:
         else:
             files = (min(job.limits.files, self._files),) * 2
         return {resource.RLIMIT_NOFILE: files, resource.RLIMIT_CORE: (0, 0)}
+
+
+def _asked(shown: host.Shown, job: Job) -> tuple[Bind, ...]:
+    try:
+        return site.binds(shown.site, job)
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import socket
 import sys
 from typing import Any
 
-from supervisor_unshare import handing, sandbox, syscalls
+from supervisor_unshare import confined, handing, sandbox, syscalls
 
 _NAME = ctypes.create_string_buffer(b"content-zygote")
 
@@ -55,7 +55,9 @@ def _clone(request: dict[str, Any], unified: int | None, given: list[int]) -> tu
     pid, pidfd = syscalls.clone(flags, unified)
     if pid == 0:
         job, report, *procs = given
-        sandbox.live(sandbox.Kind(*request["kind"]), job, report, procs)
+        kind = sandbox.Kind(*request["kind"])
+        live = confined.live if kind.confined else sandbox.live
+        live(kind, job, report, procs)
     return pid, pidfd
 
 
