@@ -54,7 +54,9 @@ def advice(failure: Failure, tier: str, facts: Facts) -> str:
         return _CAPABILITIES
     if facts.apparmor:
         return "Add --security-opt apparmor=unconfined to the container, or load a profile."
-    return f"{_FILTERED}, or --privileged." if facts.filtered else ""
+    if facts.filtered:
+        return f"{_FILTERED}, or --privileged."
+    return NEED_ADMIN if step == "clone" else ""
 
 
 def _about_user_namespaces(step: str, number: int | None, facts: Facts) -> str:
