@@ -6,14 +6,17 @@ import os
 import shutil
 import tarfile
 import threading
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from tests.support.leftovers import nothing_is_left
+from tests.support.postgres import Postgres
 from tests.support.server import LiveServer, live_server
 from tests.support.shiny_client import Session, Visitor
 from tests.system.conftest import BAD, EXAMPLES
@@ -108,6 +111,34 @@ async def test_what_was_backed_up_under_load_is_there_after_all_was_lost(
     owners = {path.stat().st_uid for path in server.data_dir.glob("state/*/shiny_bookmarks/*")}
     assert owners == ({CALLER} if server.uid else {300001})
     assert 0o600 == file.stat().st_mode & 0o777
+
+
+def test_a_backup_of_one_database_is_restored_into_another(
+    needs: Any, postgres: Postgres, postgres_url: str
+) -> None:
+    """Records are the same whatever keeps them: SQLite, Postgres, and an empty Postgres again."""
+    needs.root()
+    needs.python("shiny")
+    provided = '[Database]\nProvider = postgres\n[Postgres]\nURL = "{}"\n'
+    with live_server() as server:
+        path = server.deploy(EXAMPLES / "shiny-python-core", "moves")
+        plain = server.config.read_text()
+        before = server.row("list", name="moves")
+        for number, url in enumerate([postgres_url, postgres.new_database()]):
+            file = server.base / f"{number}.tar"
+            server.supervisor("backup", str(file))
+            server.stop()
+            shutil.rmtree(server.data_dir)
+            server.config.write_text(plain + provided.format(url))
+            status, said = restore(server, file)
+            assert 0 == status, said
+            assert [("moves",)] == postgres.execute("SELECT name FROM contents", url)
+            server.start()
+            after = server.row("list", name="moves")
+            assert (before["guid"], before["bundle_id"]) == (after["guid"], after["bundle_id"])
+            with urllib.request.urlopen(server.url + path, timeout=60) as page:
+                assert 200 == page.status
+            server.supervisor("restart", "moves")  # records can be changed there too
 
 
 def test_ids_go_on_after_a_restore(server: LiveServer) -> None:
