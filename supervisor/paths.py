@@ -13,6 +13,7 @@ import attrs
 
 from supervisor import layout
 from supervisor.layout import COMPATIBLE_MOUNT_ROOT, MOUNT_ROOT, PlaceKind, PlaceRef, Role
+from supervisor.site_mounts import SiteMount, covered
 
 
 @attrs.frozen(kw_only=True)
@@ -26,9 +27,14 @@ class Way:
 
 @attrs.frozen(kw_only=True)
 class Known:
-    """What fills the gaps of a path inside a sandbox; None: not known, and shown as {name}."""
+    """What fills the gaps of a path inside a sandbox; None: not known, and shown as {name}.
+
+    guid and name are the content's, if it is known.
+    """
 
     content: int | None = None
+    guid: str = ""
+    name: str = ""
     deployment: int | None = None
     run: str | None = None
 
@@ -51,7 +57,8 @@ def _tree(base: str, parts: str, at: str, about: str) -> Tree:
 
 
 _SCRATCH = "temporary files of one process, gone with it"
-# The first that matches gives the sandbox path that is named; longer ones stand before shorter.
+# The first that matches gives the sandbox path that is named; longer ones stand before shorter,
+# and names before gaps.
 TREES = (
     _tree(
         "DataDir", "apps/{content}/{deployment}", layout.at(Role.SOURCE),
@@ -66,7 +73,11 @@ TREES = (
         "DataDir", "state/{content}", layout.at(Role.STATE),
         "what survives deployments, such as bookmarks; shared by the content's processes",
     ),
-    _tree("DataDir", "tmp/{run}/home", "/home", "the home of one process, gone with it"),
+    _tree(
+        "DataDir", "tmp/{run}/home", "/home",
+        "the home of one process, gone with it; of content that runs as a user of this machine,"
+        " that user's own home if there is one",
+    ),
     _tree("DataDir", "tmp/{run}", "/tmp", _SCRATCH),
     _tree("DataDir", "tmp/{run}", "/var/tmp", _SCRATCH),
     _tree("DataDir", "tmp/{run}", layout.at(Role.SCRATCH), _SCRATCH),
@@ -78,13 +89,25 @@ TREES = (
         "RunDir", f"{layout.RUN_SOCKETS}/{{run}}", layout.at(Role.SOCKET),
         "where one process listens",
     ),
+    _tree(
+        "DataDir", "libraries/{library}", f"{MOUNT_ROOT}/{{library}}",
+        "installed packages, shared by contents; read-only except while packages are installed",
+    ),
 )  # fmt: skip
 
 
-def ways(path: str, *, data_dir: str, run_dir: str, known: Known | None = None) -> Sequence[Way]:
+def ways(
+    path: str,
+    *,
+    data_dir: str,
+    run_dir: str,
+    known: Known | None = None,
+    mounts: Sequence[SiteMount] = (),
+) -> Sequence[Way]:
     """Give every pair of names that a path belongs to, physical or of a sandbox; at least one.
 
-    path: absolute; ValueError otherwise. What no sandbox shows has no name there.
+    path: absolute; ValueError otherwise. What no sandbox shows has no name there. mounts: those of
+    the settings.
     """
     if not PurePosixPath(path).is_absolute():
         raise ValueError(f"{path!r} is not an absolute path")
@@ -96,11 +119,26 @@ def ways(path: str, *, data_dir: str, run_dir: str, known: Known | None = None) 
     if clean.is_relative_to(COMPATIBLE_MOUNT_ROOT):
         above = PurePosixPath(MOUNT_ROOT).parent
         clean = above / clean.relative_to(COMPATIBLE_MOUNT_ROOT)
-    found = list(_from_sandbox(clean, bases, known or Known()))
+    known = known or Known()
+    found = [*_of_mounts(str(clean), mounts, known)] or [*_from_sandbox(clean, bases, known)]
     if found:
         return found
     about = "nothing of a sandbox's own: shown as it is on the host, if `doctor` lists it as shown"
     return [Way(physical=str(clean), sandbox=str(clean), about=about)]
+
+
+def _of_mounts(path: str, mounts: Sequence[SiteMount], known: Known) -> Iterator[Way]:
+    """Yield the ways by mounts of the settings: from their place in sandboxes, and to it."""
+    for mount in mounts:
+        about = str(mount)
+        if known.content is not None and not mount.is_for(known.content, known.guid, known.name):
+            about += "; not for this one"
+        if covered(path, [mount.at]):
+            physical = str(PurePosixPath(mount.path, PurePosixPath(path).relative_to(mount.at)))
+            yield Way(physical=physical, sandbox=path, about=about)
+        elif covered(path, [mount.path]):
+            inside = str(PurePosixPath(mount.at, PurePosixPath(path).relative_to(mount.path)))
+            yield Way(physical=path, sandbox=inside, about=about)
 
 
 def _from_disk(path: PurePosixPath, base: str, directory: PurePosixPath) -> Sequence[Way]:
@@ -113,10 +151,16 @@ def _from_disk(path: PurePosixPath, base: str, directory: PurePosixPath) -> Sequ
             continue
         matched = tree.parts
         of = ", ".join(f"{name} {value}" for name, value in gaps.items())
-        inside = PurePosixPath(tree.at, *parts[len(tree.parts) :])
+        inside = PurePosixPath(_filled(tree.at, gaps), *parts[len(tree.parts) :])
         found.append(Way(physical=str(path), sandbox=str(inside), about=f"{tree.about} ({of})"))
     hidden = f"hidden: {base} is not shown in any sandbox"
     return found or [Way(physical=str(path), sandbox=None, about=hidden)]
+
+
+def _filled(pattern: str, gaps: Mapping[str, object]) -> str:
+    for name, value in gaps.items():
+        pattern = pattern.replace(f"{{{name}}}", str(value))
+    return pattern
 
 
 def _match(tree: Tree, parts: Sequence[str]) -> Mapping[str, str] | None:
@@ -157,14 +201,24 @@ def _from_sandbox(
 ) -> Iterator[Way]:
     given = {name: value for name, value in attrs.asdict(known).items() if value is not None}
     for tree in TREES:
-        if not path.is_relative_to(tree.at):
+        at = PurePosixPath(tree.at)
+        gaps = _match_at(at.parts, path.parts)
+        if gaps is None:
             continue
-        parts = tree.parts
-        for name, value in given.items():
-            parts = tuple(part.replace(f"{{{name}}}", str(value)) for part in parts)
-        place = bases[tree.base].joinpath(*parts, *path.relative_to(tree.at).parts)
+        parts = (_filled(part, {**given, **gaps}) for part in tree.parts)
+        place = bases[tree.base].joinpath(*parts, *path.parts[len(at.parts) :])
         yield Way(physical=str(place), sandbox=str(path), about=tree.about)
         return
+
+
+def _match_at(pattern: Sequence[str], path: Sequence[str]) -> Mapping[str, str] | None:
+    """Give what stands in the gaps of a place in sandboxes, {} for one without; None elsewhere."""
+    if len(path) < len(pattern):
+        return None
+    pairs = list(zip(pattern, path, strict=False))
+    if any(want != part and not want.startswith("{") for want, part in pairs):
+        return None
+    return {want.strip("{}"): part for want, part in pairs if want.startswith("{")}
 
 
 def _clean(path: str) -> PurePosixPath:

@@ -36,6 +36,7 @@ class ApiSettings:
     templates: Mapping[str, str] = attrs.field(factory=dict)
     data_dir: str = "/var/lib/content-supervisor"
     run_dir: str = "/run/content-supervisor"
+    site_mounts: tuple[SiteMount, ...] = ()
 
 
 def api_settings(settings: Settings) -> ApiSettings:
@@ -53,6 +54,7 @@ def api_settings(settings: Settings) -> ApiSettings:
         templates=settings.templates,
         data_dir=settings.data_dir,
         run_dir=settings.run_dir,
+        site_mounts=settings.site_mounts,
     )
 
 

@@ -24,6 +24,7 @@ async def show(request: Request) -> Response:
             data_dir=settings.data_dir,
             run_dir=settings.run_dir,
             known=known,
+            mounts=settings.site_mounts,
         )
     except ValueError as error:
         raise SupervisorError("bad-request", f"{error}.") from None
@@ -31,18 +32,32 @@ async def show(request: Request) -> Response:
 
 
 async def _known(service: Service, content: str | None, run: str | None) -> Known:
-    """Give what is known of a run, or of the deployment that a content serves."""
+    """Give what is known of a run, or of the deployment that a content serves.
+
+    Raises SupervisorError("not-found") for a run or content that is not known.
+    """
     if run is not None:
         views = await service.runs(content, ended=True)
-        found = [view.run for view in views if view.run.id.startswith(run)]
+        found = [view for view in views if view.run.id.startswith(run)]
         if len(found) != 1:
             what = "no run" if not found else "more than one run"
             raise SupervisorError("not-found", f"There is {what} whose id begins with {run!r}.")
         (one,) = found
-        return Known(content=one.content, deployment=one.deployment, run=one.id)
+        return Known(
+            content=one.run.content,
+            guid=one.content_guid,
+            name=one.content_name,
+            deployment=one.run.deployment,
+            run=one.run.id,
+        )
     if content is not None:
         whole = (await service.content(content)).content
-        return Known(content=whole.id, deployment=whole.active_deployment)
+        return Known(
+            content=whole.id,
+            guid=whole.guid,
+            name=whole.name,
+            deployment=whole.active_deployment,
+        )
     return Known()
 
 
