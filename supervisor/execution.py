@@ -163,6 +163,14 @@ class Executor(ABC):
         """
         raise NotImplementedError
 
+    async def hides(self, path: str) -> bool:
+        """Tell whether this machine has a file that processes of this executor do not see.
+
+        path: absolute, as a process has written it. Only of what every user of this machine may
+        know: content writes what it likes, and is told the answer.
+        """
+        return False
+
     async def check(self) -> Sequence[Finding]:
         """Look at the host or the backend for `supervisor doctor`; changes nothing."""
         return ()

@@ -15,6 +15,7 @@ from supervisor.layout import ADMIN_TOKEN
 from supervisor.model.content import MOST_BUNDLE
 from supervisor.settings import Settings
 from supervisor.settings.sections import Scheduler
+from supervisor.site_mounts import SiteMount
 
 
 @attrs.frozen(kw_only=True)

@@ -76,6 +76,9 @@ class Guarded(Executor):
     async def remove(self, place: PlaceRef) -> None:
         await self._call(self.inner.remove, place)
 
+    async def hides(self, path: str) -> bool:
+        return await self._call(self.inner.hides, path)
+
     async def check(self) -> Sequence[Finding]:
         return await self._call(self.inner.check)
 

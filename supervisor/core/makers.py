@@ -19,6 +19,7 @@ from supervisor.core.executors import Executors
 from supervisor.core.installations import Installations
 from supervisor.core.journal import Journal
 from supervisor.core.lacking import how_to_install, in_words
+from supervisor.core.missing import Missing
 from supervisor.core.oneshot import OneShot
 from supervisor.core.output import TAIL, Kept, Output, read_cursor, read_tail
 from supervisor.core.placing import GRACE, check_limits, common_environment, make_job
@@ -56,6 +57,7 @@ from supervisor.model import (
     place_key,
 )
 from supervisor.plugins.loading import Plugins
+from supervisor.site_mounts import SiteMount
 from supervisor.unpack import Unpacked, read_answer, unpack_plan
 
 UNPACK_LIMIT = 600.0  # seconds
@@ -79,6 +81,7 @@ class Makers:
     scaling: Scaling
     default: str | None = None
     run_as: RunAs = RunAs()
+    site_mounts: Sequence[SiteMount] = ()
     changed: Callable[[Worker], None] = lambda worker: None
     moved: Callable[[Run, State], None] = lambda run, was: None
     installations: Installations = attrs.field(
@@ -129,16 +132,18 @@ class Makers:
     def worker_of(self, run: Run, content: Content, executor: Executor, ready: Ready) -> Worker:
         """Make a worker around a run."""
         assert run.deployment is not None
+        output = self.output(run)
         return Worker(
             tracked=self.tracked(run),
             guid=content.guid,
             deployment=run.deployment,
             executor=executor,
-            output=self.output(run),
+            output=output,
             ready_rule=ready,
             scaling=content.scaling.over(self.scaling),
             grace=GRACE,
             changed=self.changed,
+            missing=Missing.of(content, executor, output, self.site_mounts),
         )
 
     async def plan(self, content: Content, deployment: Deployment) -> Plan:

@@ -167,6 +167,7 @@ class Server:
                 scaling=self._scaling(),
                 default=default,
                 run_as=RunAs.of(self.settings),
+                site_mounts=self.settings.site_mounts,
                 executors=executors,
                 logs=Kept(most=self.settings.jobs.logs_kept),
                 moved=self.figures.moved,

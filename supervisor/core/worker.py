@@ -11,6 +11,7 @@ import trio
 
 from supervisor.core import calls
 from supervisor.core.calls import AGAIN, CALL_LIMIT, RECORD_LIMIT, START_LIMIT
+from supervisor.core.missing import Missing
 from supervisor.core.output import Output
 from supervisor.core.probe import answers, listens, until_ready
 from supervisor.core.pulse import Pulse
@@ -52,6 +53,7 @@ class Worker:
     scaling: Scaling
     grace: float
     changed: Callable[[Worker], None]
+    missing: Missing
     endpoint: Endpoint | None = None
     pid: int | None = None
     sockets: int = 0
@@ -173,6 +175,7 @@ class Worker:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self.output.keep)
+                nursery.start_soon(self.missing.watch)
                 await self._process(job, nursery)
                 self.output.close()
                 nursery.cancel_scope.cancel()
@@ -360,6 +363,7 @@ class Worker:
         self._probing.cancel()
         with trio.move_on_after(LAST_OUTPUT):
             await self._quiet.wait()
+            await self.missing.settle()
         self._end(exit_)
         await self.tracked.journal.flush(RECORD_LIMIT)
 
@@ -371,6 +375,8 @@ class Worker:
         reason = self._reason if asked and event is not Event.VANISHED else describe(exit_)
         if self.state is State.STARTING and event is Event.ENDED_WELL:
             reason = f"{reason} before it listened"
+        if event is not Event.ENDED_WELL and self.missing.hint:
+            reason = f"{reason}; {self.missing.hint}"
         self.tracked.move(event, reason, exit=exit_)
         self.output.say(f"[supervisor] {describe(exit_)}")
 

@@ -112,6 +112,7 @@ class ScriptedExecutor(Executor):
 
     behaves: one behaviour, or what gives it for a job. Its promises are those of the contract: the
     same job again gives the same receipt. calls: every start, stop and remove with its subject.
+    hidden: files that it says its processes do not see.
     """
 
     name = "scripted"
@@ -135,6 +136,7 @@ class ScriptedExecutor(Executor):
         self.on_start = on_start
         self.runs: dict[RunId, ScriptedRun] = {}
         self.calls: list[tuple[str, object]] = []
+        self.hidden: set[str] = set()
         self._pids = itertools.count(1000)
         self._nursery: trio.Nursery | None = None
 
@@ -260,6 +262,10 @@ class ScriptedExecutor(Executor):
         wanted = set(runs)
         living = [run.job.run for run in self.living if run.job.run in wanted]
         return {run: Usage(cpu=1.0, memory=2**20, processes=1) for run in living}
+
+    async def hides(self, path: str) -> bool:
+        self.calls.append(("hides", path))
+        return path in self.hidden
 
     async def prepare(self, place: PlaceRef, content: ContentId, uid: int) -> None:
         self.calls.append(("prepare", place))

@@ -5,7 +5,7 @@ Everything lives in one nursery that a test opens; a mock clock carries it throu
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from supervisor.core.keeper import Keeper
+from supervisor.core.missing import Missing
 from supervisor.core.output import Output
 from supervisor.core.starts import Starts
 from supervisor.core.tracked import Tracked
@@ -37,6 +38,7 @@ from supervisor.model import (
     new_job_key,
     new_run_id,
 )
+from supervisor.site_mounts import SiteMount
 from supervisor.testing.executors import ScriptedExecutor
 from supervisor.testing.journal import MemoryJournal
 
@@ -113,6 +115,7 @@ class House:
     moves: list[tuple[str, str]] = attrs.field(factory=list)
     deserted: list[DeploymentId] = attrs.field(factory=list)
     refuse: Exception | None = None
+    site_mounts: Sequence[SiteMount] = ()
     clock: Callable[[], float] = trio.current_time  # of records; Makers takes the wall clock
     making: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
     _keepers: list[Keeper] = attrs.field(factory=list)
@@ -127,21 +130,24 @@ class House:
         """Make a worker around a run."""
         run = run or a_run()
         assert run.deployment is not None
+        executor = executor or self.executor
+        output = Output(
+            run=run.id,
+            path=f"{self.paths}/{run.id}/log",
+            clock=trio.current_time,
+            in_thread=at_once,
+        )
         worker = Worker(
             tracked=Tracked(run=run, journal=self.journal, log=self.log, clock=trio.current_time),
             guid=Guid(f"guid-{run.content}"),
             deployment=run.deployment,
-            executor=executor or self.executor,
-            output=Output(
-                run=run.id,
-                path=f"{self.paths}/{run.id}/log",
-                clock=trio.current_time,
-                in_thread=at_once,
-            ),
+            executor=executor,
+            output=output,
             ready_rule=self.ready,
             scaling=scaling or Scaling(),
             grace=5.0,
             changed=self._changed,
+            missing=Missing.of(a_content(run.content), executor, output, self.site_mounts),
         )
         self.made.append(worker)
         return worker

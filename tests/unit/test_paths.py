@@ -66,8 +66,8 @@ def test_a_file_of_a_sandbox_is_found_on_disk(sandbox: str, physical: str) -> No
     assert [(physical, inside)] == turned(sandbox, content=12, deployment=3, run=OF_RUN)
 
 
-# The examples of the process management article. Its XX and YY are content and deployment; what lies
-# below its package cache lies in `libraries` here.
+# The examples of the process management article. Its XX and YY are content and deployment; its
+# package cache lies in `libraries` here.
 ARTICLE = [
     ("# A source Shiny application", "apps/12/3/app.R", "app/app.R"),
     ("# A source R Markdown document", "apps/12/3/index.Rmd", "app/index.Rmd"),

@@ -14,6 +14,7 @@ import select
 import socket
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from functools import partial
 
 import attrs
 import trio
@@ -43,7 +44,10 @@ from supervisor import (
     packets,
     to_json,
 )
+from supervisor_unshare import host
 from supervisor_unshare.connection import Connection
+from supervisor_unshare.hiding import hides
+from supervisor_unshare.plan_mounts import ETC
 
 _CHUNK = 64 * 1024
 _REMEMBERED = 1000  # exits of forgotten runs, so that a second watch gives the same Exit
@@ -68,14 +72,16 @@ class _View:
 class UnshareExecutor(Executor):
     """Run content in namespaces of this machine.
 
-    run_dir: where the helper listens. forget_after: seconds, at least, that a run stays known after
-    its Exit was taken.
+    run_dir: where the helper listens. data_dir: of which nothing is told. forget_after: seconds, at
+    least, that a run stays known after its Exit was taken.
     """
 
     name = "unshare"
 
-    def __init__(self, *, run_dir: str, forget_after: float = 5.0) -> None:
+    def __init__(self, *, run_dir: str, data_dir: str = "", forget_after: float = 5.0) -> None:
         self._run_dir = run_dir
+        self._data_dir = data_dir or run_dir
+        self._looking = trio.CapacityLimiter(2)  # a file system that hangs holds up no other thread
         self._forget_after = forget_after
         self._views: OrderedDict[str, _View] = OrderedDict()
         self._helper = Connection(
@@ -181,6 +187,12 @@ class UnshareExecutor(Executor):
     async def remove(self, place: PlaceRef) -> None:
         """Remove a place and all beneath it."""
         await self._helper.request("remove", place=to_json(place))
+
+    async def hides(self, path: str) -> bool:
+        """Tell whether this machine shows everybody a file but sandboxes. See Executor.hides."""
+        trees = (*host.shown_trees(), *(f"/etc/{name}" for name in ETC))
+        look = partial(hides, path, trees, (self._run_dir, self._data_dir))
+        return await trio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=self._looking)
 
     async def check(self) -> Sequence[Finding]:
         """Give the helper's findings about this host, or that it does not answer."""

@@ -12,4 +12,4 @@ def supervisor_executors(context: Context) -> Sequence[Executor]:
     """Give the local executor; it connects when the core serves it."""
     from supervisor_unshare.executor import UnshareExecutor
 
-    return [UnshareExecutor(run_dir=context.run_dir)]
+    return [UnshareExecutor(run_dir=context.run_dir, data_dir=context.data_dir)]
