@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import http.client
 import json
@@ -11,10 +10,11 @@ import secrets
 import signal
 import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
+
+from tests.support.network import network_of
 
 CHECKOUT = Path(__file__).parents[2]
 DIRECTORY = Path(os.environ.get("TEST_KUBE_DIR") or CHECKOUT / ".dev" / "kube")
@@ -26,8 +26,6 @@ PODS = "10.244.0.0/24"
 SERVICES = "10.96.0.0/24"
 API_SERVICE = "10.96.0.1"
 PORT = 6443
-
-CLONE_NEWNET = 0x40000000
 
 
 class Failed(Exception):
@@ -78,20 +76,9 @@ class Place:
                     return int(entry.name)
         raise Failed(f"{name} does not run; see {self.log}")
 
-    @contextmanager
-    def network(self) -> Iterator[None]:
-        """Be in the cluster's network: this thread, and the processes that it starts meanwhile."""
-        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        theirs = os.open(f"/proc/{self.init()}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _setns(theirs)
-            try:
-                yield
-            finally:
-                _setns(own)
-        finally:
-            os.close(own)
-            os.close(theirs)
+    def network(self) -> AbstractContextManager[None]:
+        """Be in the cluster's network, with the processes that are started meanwhile."""
+        return network_of(self.init())
 
     def ask(
         self, method: str, path: str, body: object = None, kind: str = "application/json"
@@ -150,10 +137,3 @@ def end(pid: int, seconds: float = 20.0) -> None:
         if time.monotonic() > deadline:
             raise Failed(f"process {pid} does not end")
         time.sleep(0.02)
-
-
-def _setns(descriptor: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(descriptor, CLONE_NEWNET) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

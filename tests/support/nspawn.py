@@ -6,18 +6,19 @@ it. Its network is its own: loopback alone.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
+
+from tests.support.network import network_of
 
 ROOT = Path(__file__).parents[2]
 PLACE = ROOT / ".dev" / "machine"
@@ -105,15 +106,9 @@ class Machine:
         shutil.copy(file, self.path(f"/root/{file.name}"))
         return f"/root/{file.name}"
 
-    @contextmanager
-    def network(self) -> Iterator[None]:
-        """Be in the machine's network: this thread, and what it starts meanwhile."""
-        with open("/proc/thread-self/ns/net") as own, self.path("/proc/1/ns/net").open() as theirs:
-            _setns(theirs.fileno())
-            try:
-                yield
-            finally:
-                _setns(own.fileno())
+    def network(self) -> AbstractContextManager[None]:
+        """Be in the machine's network, with the processes that are started meanwhile."""
+        return network_of(self._init)
 
     def end(self) -> None:
         """End it and all that runs in it at once."""
@@ -135,12 +130,6 @@ def _hierarchies() -> list[Path]:
     top = Path("/sys/fs/cgroup")
     mixed = [path for name in ("systemd", "unified") if (path := top / name).is_dir()]
     return mixed or [top]
-
-
-def _setns(fd: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(fd, 0):
-        raise OSError(ctypes.get_errno(), "setns")
 
 
 def _output(*command: str) -> str:
