@@ -233,6 +233,7 @@ class Contents(Service):
         return self.makers.plugins.views()
 
     async def findings(self) -> Sequence[Finding]:
+        await self.makers.installations.known()
         found = [*self.findings_of(), await trio.to_thread.run_sync(self.disk.finding)]
         found += self.makers.executors.findings()
         for name, executor in self.makers.executors.by_name.items():

@@ -67,9 +67,13 @@ class Installations:
             hint="Install it again, or deploy the content anew.",
         )
 
-    async def _of_runtime(self, name: str) -> Sequence[Installation]:
+    async def known(self) -> None:
+        """Wait until it is known what this host has."""
         self.wanted.set()
         await self.looked.wait()
+
+    async def _of_runtime(self, name: str) -> Sequence[Installation]:
+        await self.known()
         return self.found.get(name, ())
 
     async def _ask(self, name: str, runtime: Runtime, section: Section) -> None:

@@ -22,7 +22,15 @@ from supervisor.core.service import RunView
 from supervisor.core.tasks import Tasks
 from supervisor.core.worker import Worker
 from supervisor.errors import StoreUnavailable, SupervisorError
-from supervisor.interfaces import Change, Detected, Installation, PlanContext, Runtime, SourceFile
+from supervisor.interfaces import (
+    Change,
+    Detected,
+    Finding,
+    Installation,
+    PlanContext,
+    Runtime,
+    SourceFile,
+)
 from supervisor.lifecycle import State
 from supervisor.log import Log
 from supervisor.model import (
@@ -473,6 +481,29 @@ async def test_an_executor_that_is_away_is_said_by_ps_and_doctor(core: Core) -> 
     assert "the executor 'scripted' is away" in view.run.reason
     (finding,) = [f for f in await contents.findings() if f.name != "disk"]
     assert ("executor scripted", False) == (finding.name, finding.ok)
+
+
+async def test_doctor_waits_until_the_interpreters_are_known(
+    core: Core,
+) -> None:
+    there: list[bool] = []
+    installations = core.contents.makers.installations
+    installations.wanted, installations.looked = trio.Event(), trio.Event()
+
+    async def look() -> None:
+        await installations.wanted.wait()
+        there.append(installations.looked.is_set())
+        installations.looked.set()
+
+    def findings() -> Sequence[Finding]:
+        there.append(installations.looked.is_set())
+        return ()
+
+    core.contents.findings_of = findings
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look)
+        await core.contents.findings()
+    assert [False, True] == there
 
 
 async def test_a_change_that_was_recorded_unseen_does_not_refuse_the_next(core: Core) -> None:
