@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 
-from supervisor import Egress, Log
+from supervisor import Egress, Log, accounts
 from supervisor_unshare import (
     cgroups,
     confined,
@@ -209,13 +209,15 @@ class Starter:
 
     def _own(self, job: Job, shown: host.Shown) -> tuple[Entry, ...]:
         asked = _asked(shown, job)
+        account = accounts.of_uid(job.uid) if job.account else None
+        beside = (*shown.own, *asked)
         return plan_own(
             job,
             (*shown.own, resolving.entry(linked=job.egress is Egress.USER)),
             uid=job.uid,
             gid=job.gid,
             site=asked,
-            home=homes.home_of(job.uid, self._rules, (*shown.own, *asked)),
+            home=None if account is None else homes.home_of(account, self._rules.hidden, beside),
         )
 
     def _network(self, job: Job) -> Network:
