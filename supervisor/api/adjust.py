@@ -10,13 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from supervisor import bounds
+from supervisor import bounds, limits
 from supervisor.api.answers import answer
 from supervisor.api.audit import note
 from supervisor.api.requests import read_json, service_of, settings_of
 from supervisor.core.service import ContentView, Service
 from supervisor.errors import SupervisorError
-from supervisor.model import Overrides, Scaling
+from supervisor.limits import Allowed
+from supervisor.model import Limits, Overrides, Scaling
 from supervisor.settings.sections import Scheduler
 
 LONGEST_TITLE = 1024
@@ -32,6 +33,12 @@ def _number(value: object) -> float:
 
 def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= _MOST:
+        raise ValueError("must be a whole number or null")
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _LARGEST:
         raise ValueError("must be a whole number or null")
     return value
 
@@ -60,16 +67,19 @@ _READERS: dict[str, Callable[[object], object]] = {
     "most": _whole,
     "sessions_each": _whole,
     "notice": _flag,
+    **dict.fromkeys(limits.NAMES, _count),
+    "cpu": _number,
 }
 _ASSIGNED = ("executor", "run_as")
 _FIELD = {name: field for field, name in bounds.NAMES.items()}
+_LIMIT = {name: field for field, name in limits.NAMES.items()}
 
 # What clients of the publishing API may set; ours may set the rest as well.
 PUBLIC = frozenset(
     "title min_processes max_processes max_conns_per_process load_factor init_timeout idle_timeout "
-    "connection_timeout read_timeout run_as".split()
+    "connection_timeout read_timeout run_as memory_limit cpu_limit".split()
 )
-ALL = frozenset({"title", *_ASSIGNED, *_FIELD})
+ALL = frozenset({"title", *_ASSIGNED, *_FIELD, *_LIMIT})
 
 
 def read_change(body: Mapping[str, Any], allowed: Collection[str]) -> dict[str, Any]:
@@ -89,7 +99,8 @@ def read_change(body: Mapping[str, Any], allowed: Collection[str]) -> dict[str, 
             elif name in _ASSIGNED:
                 change[name] = _name(value)
             else:
-                change[name] = _READERS.get(_FIELD[name], _number)(value)
+                field = _FIELD.get(name) or _LIMIT[name]
+                change[name] = _READERS.get(field, _number)(value)
         except ValueError as error:
             raise SupervisorError("bad-request", f"The field '{name}' {error}.") from None
     return change
@@ -102,8 +113,14 @@ async def adjust(request: Request, ref: str, change: Mapping[str, Any]) -> Conte
         content = (await service.content(ref)).content
         scaling = {_FIELD[name]: value for name, value in change.items() if name in _FIELD}
         overrides = attrs.evolve(content.scaling, **scaling)
+        own = attrs.evolve(
+            content.limits,
+            **{_LIMIT[name]: value for name, value in change.items() if name in _LIMIT},
+        )
         if overrides != content.scaling:
             check(overrides, scheduler)
+        if own != content.limits:
+            Allowed.of(scheduler).check(attrs.asdict(own))
         if change.keys() & set(_ASSIGNED):
             await _assign(
                 service,
@@ -113,6 +130,8 @@ async def adjust(request: Request, ref: str, change: Mapping[str, Any]) -> Conte
             )
         if overrides != content.scaling:
             await service.scale(content.guid, overrides)
+        if own != content.limits:
+            await service.limit(content.guid, own)
         if "title" in change and change["title"] != content.title:
             await service.retitle(content.guid, change["title"])
         return await service.content(content.guid)
@@ -159,7 +178,20 @@ def settings_shape(view: ContentView, scheduler: Scheduler) -> dict[str, Any]:
             "own": getattr(content.scaling, field),
             "server": getattr(default, field),
         }
+    settings.update(_limits_shape(content.limits, Allowed.of(scheduler)))
     return {"guid": content.guid, "name": content.name, "settings": settings}
+
+
+def _limits_shape(own: Limits, allowed: Allowed) -> dict[str, Any]:
+    counting, server = allowed.counting(attrs.asdict(own)), allowed.counting({})
+    return {
+        name: {
+            "value": counting[field] or 0,
+            "own": getattr(own, field),
+            "server": server[field] or 0,
+        }
+        for field, name in limits.NAMES.items()
+    }
 
 
 async def read(request: Request) -> Response:

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from supervisor import limits
 from supervisor.api.answers import answer
 from supervisor.api.requests import settings_of
 from supervisor.api.shapes import whole_seconds
@@ -15,11 +16,13 @@ COMPATIBLE_VERSION = "2025.05.0"
 
 # Clients expect them; 0 says "none".
 _NO_LIMITS = dict.fromkeys(
-    "cpu_request max_cpu_request cpu_limit max_cpu_limit memory_request max_memory_request "
-    "memory_limit max_memory_limit amd_gpu_limit max_amd_gpu_limit nvidia_gpu_limit "
-    "max_nvidia_gpu_limit".split(),
+    "cpu_request max_cpu_request memory_request max_memory_request amd_gpu_limit "
+    "max_amd_gpu_limit nvidia_gpu_limit max_nvidia_gpu_limit".split(),
     0,
 )
+
+
+_OURS = {field: limits.NAMES[field] for field in ("pids", "files", "tmp")}
 
 
 async def read(request: Request) -> Response:
@@ -52,8 +55,16 @@ async def scheduler(request: Request) -> Response:
             "read_timeout": whole_seconds(given.read),
             "min_processes_limit": given.least_limit,
             "max_processes_limit": given.most_limit,
+            "memory_limit": given.memory_max,
+            "max_memory_limit": given.most_memory_max,
+            "cpu_limit": given.cpu,
+            "max_cpu_limit": given.most_cpu,
             **_NO_LIMITS,
             "supervisor": {
+                "memory_high": given.memory_high,
+                **{name: getattr(given, field) for field, name in _OURS.items()},
+                **{f"max_{name}": getattr(given, f"most_{field}") for field, name in _OURS.items()},
+                "nice": given.nice,
                 "reconnect_timeout": given.reconnect,
                 "drain_timeout": given.drain,
                 "drain_notice": given.notice,

@@ -13,7 +13,7 @@ from supervisor.wire import to_json
 
 # Fields that existing clients expect to find; null says "not set" or "not known here".
 _UNSET = dict.fromkeys(
-    "cpu_request cpu_limit memory_request memory_limit amd_gpu_limit nvidia_gpu_limit "
+    "cpu_request memory_request amd_gpu_limit nvidia_gpu_limit "
     "service_account_name default_image_name default_r_environment_management "
     "default_py_environment_management image_name r_version r_environment_management py_version "
     "py_environment_management owner_guid".split()
@@ -54,6 +54,8 @@ def content_shape(view: ContentView) -> dict[str, Any]:
         "min_processes": own.least,
         "max_conns_per_process": own.sessions_each,
         "load_factor": own.load_factor,
+        "memory_limit": content.limits.memory_max,
+        "cpu_limit": content.limits.cpu,
         "created_time": timestamp(content.created),
         "last_deployed_time": timestamp(content.created),
         "bundle_id": None if view.bundle is None else str(view.bundle),

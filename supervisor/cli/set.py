@@ -28,6 +28,13 @@ KEYS: dict[str, str] = {
     "reconnect_timeout": "duration",
     "drain_timeout": "duration",
     "drain_notice": "boolean",
+    "memory_limit": "size",
+    "memory_high": "size",
+    "cpu_limit": "number",
+    "pids_limit": "integer",
+    "files_limit": "integer",
+    "tmp_limit": "size",
+    "nice": "integer",
 }
 DEFAULT = "default"
 
@@ -46,11 +53,11 @@ def set_command(session: Session, content: str, changes: Sequence[str]) -> None:
 
     Without KEY=VALUE it shows every key with its value and where that comes from: the content or
     the server. Several keys are one change. VALUE is written as in the settings file (10m, 0.5,
-    true); `default` gives the server's value back.
+    512 MiB, true); `default` gives the server's value back. A limit of 0 is none.
 
     Keys: title, executor, run_as, min_processes, max_processes, max_conns_per_process, load_factor,
     init_timeout, idle_timeout, connection_timeout, read_timeout, reconnect_timeout, drain_timeout,
-    drain_notice.
+    drain_notice, memory_limit, memory_high, cpu_limit, pids_limit, files_limit, tmp_limit, nice.
     """
     from supervisor.cli.client import segment
 
@@ -121,7 +128,16 @@ def written(key: str, value: Any) -> str:
         return str(value).lower()
     if KEYS.get(key) == "duration":
         return duration(value)
+    if KEYS.get(key) == "size":
+        return _size(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _size(count: int) -> str:
+    for unit, each in (("GiB", 1 << 30), ("MiB", 1 << 20), ("GB", 10**9), ("MB", 10**6)):
+        if count and count % each == 0:
+            return f"{count // each}{unit}"
+    return str(count)
 
 
 def _show(settings: Mapping[str, Mapping[str, Any]]) -> None:

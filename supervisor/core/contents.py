@@ -20,6 +20,7 @@ from supervisor.core.disk import Disk
 from supervisor.core.elsewhere import Elsewhere, lease_views
 from supervisor.core.journal import Journal
 from supervisor.core.keeper import Keeper
+from supervisor.core.limiting import limits_of
 from supervisor.core.makers import Makers
 from supervisor.core.output import read_tail
 from supervisor.core.publish import Publisher
@@ -53,12 +54,14 @@ from supervisor.model import (
     ContentId,
     Deployment,
     DeploymentId,
+    Limits,
     Overrides,
     Run,
     Scaling,
     Task,
     new_guid,
-)
+)  # fmt: skip
+from supervisor.settings.sections import Scheduler
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{3,64}\Z")
 
@@ -77,8 +80,7 @@ class Contents(Service):
     uid_of: Callable[[ContentId], int]
     findings_of: Callable[[], Sequence[Finding]]
     reload_server: Callable[[], Awaitable[None]] | None = None
-    least_limit: int = 10
-    most_limit: int = 20
+    scheduler: Scheduler = Scheduler()
     starts: Starts = attrs.field(factory=lambda: Starts(most=4))
     changed: Callable[[Worker], None] = lambda worker: None
     usage: Callable[[], Awaitable[SessionUsage]] = no_usage
@@ -235,16 +237,7 @@ class Contents(Service):
     async def findings(self) -> Sequence[Finding]:
         await self.makers.installations.known()
         found = [*self.findings_of(), await trio.to_thread.run_sync(self.disk.finding)]
-        found += self.makers.executors.findings()
-        for name, executor in self.makers.executors.by_name.items():
-            if self.makers.executors.away(name):
-                continue
-            try:
-                with trio.fail_after(20):
-                    found += await executor.check()
-            except (SupervisorError, trio.TooSlowError) as error:
-                found.append(Finding(name=name, ok=False, text=str(error) or "no answer in 20 s"))
-        return found
+        return [*found, *await self.makers.executors.check()]
 
     # -- what people do -----------------------------------------------------------------------
 
@@ -333,18 +326,14 @@ class Contents(Service):
     async def restart(self, ref: str, *, rolling: bool = False) -> None:
         keeper = self.registry.keeper(ref)
         if rolling and not keeper.content.stopped:
-            await self._change(keeper, rolled=keeper.after_all_runs(time.time()))
-            keeper.roll()
+            await self._replace(keeper)
         else:
             keeper.restart(await self._change(keeper, stopped=False))
 
     async def scale(self, ref: str, overrides: Overrides) -> None:
         keeper = self.registry.keeper(ref)
-        bounds.check(
-            overrides.over(self.scaling),
-            least_limit=self.least_limit,
-            most_limit=self.most_limit,
-        )
+        least, most = self.scheduler.least_limit, self.scheduler.most_limit
+        bounds.check(overrides.over(self.scaling), least_limit=least, most_limit=most)
         await self._change(keeper, scaling=overrides)
         keeper.rescale()
 
@@ -353,9 +342,17 @@ class Contents(Service):
         assigned = attrs.evolve(keeper.content, executor=executor, run_as=run_as)
         if assigned != keeper.content:
             self.makers.check_assigned(assigned)
-            rolled = keeper.after_all_runs(time.time())
-            await self._change(keeper, executor=executor, run_as=run_as, rolled=rolled)
-            keeper.roll()
+            await self._replace(keeper, executor=executor, run_as=run_as)
+
+    async def limit(self, ref: str, limits: Limits) -> None:
+        keeper = self.registry.keeper(ref)
+        changed = attrs.evolve(keeper.content, limits=limits)
+        limits_of(changed, self.makers.allowed, self.makers.executor(changed))
+        await self._replace(keeper, limits=limits)
+
+    async def _replace(self, keeper: Keeper, **fields: Any) -> None:
+        await self._change(keeper, rolled=keeper.after_all_runs(time.time()), **fields)
+        keeper.roll()
 
     async def sessions(self, ref: str | None = None) -> Sequence[SessionView]:
         keepers = [self.registry.keeper(ref)] if ref is not None else self._by_name()

@@ -15,6 +15,7 @@ from supervisor.log import Log
 from supervisor.model import Purpose
 
 FIRST_LIMIT = 10.0  # seconds for executors to come, or to fail; visitors of all others wait too
+CHECK_LIMIT = 20.0  # seconds for an executor to look at its host
 RETRY_FIRST, RETRY_MOST = 0.2, 5.0
 PATIENCE = 5.0  # seconds that a start waits for an executor that is away
 
@@ -130,6 +131,20 @@ class Executors:
                 text = f"away for {minutes:.0f} min: {presence.trouble}"
                 fix = "the service log has the details; it is tried again all the time"
                 found.append(Finding(name=f"executor {name}", ok=False, text=text, fix=fix))
+        return found
+
+    async def check(self) -> list[Finding]:
+        """Give what each executor says of itself, and a line for each that is away or silent."""
+        found = self.findings()
+        for name, executor in self.by_name.items():
+            if self.away(name):
+                continue
+            try:
+                with trio.fail_after(CHECK_LIMIT):
+                    found += await executor.check()
+            except (SupervisorError, trio.TooSlowError) as error:
+                text = str(error) or f"no answer in {CHECK_LIMIT:.0f} s"
+                found.append(Finding(name=name, ok=False, text=text))
         return found
 
     async def _serve(self, presence: Presence) -> None:

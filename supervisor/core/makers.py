@@ -19,10 +19,11 @@ from supervisor.core.executors import Executors
 from supervisor.core.installations import Installations
 from supervisor.core.journal import Journal
 from supervisor.core.lacking import how_to_install, in_words
+from supervisor.core.limiting import NO_LIMITS, Given, limits_of, running_with
 from supervisor.core.missing import Missing
 from supervisor.core.oneshot import OneShot
 from supervisor.core.output import TAIL, Kept, Output, read_cursor, read_tail
-from supervisor.core.placing import GRACE, check_limits, common_environment, make_job
+from supervisor.core.placing import GRACE, common_environment, make_job
 from supervisor.core.runas import RunAs
 from supervisor.core.service import LogLine
 from supervisor.core.tracked import Tracked
@@ -36,6 +37,7 @@ from supervisor.interfaces import (
     Runtime,
 )
 from supervisor.lifecycle import State
+from supervisor.limits import Allowed
 from supervisor.log import Log
 from supervisor.model import (
     Bundle,
@@ -43,6 +45,7 @@ from supervisor.model import (
     Deployment,
     DeploymentId,
     Job,
+    Limits,
     PlaceKind,
     PlaceRef,
     Plan,
@@ -79,6 +82,7 @@ class Makers:
     data_dir: str
     server: str
     scaling: Scaling
+    allowed: Allowed = Allowed(default={}, most={})
     default: str | None = None
     run_as: RunAs = RunAs()
     site_mounts: Sequence[SiteMount] = ()
@@ -104,14 +108,16 @@ class Makers:
         """Make a worker and its job; SupervisorError where a plugin is missing or refuses."""
         executor = self.executor(content)
         await self.executors.wait_for(executor)
-        check_limits(content.limits, executor)
+        given = limits_of(content, self.allowed, executor)
         account = self.run_as.account(content, executor)
         run = self._run(content, Purpose.SERVE, executor, deployment.id, attempt)
         plan = await self.plan(content, deployment)
-        job = await self._job(run, content, plan, deployment.runtime, account=account)
+        job = await self._job(
+            run, content, plan, deployment.runtime, account=account, limits=given.limits
+        )
         if executor.capabilities.lifetime is Lifetime.REMOTE:
             await self._prepare(job)
-        return self.worker_of(run, content, executor, plan.ready or Ready()), job
+        return self.worker_of(run, content, executor, plan.ready or Ready(), given), job
 
     async def adopted(self, run: Run, content: Content, deployment: Deployment) -> Worker:
         """Make the worker of a run that an earlier core has started."""
@@ -123,13 +129,16 @@ class Makers:
                 ready = plan.ready or ready
             except SupervisorError as error:  # its runtime is gone; the process serves all the same
                 self.log.warning("plan-unknown", run=run.id, error=error.message)
-        worker = self.worker_of(run, content, executor, ready)
+        given = running_with(content, self.allowed)
+        worker = self.worker_of(run, content, executor, ready, given)
         tail, cursor = await trio.to_thread.run_sync(_written, self.log_path(run), run.id)
         worker.output.tail.extend(tail)
         worker.output.cursor = cursor
         return worker
 
-    def worker_of(self, run: Run, content: Content, executor: Executor, ready: Ready) -> Worker:
+    def worker_of(
+        self, run: Run, content: Content, executor: Executor, ready: Ready, given: Given = NO_LIMITS
+    ) -> Worker:
         """Make a worker around a run."""
         assert run.deployment is not None
         output = self.output(run)
@@ -141,6 +150,7 @@ class Makers:
             output=output,
             ready_rule=ready,
             scaling=content.scaling.over(self.scaling),
+            given=given,
             grace=GRACE,
             changed=self.changed,
             missing=Missing.of(content, executor, output, self.site_mounts),
@@ -325,6 +335,7 @@ class Makers:
         runtime: str,
         digest: str | None = None,
         account: Account | None = None,
+        limits: Limits = Limits(),
     ) -> Job:
         refusal = await self.plugins.veto(content, run.purpose.value)
         if refusal is not None:
@@ -339,6 +350,7 @@ class Makers:
             environment=environment,
             digest=digest,
             account=account,
+            limits=limits,
         )
 
     def tracked(self, run: Run) -> Tracked:

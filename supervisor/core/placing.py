@@ -8,8 +8,6 @@ import attrs
 
 from supervisor import layout, rights
 from supervisor.accounts import Account
-from supervisor.errors import SupervisorError
-from supervisor.interfaces import Executor
 from supervisor.layout import PlaceKind, PlaceRef, Role
 from supervisor.model import (
     Content,
@@ -25,7 +23,6 @@ from supervisor.model import (
 )
 
 GRACE = 5.0  # seconds between asking a process to end and killing it
-_OWN_LIMITS = frozenset({"run_time"})  # kept by the core's own clock
 
 
 def common_environment(
@@ -59,6 +56,7 @@ def make_job(
     runtime: str,
     environment: Mapping[str, str],
     digest: str | None = None,
+    limits: Limits = Limits(),
     grace: float = GRACE,
     account: Account | None = None,
 ) -> Job:
@@ -92,20 +90,9 @@ def make_job(
         uid=account.uid if account else content.uid,
         gid=account.gid if account else content.uid,
         groups=account.groups if account else (),
-        limits=content.limits,
+        limits=limits,
         grace=grace,
     )
-
-
-def check_limits(limits: Limits, executor: Executor) -> None:
-    """Refuse limits that the executor does not claim: one that silently does not hold is worse."""
-    wanted = attrs.asdict(limits, filter=lambda _, value: value is not None)
-    if beyond := wanted.keys() - executor.capabilities.limits - _OWN_LIMITS:
-        raise SupervisorError(
-            "limit-unenforceable",
-            f"the executor {executor.name!r} cannot enforce {', '.join(sorted(beyond))} here",
-            hint="Take the limit away from the content, or give it another executor.",
-        )
 
 
 def _place(

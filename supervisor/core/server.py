@@ -45,6 +45,7 @@ from supervisor.core.starts import Starts
 from supervisor.core.tasks import Tasks
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Change, Store
+from supervisor.limits import Allowed
 from supervisor.log import Log
 from supervisor.model import ContentId, Node, Scaling
 from supervisor.plugins.hookspecs import Context
@@ -165,6 +166,7 @@ class Server:
                 data_dir=self.settings.data_dir,
                 server=self.settings.server_address,
                 scaling=self._scaling(),
+                allowed=Allowed.of(self.settings.scheduler),
                 default=default,
                 run_as=RunAs.of(self.settings),
                 site_mounts=self.settings.site_mounts,
@@ -189,8 +191,7 @@ class Server:
             sweep_each=self.settings.housekeeping.interval,
             address=self._address(),
             scaling=self._scaling(),
-            least_limit=self.settings.scheduler.least_limit,
-            most_limit=self.settings.scheduler.most_limit,
+            scheduler=self.settings.scheduler,
             starts=Starts(most=self.settings.scheduler.starts_at_once or 2 * _cores()),
             uid_of=self._uid_of,
             findings_of=partial(findings, self.settings, makers),
@@ -275,8 +276,8 @@ class Server:
         """Take the settings that `config reload` may change."""
         self.settings = settings
         contents.scaling = contents.makers.scaling = self._scaling()
-        contents.least_limit = settings.scheduler.least_limit
-        contents.most_limit = settings.scheduler.most_limit
+        contents.scheduler = settings.scheduler
+        contents.makers.allowed = Allowed.of(settings.scheduler)
         contents.starts.allow(settings.scheduler.starts_at_once or 2 * _cores())
         contents.upkeep.sweep.keep = self._retention()
         contents.disk.kept = settings.housekeeping.free

@@ -10,7 +10,7 @@ import attrs
 from supervisor.core.retention import Going
 from supervisor.interfaces import Finding
 from supervisor.interfaces import PluginView as PluginView
-from supervisor.model import Bundle, Content, Overrides, Run, Scaling, Task
+from supervisor.model import Bundle, Content, Limits, Overrides, Run, Scaling, Task
 
 
 @attrs.frozen(kw_only=True)
@@ -170,6 +170,14 @@ class Service(ABC):
         """Replace what was set of a content's scaling; in force at once, no process restarted.
 
         Raises SupervisorError with a code of `supervisor.bounds.check` for what does not fit.
+        """
+
+    @abstractmethod
+    async def limit(self, ref: str, limits: Limits) -> None:
+        """Replace what was set of a content's limits; a rolling restart follows.
+
+        Raises SupervisorError with a code of `supervisor.limits.Allowed.check`, or
+        "limit-unenforceable" where its executor cannot enforce one of them.
         """
 
     @abstractmethod

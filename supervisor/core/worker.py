@@ -11,6 +11,7 @@ import trio
 
 from supervisor.core import calls
 from supervisor.core.calls import AGAIN, CALL_LIMIT, RECORD_LIMIT, START_LIMIT
+from supervisor.core.limiting import Given
 from supervisor.core.missing import Missing
 from supervisor.core.output import Output
 from supervisor.core.probe import answers, listens, until_ready
@@ -54,6 +55,7 @@ class Worker:
     grace: float
     changed: Callable[[Worker], None]
     missing: Missing
+    given: Given = Given()
     endpoint: Endpoint | None = None
     pid: int | None = None
     sockets: int = 0

@@ -71,8 +71,9 @@ class Overrides:
 class Limits:
     """What one process of a content may use at most; None = no limit of ours.
 
-    memory_high and memory_max in bytes, cpu in cores, tmp in bytes of the temporary directory,
-    run_time in seconds.
+    memory_high and memory_max in bytes, cpu in cores, tmp in bytes of all temporary files,
+    run_time in seconds. nice, 0 to 19, is no limit but a rank: the higher, the less it gets of a
+    busy processor. Of a content, None is the server's default, and 0 is no limit.
     """
 
     memory_high: int | None = None
@@ -82,6 +83,7 @@ class Limits:
     files: int | None = None
     tmp: int | None = None
     run_time: float | None = None
+    nice: int | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -111,11 +111,15 @@ Observation = Pending | Running | Exit
 
 @attrs.frozen(kw_only=True)
 class Usage:
-    """What a run uses now: CPU seconds since its start, resident bytes, number of processes."""
+    """What a run uses now: CPU seconds since its start, bytes of memory, number of processes.
+
+    kills: how many of its processes were killed for want of memory, where that is known.
+    """
 
     cpu: float
     memory: int
     processes: int
+    kills: int = 0
 
 
 @attrs.frozen(kw_only=True)

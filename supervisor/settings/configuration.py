@@ -11,6 +11,7 @@ from typing import Any
 
 from supervisor import bounds
 from supervisor.errors import SupervisorError
+from supervisor.limits import Allowed
 from supervisor.settings.build import attempt, by_name, misnamed, of_section
 from supervisor.settings.gcfg import Entry
 from supervisor.settings.keys import keys_of
@@ -23,6 +24,7 @@ from supervisor.settings.sections import (
     Housekeeping,
     Jobs,
     Licensing,
+    Limits,
     Logging,
     Metrics,
     Mount,
@@ -52,6 +54,7 @@ class Configuration:
     privileged: Privileged = dataclasses.field(default_factory=Privileged)
     applications: Applications = dataclasses.field(default_factory=Applications)
     scheduler: Scheduler = dataclasses.field(default_factory=Scheduler)
+    limits: Limits = dataclasses.field(default_factory=Limits)
     pages: Pages = dataclasses.field(default_factory=Pages)
     database: Database = dataclasses.field(default_factory=Database)
     logging: Logging = dataclasses.field(default_factory=Logging)
@@ -106,6 +109,7 @@ class Settings(Configuration):
     server_address: str
     executables: tuple[str, ...]
     without: tuple[str, ...]
+    totals: Mapping[str, Any]  # what all contents may use together
     templates: Mapping[str, str] = dataclasses.field(default_factory=dict)  # file name → text
 
     @classmethod
@@ -134,6 +138,7 @@ class Settings(Configuration):
             server_address=configuration.server.address,
             executables=_executables(configuration),
             without=configuration.privileged.without,
+            totals=configuration.limits.totals,
             **resolved,
         )
 
@@ -272,7 +277,10 @@ def _scheduler_misfits(scheduler: Scheduler, entries: Iterable[Entry]) -> Iterat
         entry.key.lower(): entry for entry in of_section(entries, "Scheduler") if entry.value
     }
     limits = {"least_limit": scheduler.least_limit, "most_limit": scheduler.most_limit}
-    for found in bounds.violations(scheduler, **limits):
+    for found in (
+        *bounds.violations(scheduler, **limits),
+        *Allowed.of(scheduler).default_violations(),
+    ):
         blamed = keys_of(Scheduler)[keys[found.fields[0]]].name
         places = [written[keys[field]] for field in found.fields if keys[field] in written]
         if not places:

@@ -1,4 +1,4 @@
-"""The section [Scheduler]: defaults of every content's scaling, and what it may set at most."""
+"""The section [Scheduler]: defaults of every content's scaling and limits, and what it may set."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from supervisor.settings.keys import key as _key
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scheduler:
-    """Defaults of a content's scaling; times in seconds.
+    """Defaults of a content's scaling; times in seconds. Of limits: in bytes, cores and counts.
 
-    The last three are not defaults: least_limit and most_limit are the most that one content may
-    set; starts_at_once: how many processes may be starting, 0 for twice the number of cores.
+    Not defaults are: least_limit and most_limit, and each most_* of a limit, which are the most
+    that one content may set; starts_at_once: how many processes may be starting, 0 for twice the
+    number of cores; memory_high: the share of a memory limit at which a process is replaced.
     """
 
     section: ClassVar[str] = "Scheduler"
@@ -78,3 +79,49 @@ class Scheduler:
         about="processes that may be starting at the same time; `0`: twice the number of processor"
         " cores",
     )  # fmt: skip
+    memory_max: int = _key(
+        "MemoryLimit", values.size, 0, reloadable=True,
+        about="memory of one process and its children, its temporary files included; `0`: no"
+        " [limit](../howto/limits.md), as for all that follow",
+    )  # fmt: skip
+    memory_high: float = _key(
+        "MemoryHigh", values.fraction, 0.9, reloadable=True,
+        about="the share of its memory limit, 0.0 to 1.0, from which a process is replaced by a new"
+        " one",
+    )  # fmt: skip
+    cpu: float = _key(
+        "CPULimit", values.number, 0.0, reloadable=True,
+        about="processor cores that one process may use, such as `0.5`",
+    )  # fmt: skip
+    pids: int = _key(
+        "PidsLimit", values.integer, 0, reloadable=True,
+        about="processes and threads that one process may have below it",
+    )  # fmt: skip
+    files: int = _key(
+        "FilesLimit", values.integer, 0, reloadable=True, about="open files of each process"
+    )
+    tmp: int = _key(
+        "TmpLimit", values.size, 0, reloadable=True,
+        about="temporary files of one process, kept in memory then: `/tmp`, its home, `/dev/shm`",
+    )  # fmt: skip
+    nice: int = _key(
+        "Nice", values.integer, 0, reloadable=True,
+        about="rank of content's processes, 0 to 19; the higher, the less they get of a busy"
+        " processor",
+    )  # fmt: skip
+    most_memory_max: int = _key(
+        "MaxMemoryLimit", values.size, 0, reloadable=True,
+        about="the most that a content, or the default, may have as MemoryLimit",
+    )  # fmt: skip
+    most_cpu: float = _key(
+        "MaxCPULimit", values.number, 0.0, reloadable=True, about="the same for CPULimit"
+    )
+    most_pids: int = _key(
+        "MaxPidsLimit", values.integer, 0, reloadable=True, about="the same for PidsLimit"
+    )
+    most_files: int = _key(
+        "MaxFilesLimit", values.integer, 0, reloadable=True, about="the same for FilesLimit"
+    )
+    most_tmp: int = _key(
+        "MaxTmpLimit", values.size, 0, reloadable=True, about="the same for TmpLimit"
+    )

@@ -152,6 +152,13 @@ def fraction(value: str) -> float:
     return number
 
 
+def number(value: str) -> float:
+    """Give a number of 0 or more, such as 2 or 0.5."""
+    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", value):
+        raise ValueError(f"{value!r} is not a number such as 2 or 0.5")
+    return float(value)
+
+
 def boolean(value: str) -> bool:
     """Give what true, yes, on, 1 and their opposites mean, in any case."""
     words = {"true": True, "yes": True, "on": True, "1": True}

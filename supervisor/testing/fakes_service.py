@@ -34,6 +34,7 @@ from supervisor.model import (
     Content,
     ContentId,
     DeploymentId,
+    Limits,
     Overrides,
     Purpose,
     Run,
@@ -226,6 +227,12 @@ class FakeService(Service):
         scaling = overrides.over(Scaling())
         self.views[content.guid] = attrs.evolve(view, content=content, scaling=scaling)
         self.calls.append(("scale", ref))
+
+    async def limit(self, ref: str, limits: Limits) -> None:
+        """Replace the limits."""
+        view = await self.content(ref)
+        self._keep(attrs.evolve(view, content=attrs.evolve(view.content, limits=limits)))
+        self.calls.append(("limit", ref))
 
     async def assign(self, ref: str, executor: str | None, run_as: str | None) -> None:
         """Set it; there are the executors "fake" and "other"."""

@@ -1,8 +1,8 @@
 """Control groups: v2, hybrid, v1 or none, found at start. Only directories of our own are touched.
 
 Every run gets a directory in the unified hierarchy where there is one (to kill its whole tree at
-once) and, for each limit that it has, one in the controller's hierarchy. Joining costs milliseconds
-per hierarchy, so a run joins no more of them than its limits need.
+once) and one in those of memory and pids; in that of cpu only for a limit of its own. All lie in
+one directory per hierarchy, which holds all contents to totals (totals.py).
 
 v2: beneath the helper's own group, whose limits go on to hold. Where a service manager has
 delegated that one to us, the server's processes move into a group beneath it: one that holds
@@ -22,7 +22,10 @@ from dataclasses import dataclass, field
 from supervisor_unshare.jobs import Limits
 
 _CONTROLLERS = ("memory", "pids", "cpu")
+_COUNTING = ("memory", "pids")  # a run has groups of its own here, to tell how it ended
+_SWAP = frozenset({"memory.swap.max", "memory.memsw.limit_in_bytes"})  # where the kernel counts it
 _CPU_PERIOD = 100_000  # microseconds
+_NO_LIMIT = 2**62  # of bytes, what v1 says for none is a little more
 _SWEEP_SECONDS = 0.7
 _SERVER = "server"  # the group of the server's own processes, where the one above is delegated
 _PASSES = 3
@@ -49,7 +52,21 @@ class Hierarchies:
             for limit, controller in (("memory_max", "memory"), ("pids", "pids"), ("cpu", "cpu"))
             if controller in self.controllers
         }
-        return frozenset(found | ({"memory_high"} if "memory" in self.v2 else set()))
+        return frozenset(found)
+
+    @property
+    def missing(self) -> list[str]:
+        """The controllers that nobody lets us use."""
+        return [name for name in _CONTROLLERS if name not in self.controllers]
+
+    @property
+    def kind(self) -> str:
+        """How groups are found here, in words."""
+        if not self.controllers:
+            return "resource limits alone"
+        if set(self.controllers) == self.v2:
+            return "cgroup v2"
+        return "cgroup v1 and v2 (hybrid)" if self.unified else "cgroup v1"
 
     @property
     def directories(self) -> list[str]:
@@ -59,11 +76,16 @@ class Hierarchies:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The directories of one run; `memory` is the one that counts its memory, if any."""
+    """The directories of one run, which go with it, and those of all runs that it joins.
+
+    memory and pids are those that count its memory and its processes, if any.
+    """
 
     directories: tuple[str, ...] = ()
+    joined: tuple[str, ...] = ()
     unified: str | None = None
     memory: str | None = None
+    pids: str | None = None
 
     def open_unified(self) -> int | None:
         """Open the directory into which a process can be cloned, if there is one."""
@@ -74,25 +96,33 @@ class Group:
     def open_procs(self, *, but: str | None = None) -> list[int]:
         """Open the files through which a process joins by writing "0"."""
         flags = os.O_WRONLY | os.O_CLOEXEC
-        paths = [path for path in self.directories if path != but]
+        paths = [path for path in (*self.directories, *self.joined) if path != but]
         return [os.open(f"{path}/cgroup.procs", flags) for path in paths]
 
     def kill(self) -> None:
         """Kill every process of the group at once, where the kernel can."""
         if self.unified is not None:
             with contextlib.suppress(OSError):
-                _write(f"{self.unified}/cgroup.kill", "1")
+                write(f"{self.unified}/cgroup.kill", "1")
 
-    def ran_out_of_memory(self) -> bool:
-        """Tell whether the kernel has killed a process of the group for its memory limit."""
-        if self.memory is None:
-            return False
+    def memory_kills(self) -> int:
+        """Give how many processes of the group the kernel has killed for want of memory."""
         for name in ("memory.events", "memory.oom_control"):
-            with contextlib.suppress(OSError, ValueError):
-                lines = _read(f"{self.memory}/{name}").splitlines()
-                facts = dict(line.split(maxsplit=1) for line in lines)
-                return int(facts.get("oom_kill", "0")) > 0
-        return False
+            if found := counts(f"{self.memory}/{name}") if self.memory else {}:
+                return found.get("oom_kill", 0)
+        return 0
+
+    def memory_used(self) -> int | None:
+        """Give the bytes that the group cannot do without: all but cached files."""
+        if self.memory is None:
+            return None
+        used = number(f"{self.memory}/memory.current")
+        name = "inactive_file" if used is not None else "total_inactive_file"
+        if used is None:
+            used = number(f"{self.memory}/memory.usage_in_bytes")
+        if used is None:
+            return None
+        return max(0, used - counts(f"{self.memory}/memory.stat").get(name, 0))
 
     def remove(self) -> None:
         """Remove the directories; the processes must have ended."""
@@ -105,8 +135,8 @@ def find(run_dir: str, *, mountinfo: str | None = None, own: str | None = None) 
 
     mountinfo and own are the texts of /proc/self/mountinfo and /proc/self/cgroup.
     """
-    mounts = list(_mounts(mountinfo if mountinfo is not None else _read("/proc/self/mountinfo")))
-    groups = own if own is not None else _read("/proc/self/cgroup")
+    mounts = list(_mounts(mountinfo if mountinfo is not None else read("/proc/self/mountinfo")))
+    groups = own if own is not None else read("/proc/self/cgroup")
     name = directory_name(run_dir)
     unified = None
     controllers: dict[str, str] = {}
@@ -134,18 +164,20 @@ def directory_name(run_dir: str) -> str:
 
 def needed(found: Hierarchies, limits: Limits) -> frozenset[str]:
     """Give the directories in which a run with these limits has one of its own."""
-    controllers = settings(limits, found.v2).keys() & found.controllers.keys()
+    controllers = {*settings(limits, found.v2), *_COUNTING} & found.controllers.keys()
     places = {found.controllers[controller] for controller in controllers}
     return frozenset(places | ({found.unified} if found.unified else set()))
 
 
 def make(found: Hierarchies, places: Collection[str], name: str) -> Group:
     """Make a group, without limits, in each of those directories; raises OSError, none left."""
-    memory = found.controllers.get("memory")
+    memory, pids = (found.controllers.get(controller) for controller in _COUNTING)
     group = Group(
         directories=tuple(f"{place}/{name}" for place in sorted(places)),
+        joined=tuple(sorted(set(found.controllers.values()) - set(places))),
         unified=f"{found.unified}/{name}" if found.unified else None,
         memory=f"{memory}/{name}" if memory in places else None,
+        pids=f"{pids}/{name}" if pids in places else None,
     )
     try:
         for path in group.directories:
@@ -161,8 +193,10 @@ def limit(found: Hierarchies, group: Group, limits: Limits) -> None:
     directories = {os.path.dirname(path): path for path in group.directories}
     for controller, values in settings(limits, found.v2).items():
         if controller in found.controllers:
+            directory = directories[found.controllers[controller]]
             for name, value in values.items():
-                _write(f"{directories[found.controllers[controller]]}/{name}", value)
+                if name not in _SWAP or os.path.exists(f"{directory}/{name}"):
+                    write(f"{directory}/{name}", value)
 
 
 def sweep(found: Hierarchies) -> None:
@@ -170,7 +204,7 @@ def sweep(found: Hierarchies) -> None:
     for directory in found.directories:
         for run in _children(directory):
             path = f"{directory}/{run}"
-            for pid in _read(f"{path}/cgroup.procs").split():
+            for pid in read(f"{path}/cgroup.procs").split():
                 if pid == "0":  # of a container beside this one; 0 would mean ourselves
                     continue
                 with contextlib.suppress(ProcessLookupError):
@@ -186,12 +220,17 @@ def leave(found: Hierarchies) -> None:
 
 
 def settings(limits: Limits, v2: frozenset[str]) -> dict[str, dict[str, str]]:
-    """Give controller → file → value; one process more than the limit, for init."""
+    """Give controller → file → value; one process more than the limit, for init.
+
+    Swap is no way around a limit of memory: a process that lives in it stalls all others.
+    """
     memory: dict[str, str] = {}
     if limits.memory_max is not None:
-        memory["memory.max" if "memory" in v2 else "memory.limit_in_bytes"] = str(limits.memory_max)
-    if limits.memory_high is not None and "memory" in v2:
-        memory["memory.high"] = str(limits.memory_high)
+        most = str(limits.memory_max)
+        if "memory" in v2:
+            memory = {"memory.max": most, "memory.swap.max": "0"}
+        else:
+            memory = {"memory.limit_in_bytes": most, "memory.memsw.limit_in_bytes": most}
     pids = {"pids.max": str(limits.pids + 1)} if limits.pids is not None else {}
     cpu: dict[str, str] = {}
     if limits.cpu is not None:
@@ -200,6 +239,10 @@ def settings(limits: Limits, v2: frozenset[str]) -> dict[str, dict[str, str]]:
             cpu["cpu.max"] = f"{quota} {_CPU_PERIOD}"
         else:
             cpu = {"cpu.cfs_period_us": str(_CPU_PERIOD), "cpu.cfs_quota_us": str(quota)}
+    if limits.nice:
+        weight = {"cpu.weight.nice": str(limits.nice)}
+        shares = {"cpu.shares": str(round(1024 / 1.25**limits.nice))}  # as the kernel weighs it
+        cpu |= weight if "cpu" in v2 else shares
     wanted = {"memory": memory, "pids": pids, "cpu": cpu}
     return {controller: values for controller, values in wanted.items() if values}
 
@@ -226,9 +269,9 @@ def _emptied(own: str) -> str:
         return above
     server = _made(f"{own}/{_SERVER}") if _is_delegated(own) else None
     for _ in range(_PASSES) if server else ():  # some may be forking meanwhile
-        for pid in _read(f"{own}/cgroup.procs").split():
+        for pid in read(f"{own}/cgroup.procs").split():
             with contextlib.suppress(ProcessLookupError):
-                _write(f"{server}/cgroup.procs", pid)
+                write(f"{server}/cgroup.procs", pid)
     return own
 
 
@@ -244,9 +287,9 @@ def _delegate(unified: str) -> frozenset[str]:
     for directory in (os.path.dirname(unified), unified):
         for controller in _CONTROLLERS:
             with contextlib.suppress(OSError):  # absent, or not delegated to us
-                _write(f"{directory}/cgroup.subtree_control", f"+{controller}")
+                write(f"{directory}/cgroup.subtree_control", f"+{controller}")
     with contextlib.suppress(OSError):
-        enabled = _read(f"{unified}/cgroup.subtree_control").split()
+        enabled = read(f"{unified}/cgroup.subtree_control").split()
         return frozenset(enabled) & frozenset(_CONTROLLERS)
     return frozenset()
 
@@ -281,14 +324,33 @@ def _remove(path: str, *, patience: float) -> None:
             return
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
+    """Read a file of a group."""
     with open(path, encoding="utf-8") as file:
         return file.read()
 
 
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+def write(path: str, text: str) -> None:
+    """Write a file of a group."""
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
     try:
         os.write(fd, text.encode())
     finally:
         os.close(fd)
+
+
+def counts(path: str) -> dict[str, int]:
+    """Read a file of lines such as `oom_kill 2`; {} where there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        lines = (line.split() for line in read(path).splitlines())
+        return {name: int(value) for name, value in lines if value.isdecimal()}
+    return {}
+
+
+def number(path: str) -> int | None:
+    """Read a number; None where there is none, or no limit."""
+    try:
+        text = read(path).strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() and int(text) < _NO_LIMIT else None

@@ -51,4 +51,5 @@ def read_rules(settings: Mapping[str, Any]) -> Rules:
         egress=Egress(settings.get("most_egress", "host")),
         ports=tuple(settings.get("loopback_ports", ())),
         pasta=uplink.installed(),
+        totals=settings.get("totals", {}),
     )

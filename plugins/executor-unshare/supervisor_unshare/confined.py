@@ -30,6 +30,7 @@ class Spec(NamedTuple):
     argv: tuple[str, ...]
     env: dict[str, str]
     workdir: str
+    nice: int
     rlimits: dict[int, tuple[int, int]]
 
 
@@ -128,6 +129,7 @@ def _become(kind: Kind, spec: Spec, streams: Sequence[int], parent: int, step: S
     step.name = "limits"
     for number, limits in spec.rlimits.items():
         resource.setrlimit(number, limits)
+    os.nice(spec.nice)
     step.name = f"workdir {spec.workdir}"
     os.chdir(spec.workdir)
     for caught in sandbox.CATCHABLE:

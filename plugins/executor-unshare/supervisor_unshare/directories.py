@@ -11,6 +11,7 @@ from supervisor_unshare import places, root, syscalls
 from supervisor_unshare.jobs import Job
 from supervisor_unshare.rules import Rules
 
+_SOCKETS_SIZE = "64k"
 Tree = tuple[int, tuple[str, ...]]  # a base descriptor and the components below it
 
 
@@ -21,6 +22,7 @@ class Directories:
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
         self._data = os.open(data_dir, flags)
         self._run_dir = os.open(run_dir, flags)
+        self._sockets = f"{run_dir}/{layout.RUN_SOCKETS}"
         self._rules = rules
 
     def prepare(self) -> list[Tree]:
@@ -31,6 +33,8 @@ class Directories:
         places.make(self._run_dir, (root.NEW_ROOT,), owner=owner, mode=0o700)
         large: list[Tree] = []
         ours = set(self._names(self._run_dir, layout.RUN_SOCKETS))
+        for name in ours:
+            self._free_sockets(name)
         for base, part in self._parents():
             for name in self._names(base, part):
                 if self._rules.several_nodes and name not in ours:
@@ -52,9 +56,31 @@ class Directories:
         places.make(self._data, ("tmp", job.run, "home"), owner=owner, mode=0o700)
         sockets = self._owner(job.uid, self._rules.gateway_gid)
         places.make(self._run_dir, (layout.RUN_SOCKETS, job.run), owner=sockets, mode=0o2710)
+        if job.limits.tmp is not None and sockets is not None:
+            self._limit_sockets(job.run, sockets)
         for mount in job.mounts:
             if mount.writable:
                 self.make_place(mount.place, job.owner, job.owner)
+
+    def _limit_sockets(self, run: str, owner: tuple[int, int]) -> None:
+        """Put a small file system over the directory in which a run listens.
+
+        RunDir, in which it lies, is as a rule a file system in memory that others need too.
+        """
+        uid, gid = map(str, owner)
+        options = {"size": _SOCKETS_SIZE, "nr_inodes": "64", "mode": "2710", "uid": uid, "gid": gid}
+        flags = syscalls.ATTR_NOSUID | syscalls.ATTR_NODEV | syscalls.ATTR_NOEXEC
+        mount = syscalls.new_filesystem("tmpfs", options, flags)
+        place = self.open_socket_directory(run)
+        try:
+            syscalls.attach(mount, place)
+        finally:
+            os.close(place)
+            os.close(mount)
+
+    def _free_sockets(self, run: str) -> None:
+        if not self._rules.rootless:
+            syscalls.detach(f"{self._sockets}/{run}")
 
     def make_place(self, place: PlaceRef, uid: int, gid: int) -> None:
         """Make the directory of a place; archives and libraries are not made by request."""
@@ -78,11 +104,13 @@ class Directories:
 
     def remove_run(self, run: str) -> None:
         """Remove the directories of a run."""
+        self._free_sockets(run)
         remove_all(self._of_run(run))
 
     def remove_empty(self, run: str) -> bool:
         """Remove the directories of a run that has left nothing in them; tell whether it has."""
         try:
+            self._free_sockets(run)
             places.remove_empty(self._data, ("tmp", run, "home"))
             for base, parts in self._of_run(run):
                 places.remove_empty(base, parts)

@@ -121,6 +121,8 @@ class UnshareExecutor(Executor):
         if job.plan.port is None:
             del asked["plan"]["port"]
         del asked["runtime"]  # everything runs on this host's files; the helper takes no idle word
+        if asked["limits"]["nice"] is None:
+            del asked["limits"]["nice"]  # a helper from before this field refuses it
         answer, _ = await self._helper.request("start", job=asked)
         self._note({"run": job.run, "port": job.plan.port, **answer})
         return self._receipt(job.run, answer["receipt"])
@@ -283,14 +285,15 @@ def _exit(event: packets.Message) -> Exit:
     status, oom, stopped = event["status"], event["oom"], event.get("stopped", False)
     code = os.waitstatus_to_exitcode(status)
     signal = -code if code < 0 else None
-    if oom and code != 0:
-        cause, detail = Cause.MEMORY, "the kernel ended it at its memory limit"
+    limit, detail = event.get("limit", "memory" if oom else ""), event.get("detail", "")
+    if limit == "memory" and code != 0:
+        cause = Cause.MEMORY
     elif stopped:
         cause, detail = Cause.STOPPED, ""
     elif code == 0:
         cause, detail = Cause.FINISHED, ""
     else:
-        cause, detail = Cause.FAILED, ""
+        cause = Cause.LIMIT if limit else Cause.FAILED
     return Exit(code=None if signal else code, signal=signal, cause=cause, detail=detail)
 
 

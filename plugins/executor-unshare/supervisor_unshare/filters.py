@@ -166,24 +166,33 @@ _X32 = 0x40000000  # the bit of numbers of a second, hardly tested set of calls 
 
 _LOAD, _JUMP_EQUAL, _JUMP_NOT_LESS, _JUMP_BITS, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
-_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_ALLOW, _KILL, _ERRNO, _ASK = 0x7FFF0000, 0x80000000, 0x00050000, 0x7FC00000
 
 Instruction = tuple[int, int, int, int]  # code, jumps if true and if false, value
 
 
-def program(machine: str | None = None, rules: Sequence[Rule] = RULES) -> bytes:
+def program(
+    machine: str | None = None, rules: Sequence[Rule] = RULES, *, asking: bool = False
+) -> bytes:
     """Give the filter for a machine (this one), as the kernel wants it; b"" where none is known.
 
     Another set of system calls than the machine's own kills the process: its numbers differ.
+    asking: calls that answer EPERM are told to a listener, which has to answer (see refusals).
     """
     machine = platform.machine() if machine is None else machine
     if machine not in NUMBERS:
         return b""
-    instructions = list(_instructions(machine, rules))
+    instructions = list(_instructions(machine, rules, asking=asking))
     return b"".join(struct.pack("=HBBI", *each) for each in instructions)
 
 
-def _instructions(machine: str, rules: Sequence[Rule]) -> Iterator[Instruction]:
+def name_of(number: int, machine: str | None = None) -> str:
+    """Give the name of a call that is refused, or its number."""
+    table = NUMBERS.get(platform.machine() if machine is None else machine, {})
+    return next((name for name, known in table.items() if known == number), str(number))
+
+
+def _instructions(machine: str, rules: Sequence[Rule], *, asking: bool) -> Iterator[Instruction]:
     yield _LOAD, 0, 0, _ARCHITECTURE_AT
     yield _JUMP_EQUAL, 1, 0, _ARCHITECTURES[machine]
     yield _RETURN, 0, 0, _KILL
@@ -194,15 +203,16 @@ def _instructions(machine: str, rules: Sequence[Rule]) -> Iterator[Instruction]:
     for rule in rules:
         for call in rule.calls:
             if call in NUMBERS[machine]:
-                block = _block(rule)
+                block = _block(rule, asking=asking)
                 yield _JUMP_EQUAL, 0, len(block), NUMBERS[machine][call]
                 yield from block
     yield _RETURN, 0, 0, _ALLOW
 
 
-def _block(rule: Rule) -> Sequence[Instruction]:
+def _block(rule: Rule, *, asking: bool) -> Sequence[Instruction]:
     """Give what decides once the number is right: it always ends in a return."""
-    deny = (_RETURN, 0, 0, _ERRNO | rule.errno)
+    ask = asking and rule.errno == errno.EPERM
+    deny = (_RETURN, 0, 0, _ASK if ask else _ERRNO | rule.errno)
     allow = (_RETURN, 0, 0, _ALLOW)
     argument = rule.argument
     if argument is None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from typing import NoReturn, Protocol
+
+from supervisor_unshare.refusals import Refusals
 
 _WAITED_FOR = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
@@ -34,17 +37,22 @@ def queue_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
 
 
-def watch(main: int, fd: int, uplink: Uplink | None) -> NoReturn:
+def watch(
+    main: int, fd: int, uplink: Uplink | None, *, listener: int | None, tmp: int | None
+) -> NoReturn:
     """Be init until the process `main` has ended, then end with it.
 
-    Reports {"running": true} at once and {"status": raw wait status} at the end, and
-    {"unlinked": why} where the uplink ends before. A launcher that is gone raises BrokenPipeError
-    at the first report.
+    Reports {"running": true} at once and {"status": raw wait status} at the end; before it
+    {"unlinked": why} where the uplink has ended, {"blocked": names of system calls} and
+    {"tmp_full": bytes}. A launcher that is gone raises BrokenPipeError at the first report.
+    listener: of the filter of calls; tmp: the limit of temporary files.
     """
     os.chdir("/")
     leave_streams()
     report(fd, running=True)
-    status = _wait(main, fd, uplink)
+    status = _wait(main, fd, uplink, _waiting(fd, listener))
+    if tmp is not None and os.statvfs("/tmp").f_bavail == 0:
+        report(fd, tmp_full=tmp)
     report(fd, status=status)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
@@ -57,7 +65,13 @@ def leave_streams() -> None:
     os.close(null)
 
 
-def _wait(main: int, fd: int, uplink: Uplink | None) -> int:
+def _waiting(fd: int, listener: int | None) -> Callable[[], int]:
+    if listener is None:
+        return lambda: signal.sigwait(_WAITED_FOR)
+    return Refusals(listener, _WAITED_FOR, lambda names: report(fd, blocked=names)).wait
+
+
+def _wait(main: int, fd: int, uplink: Uplink | None, next_signal: Callable[[], int]) -> int:
     while True:
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -67,6 +81,6 @@ def _wait(main: int, fd: int, uplink: Uplink | None) -> int:
                 report(fd, unlinked=uplink.last_words())
             if pid == 0:
                 break
-        number = signal.sigwait(_WAITED_FOR)
+        number = next_signal()
         if number != signal.SIGCHLD:
             os.killpg(main, signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)

@@ -41,6 +41,7 @@ class Limits:
     files: int | None = None
     tmp: int | None = None
     run_time: float | None = None
+    nice: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +229,8 @@ def _mount_point(value: Any) -> str:
 
 def _limits(value: Any) -> Limits:
     fields.mapping(value, "limits")
-    names = "memory_high memory_max cpu pids files tmp run_time".split()
+    value = {"nice": None, **value}  # a core from before this field may ask
+    names = "memory_high memory_max cpu pids files tmp run_time nice".split()
     fields.exactly(value, names, "the fields of limits")
     for name, limit in value.items():
         if limit is None:

@@ -39,6 +39,7 @@ OWN_FILES = "/run"  # the files of our own that differ from run to run
 OWN_ETC = ("passwd", "group", "resolv.conf")  # those that programs look for in /etc
 SHARED_MEMORY = "/dev/shm"
 OWN_TREES = (OWN_FILES, "/tmp", "/var/tmp", "/home")
+_TEMPORARY = ("/tmp", "/var/tmp", layout.at(Role.SCRATCH))
 
 
 class Base(Enum):
@@ -98,6 +99,20 @@ class Tree:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Volatile:
+    """A new file system of so many bytes at `target`, of the content's own uid and gid.
+
+    shows: its directories, each with a place of its own as well; "" is the whole of it.
+    """
+
+    target: str
+    size: int
+    uid: int
+    gid: int
+    shows: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mask:
     """Something empty over the directory or file at `target`, which a tree of the host holds."""
 
@@ -105,9 +120,9 @@ class Mask:
     directory: bool
 
 
-Entry = Bind | Link | File | Directory | Tree | Mask
+Entry = Bind | Link | File | Directory | Tree | Volatile | Mask
 _KINDS: dict[str, type[Entry]] = {
-    kind.__name__: kind for kind in (Bind, Link, File, Directory, Tree, Mask)
+    kind.__name__: kind for kind in (Bind, Link, File, Directory, Tree, Volatile, Mask)
 }
 
 
@@ -191,14 +206,19 @@ def plan_own(
     entries: list[Entry] = [
         *host,
         *passwd(uid, gid, job.account or "content"),
-        *(
-            Bind(base=Base.DATA, parts=scratch, target=target, writable=True)
-            for target in ("/tmp", "/var/tmp", layout.at(Role.SCRATCH))
-        ),
-        _home(scratch, home),
         socket,
         *site,
     ]
+    if job.limits.tmp is None:
+        binds = (Bind(base=Base.DATA, parts=scratch, target=at, writable=True) for at in _TEMPORARY)
+        entries += [*binds, _home(scratch, home)]
+    else:
+        first, *others = _TEMPORARY
+        shows = [*(("", other) for other in others), ("shm", SHARED_MEMORY)]
+        shows += [("home", "/home")] if home is None else []
+        entries += [] if home is None else [_home(scratch, home)]
+        size = job.limits.tmp
+        entries.append(Volatile(target=first, size=size, uid=uid, gid=gid, shows=tuple(shows)))
     entries += [
         Bind(
             base=Base.DATA,
@@ -221,8 +241,13 @@ def _home(scratch: tuple[str, ...], home: str | None) -> Bind:
 
 def writable(entries: Sequence[Entry]) -> tuple[str, ...]:
     """Give where a process may change files, by a run's own entries."""
-    binds = (entry for entry in entries if isinstance(entry, Bind))
-    return (SHARED_MEMORY, *(bind.target for bind in binds if bind.writable))
+    found = [SHARED_MEMORY]
+    for entry in entries:
+        if isinstance(entry, Bind) and entry.writable:
+            found.append(entry.target)
+        elif isinstance(entry, Volatile):
+            found += [entry.target, *(target for _, target in entry.shows)]
+    return tuple(dict.fromkeys(found))
 
 
 def _directory(target: str) -> Directory:

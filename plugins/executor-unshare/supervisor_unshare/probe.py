@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from supervisor_unshare import filters, host, landlock, site
+from supervisor_unshare import filters, host, landlock, site, totals
 from supervisor_unshare.advice import advice
 from supervisor_unshare.cgroups import Hierarchies
 from supervisor_unshare.facts import Facts, observe
@@ -47,12 +47,8 @@ def findings(rules: Rules, *, groups: Hierarchies, limits: Iterable[str]) -> lis
     found = [
         sandbox,
         *_weaker(rules.tier, moved=outcome.moved),
-        _finding(
-            "limits",
-            bool(groups.controllers),
-            f"Enforced here: {', '.join(sorted(limits)) or 'none'}.",
-            "" if groups.controllers else "Delegate the cgroup controllers memory, pids and cpu.",
-        ),
+        _limits(groups, limits),
+        _totals(groups),
         *_layers(rules.without),
         _finding("python", True, f"The helper runs {sys.executable}."),
         _finding("shown", True, f"Every sandbox sees {', '.join(rules.trees)} and a part of /etc."),
@@ -88,6 +84,27 @@ def _weaker(tier: str, *, moved: bool) -> list[dict[str, Any]]:
 
 def _facts(rules: Rules) -> Facts:
     return observe(root=not rules.rootless, without=rules.without, subuid="")
+
+
+def _limits(groups: Hierarchies, limits: Iterable[str]) -> dict[str, Any]:
+    missing = groups.missing
+    return _finding(
+        "limits",
+        not missing,
+        f"Enforced here, by {groups.kind}: {', '.join(sorted(limits)) or 'none'}.",
+        f"Delegate the cgroup controllers that are missing: {', '.join(missing)}."
+        if missing
+        else "",
+    )
+
+
+def _totals(groups: Hierarchies) -> dict[str, Any]:
+    held = totals.applied(groups)
+    if held.memory is None or held.pids is None:
+        text = "Nothing keeps all contents together from taking the whole machine."
+        return _finding("totals", False, text, "Delegate the cgroup controllers memory and pids.")
+    text = f"All contents together: {held.memory / 1e6:.0f} MB of memory, {held.pids} processes."
+    return _finding("totals", True, text)
 
 
 def _layers(without: frozenset[str]) -> list[dict[str, Any]]:

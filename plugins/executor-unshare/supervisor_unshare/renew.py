@@ -134,6 +134,7 @@ def _saved(run: LiveRun) -> dict[str, Any]:
     return {
         "job": {name: getattr(run.job, name) for name in _JOB},
         "group": [list(group.directories), group.unified, group.memory],
+        "pids": group.pids,
         "said": run.said.decode(),
         "door": run.door,
         "network": [run.job.egress, run.job.port],
@@ -149,7 +150,12 @@ def _restored(fields: Mapping[str, Any]) -> LiveRun:
     return LiveRun(
         job=Job(argv=(), env={}, workdir="/", egress=Egress(egress), port=port, **job),
         door=fields.get("door", -1),
-        group=Group(directories=tuple(directories), unified=unified, memory=memory),
+        group=Group(
+            directories=tuple(directories),
+            unified=unified,
+            memory=memory,
+            pids=fields.get("pids"),  # of an earlier helper, none
+        ),
         said=fields["said"].encode(),
         **{**own, "phase": Phase(own["phase"])},
     )

@@ -15,6 +15,7 @@ from supervisor.layout import MOUNT_ROOT
 from supervisor_unshare import syscalls
 from supervisor_unshare.plan_mounts import (
     OWN_FILES,
+    SHARED_MEMORY,
     Base,
     Bind,
     Directory,
@@ -23,6 +24,7 @@ from supervisor_unshare.plan_mounts import (
     Link,
     Mask,
     Tree,
+    Volatile,
 )
 from supervisor_unshare.syscalls import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY
 
@@ -149,6 +151,9 @@ def _make_entry(root: int, entry: Entry, sources: Mapping[Base, int], trees: Seq
     if isinstance(entry, Mask):
         _mask(root, path, entry)
         return
+    if isinstance(entry, Volatile):
+        _make_volatile(root, entry)
+        return
     if isinstance(entry, Directory):
         os.close(_directory(root, path))
         return
@@ -159,6 +164,24 @@ def _make_entry(root: int, entry: Entry, sources: Mapping[Base, int], trees: Seq
     else:
         _new_file(parent, name, entry)
     os.close(parent)
+
+
+def _make_volatile(root: int, entry: Volatile) -> None:
+    owner = {"uid": str(entry.uid), "gid": str(entry.gid), "mode": "0700"}
+    flags = ATTR_NOSUID | ATTR_NODEV
+    mount = syscalls.new_filesystem("tmpfs", {"size": str(entry.size), **owner}, flags)
+    _attach(mount, root, entry.target)
+    for name, target in entry.shows:
+        if name:
+            os.mkdir(name, 0o700, dir_fd=mount)
+            os.chown(name, entry.uid, entry.gid, dir_fd=mount, follow_symlinks=False)
+        source = syscalls.open_beneath(mount, name or ".", os.O_PATH | os.O_DIRECTORY)
+        no_exec = ATTR_NOEXEC if target == SHARED_MEMORY else 0
+        tree = syscalls.clone_tree(source, flags | no_exec)
+        os.close(source)
+        _attach(tree, root, target)
+        os.close(tree)
+    os.close(mount)
 
 
 def _new_file(parent: int, name: str, entry: File) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from supervisor import Egress
 from supervisor.site_mounts import SiteMount
@@ -22,6 +24,7 @@ class Rules:
     loopback that egress user reaches; pasta: the program for it, "" for none.
     run_as and run_as_group: accounts that content may run as, see supervisor.accounts.
     several_nodes: whether other helpers may be at work in the same DataDir.
+    totals: what all contents together may use, as settings of totals.of.
     """
 
     tier: str
@@ -44,6 +47,7 @@ class Rules:
     egress: Egress = Egress.HOST
     ports: tuple[int, ...] = ()
     pasta: str = ""
+    totals: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def reaches(self) -> frozenset[Egress]:

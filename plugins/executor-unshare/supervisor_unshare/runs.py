@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from supervisor.sampling import Trees
+from supervisor_unshare import endings
 from supervisor_unshare.cgroups import Group
 from supervisor_unshare.jobs import Job
 
@@ -72,6 +73,8 @@ class LiveRun:
             "receipt": self.receipt,
             "status": self.status,
             "oom": self.oom,
+            "limit": self.facts.get("limit", ""),
+            "detail": self.facts.get("detail", ""),
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
         }
@@ -124,7 +127,10 @@ class LiveRun:
         _, own = os.waitpid(self.pid, 0)
         self.listen()
         self.status = self.facts.get("status", own)
-        self.oom = self.group.ran_out_of_memory()
+        found = endings.hits(self.group)
+        self.oom = found.kills > 0
+        limit, detail = endings.explain(self.status, found, self.facts)
+        self.facts |= {"limit": limit, "detail": detail}
         self.seconds = time.monotonic() - self.begun
         self.phase = Phase.CLEANING
         for name in ("pidfd", "report", "door"):
@@ -169,13 +175,23 @@ def start_ticks(pid: int) -> int:
 def usage_of(
     trees: Trees, living: Mapping[str, LiveRun], runs: Iterable[str]
 ) -> dict[str, dict[str, float]]:
-    """Give CPU seconds, resident bytes and number of processes below init, of some runs."""
+    """Give CPU seconds, bytes and number of processes below init of some runs, and OOM kills.
+
+    Bytes are those that count for their limit, where a group counts them; else resident ones.
+    """
     trees.keep_only([live.pid for live in living.values()])
     used: dict[str, dict[str, float]] = {}
     for run in runs:
         if run in living:
             (cpu, memory), processes = trees.read(living[run].pid)
-            used[run] = {"cpu": cpu, "memory": memory, "processes": processes}
+            group = living[run].group
+            counted = group.memory_used()
+            used[run] = {
+                "cpu": cpu,
+                "memory": memory if counted is None else counted,
+                "processes": processes,
+                "kills": group.memory_kills(),
+            }
     return used
 
 

@@ -9,6 +9,7 @@ step's result goes unchecked.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -39,7 +40,8 @@ class Kind(NamedTuple):
     confined: there are no namespaces (confined.py). built: the mount namespace holds the shared
     part of the root and nothing else. ids: the uid and gid of the caller, where it is not root and
     needs a user namespace. bounded: there is no bounding set to inherit. landlock: its version
-    here, 0 for none; filter: the program for system calls, b"" for none.
+    here, 0 for none; filter: the program for system calls, b"" for none;
+    asking: the same for a kernel that tells which call it refuses.
     """
 
     confined: bool
@@ -48,13 +50,15 @@ class Kind(NamedTuple):
     bounded: bool
     landlock: int
     filter: bytes
+    asking: bytes
 
 
 class Spec(NamedTuple):
     """What is the job's own. entries: packed.
 
     shared, bases: the other entries and the host paths at which sources begin, where nothing is
-    built yet. writable: where it may change files. rlimits: resource number → (soft, hard).
+    built yet. writable: where it may change files. tmp: how many bytes of temporary files there
+    may be. rlimits: resource number → (soft, hard).
     """
 
     entries: list[Any]
@@ -67,6 +71,8 @@ class Spec(NamedTuple):
     argv: tuple[str, ...]
     env: dict[str, str]
     workdir: str
+    nice: int
+    tmp: int | None
     rlimits: dict[int, tuple[int, int]]
     network: tuple[Any, ...]  # of Network
 
@@ -76,6 +82,7 @@ def layers(without: Collection[str]) -> dict[str, Any]:
     return {
         "landlock": 0 if "landlock" in without else landlock.version(),
         "filter": b"" if "seccomp" in without else filters.program(),
+        "asking": b"" if "seccomp" in without else filters.program(asking=True),
     }
 
 
@@ -110,11 +117,11 @@ def live(kind: Kind, job: int, report: int, groups: Sequence[int]) -> NoReturn:
             os.close(mount)
         step.name = "network"
         link = _enter_network(wanted, spec, tun)
-        _confine(kind, spec, step)
+        listener = _confine(kind, spec, step)
         if wanted.port is not None:
             doorman.start(door, wanted.port)
         main = _spawn(spec, stdout, stderr, step)
-        init.watch(main, report, link)
+        init.watch(main, report, link, listener=listener, tmp=spec.tmp)
     except BaseException as error:
         fail(report, step.name, error)
     finally:
@@ -154,8 +161,8 @@ def _build_root(spec: Spec, step: Step) -> list[int]:
     """Build and enter a whole root; gives the mounts that are to become read-only."""
     sources = root.open_bases({Base(name): path for name, path in spec.bases.items()})
     made = root.build_shared(unpacked(spec.shared), sources, step)
-    root.make_entries(made, unpacked(spec.entries), sources, step)
     root.mount_kernel(made, step)
+    root.make_entries(made, unpacked(spec.entries), sources, step)
     for source in sources.values():
         os.close(source)
     step.name = "enter-root"
@@ -178,7 +185,8 @@ def map_own_ids(uid: int, gid: int) -> None:
     write("/proc/self/uid_map", b"%d %d 1" % (uid, uid))
 
 
-def _confine(kind: Kind, spec: Spec, step: Step) -> None:
+def _confine(kind: Kind, spec: Spec, step: Step) -> int | None:
+    """Give what the filter of calls tells of those that it refuses, where the kernel can."""
     step.name = "limits"
     write("/proc/self/oom_score_adj", OOM_SCORE)
     step.name = "identity"
@@ -189,7 +197,19 @@ def _confine(kind: Kind, spec: Spec, step: Step) -> None:
         landlock.restrict(kind.landlock, spec.writable)
     if kind.filter:
         step.name = "seccomp"
-        syscalls.filter_calls(kind.filter)
+        return _filter_calls(kind)
+    return None
+
+
+def _filter_calls(kind: Kind) -> int | None:
+    try:
+        return syscalls.filter_calls(kind.asking, listen=True)
+    except OSError as error:
+        # An old kernel, or a container whose own filter has a listener or knows no such call.
+        if error.errno not in (errno.EINVAL, errno.EBUSY, errno.ENOSYS, errno.EPERM):
+            raise
+    syscalls.filter_calls(kind.filter)
+    return None
 
 
 def _give_up_rights(kind: Kind, spec: Spec) -> None:
@@ -214,6 +234,7 @@ def _spawn(spec: Spec, stdout: int, stderr: int, step: Step) -> int:
     step.name = "limits"
     for number, limits in spec.rlimits.items():
         resource.setrlimit(number, limits)
+    os.nice(spec.nice)
     step.name = f"workdir {spec.workdir}"
     os.chdir(spec.workdir)
     step.name = f"exec {spec.argv[0]}"

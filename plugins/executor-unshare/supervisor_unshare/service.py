@@ -10,7 +10,7 @@ from typing import Any
 from supervisor import Egress, Log, packets
 from supervisor.layout import PlaceKind, PlaceRef
 from supervisor.sampling import Trees
-from supervisor_unshare import cgroups, descendants, probe
+from supervisor_unshare import cgroups, descendants, probe, totals
 from supervisor_unshare.connect import Doors, connected
 from supervisor_unshare.directories import Directories, remove_all
 from supervisor_unshare.fields import Refused
@@ -26,9 +26,9 @@ Answer = Callable[..., None]  # answer(fds=(), **fields)
 Fail = Callable[[Exception], None]
 
 _STOP_SIGNALS = {"TERM": 15, "INT": 2}  # init passes on what it gets
-_OWN_LIMITS = frozenset({"files"})
 _STRAYS = 1.0  # seconds for ending what an init that was killed has left
-_NOT_OURS = frozenset({"run_time"})  # kept by the core's own clock
+_OWN_LIMITS = frozenset({"files", "tmp", "nice"})
+_NOT_OURS = frozenset({"run_time", "memory_high"})  # kept by the core itself
 
 
 class Service:
@@ -55,6 +55,9 @@ class Service:
         self._notify = notify
         self._directories = Directories(data_dir, run_dir, rules)
         self._groups = cgroups.find(run_dir)
+        wanted = totals.of(rules.totals, totals.machine(self._groups))
+        for trouble in totals.apply(self._groups, wanted):
+            log.warning("no-total", problem=trouble)
         self._starter = Starter(
             rules,
             bases={Base.HOST: "/", Base.DATA: data_dir, Base.RUN: run_dir},
@@ -69,7 +72,8 @@ class Service:
     @property
     def limits(self) -> frozenset[str]:
         """The names of the limits that are enforced on this host."""
-        return _OWN_LIMITS | self._groups.limits
+        own = _OWN_LIMITS - ({"tmp"} if self.rules.tier == LANDLOCK else set())  # it takes a mount
+        return own | self._groups.limits
 
     def prepare_directories(self) -> None:
         """Make our own directories and remove what an earlier helper has left."""

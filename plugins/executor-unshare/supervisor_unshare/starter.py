@@ -189,6 +189,8 @@ class Starter:
             argv=tuple(job.argv),
             env=dict(job.env),
             workdir=job.workdir,
+            nice=job.limits.nice or 0,
+            tmp=job.limits.tmp,
             rlimits=self._rlimits(job),
             network=tuple(self._network(job)),
         )
@@ -256,6 +258,7 @@ class Starter:
             argv=plan.argv,
             env=dict(plan.env),
             workdir=plan.workdir,
+            nice=job.limits.nice or 0,
             rlimits=self._rlimits(job),
         )
         return spec, []

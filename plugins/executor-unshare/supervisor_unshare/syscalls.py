@@ -36,6 +36,7 @@ _MS_REC = 0x4000
 _MS_PRIVATE = 1 << 18
 _MS_MOVE = 0x2000
 _MNT_DETACH = 2
+_UMOUNT_NOFOLLOW = 8
 
 _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
@@ -51,7 +52,6 @@ _RESOLVE_BENEATH = 0x08
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
-_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
@@ -59,6 +59,8 @@ _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _CAPABILITY_HEADER = struct.pack("Ii", 0x20080522, 0)  # version 3, of oneself
 _NO_CAPABILITIES = bytes(6 * 4)
 _KEYCTL_JOIN_SESSION_KEYRING = 1
+_SECCOMP_SET_FILTER = 1
+_SECCOMP_NEW_LISTENER = 8
 
 # Calls made since 2019 have one number everywhere.
 _COMMON = {
@@ -78,11 +80,11 @@ _COMMON = {
 NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
         "clone": 56, "capget": 125, "capset": 126, "pivot_root": 155, "umount2": 166,
-        "keyctl": 250, **_COMMON,
+        "keyctl": 250, "seccomp": 317, **_COMMON,
     },
     "aarch64": {
         "clone": 220, "capget": 90, "capset": 91, "pivot_root": 41, "umount2": 39,
-        "keyctl": 219, **_COMMON,
+        "keyctl": 219, "seccomp": 277, **_COMMON,
     },
 }  # fmt: skip
 # Arguments are made before the first clone where they can be: after it, each page that helper or
@@ -213,6 +215,17 @@ def attach(mount: int, target: int) -> None:
     _call("move_mount", mount, b"", target, b"", flags)
 
 
+def detach(path: str) -> bool:
+    """Take the mount at a path away, at once and whoever uses it; tell whether there was one."""
+    try:
+        _call("umount2", path.encode(), _MNT_DETACH | _UMOUNT_NOFOLLOW)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT, errno.EPERM):
+            raise
+        return False
+    return True
+
+
 def make_mounts_private() -> None:
     """Let no mount travel between this mount namespace and the one it was copied from."""
     _mount(None, b"/", _MS_REC | _MS_PRIVATE)
@@ -329,16 +342,17 @@ def landlock_restrict(rules: int) -> None:
     _call("landlock_restrict_self", rules, 0)
 
 
-def filter_calls(program: bytes) -> None:
+def filter_calls(program: bytes, *, listen: bool = False) -> int:
     """Hold this process and its children to a filter of system calls, for good.
 
-    program: classic BPF, eight bytes each. Needs no_new_privs.
+    program: classic BPF, eight bytes each. Needs no_new_privs. listen: give a descriptor on which
+    the calls are told that the program asks about; raises OSError EINVAL where the kernel, and
+    EBUSY where somebody around us, does not let us.
     """
     code = ctypes.create_string_buffer(program, len(program))
     packed = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(code))
-    what = ctypes.create_string_buffer(packed, len(packed))
-    arguments = (_SECCOMP_MODE_FILTER, ctypes.addressof(what), 0, 0)
-    _checked(_libc.prctl(_PR_SET_SECCOMP, *arguments), "seccomp")
+    flags = _SECCOMP_NEW_LISTENER if listen else 0
+    return _call("seccomp", _SECCOMP_SET_FILTER, flags, packed)
 
 
 def drop_bounding_set() -> None:

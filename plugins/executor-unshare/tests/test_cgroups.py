@@ -69,7 +69,7 @@ def test_in_a_delegated_group_the_server_moves_down_and_runs_lie_beside_it(tmp_p
 def test_what_v2_delegates_can_be_limited() -> None:
     where = dict.fromkeys(("memory", "pids"), "/x")
     found = cgroups.Hierarchies(unified="/x", controllers=where, v2=frozenset(where))
-    assert frozenset({"memory_max", "memory_high", "pids"}) == found.limits
+    assert frozenset({"memory_max", "pids"}) == found.limits
 
 
 def test_without_groups_nothing_is_claimed() -> None:
@@ -79,12 +79,14 @@ def test_without_groups_nothing_is_claimed() -> None:
     assert () == cgroups.make(found, (), "run").directories
 
 
-def test_a_run_joins_only_what_its_limits_need(tmp_path: Path) -> None:
+def test_a_run_has_groups_that_count_and_joins_the_others(tmp_path: Path) -> None:
     lines = [hierarchy(tmp_path, name, f",{name}") for name in ("memory", "pids", "cpu")]
     lines.append(hierarchy(tmp_path, "unified", ""))
     found = cgroups.find(RUN_DIR, mountinfo="\n".join(lines), own="0::/\n")
-    needed = cgroups.needed(found, Limits())
-    assert (f"{tmp_path}/unified/{NAME}/run",) == cgroups.make(found, needed, "run").directories
+    group = cgroups.make(found, cgroups.needed(found, Limits()), "run")
+    own = {f"{tmp_path}/{name}/{NAME}/run" for name in ("unified", "memory", "pids")}
+    assert own == set(group.directories)
+    assert (f"{tmp_path}/cpu/{NAME}",) == group.joined
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_a_run_joins_only_what_its_limits_need(tmp_path: Path) -> None:
         (
             frozenset({"memory", "pids", "cpu"}),
             {
-                "memory": {"memory.max": "1073741824", "memory.high": "536870912"},
+                "memory": {"memory.max": "1073741824", "memory.swap.max": "0"},
                 "pids": {"pids.max": "11"},
                 "cpu": {"cpu.max": "150000 100000"},
             },
@@ -101,7 +103,10 @@ def test_a_run_joins_only_what_its_limits_need(tmp_path: Path) -> None:
         (
             frozenset(),
             {
-                "memory": {"memory.limit_in_bytes": "1073741824"},
+                "memory": {
+                    "memory.limit_in_bytes": "1073741824",
+                    "memory.memsw.limit_in_bytes": "1073741824",
+                },
                 "pids": {"pids.max": "11"},
                 "cpu": {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "150000"},
             },
@@ -117,20 +122,16 @@ def test_limits_are_written_in_the_words_of_each_version(
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
-        ("memory.events", "low 0\noom 3\noom_kill 2\n", True),
-        ("memory.events", "low 0\noom 0\noom_kill 0\n", False),
-        ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n", True),
+        ("memory.events", "low 0\noom 3\noom_kill 2\n", 2),
+        ("memory.events", "low 0\noom 0\noom_kill 0\n", 0),
+        ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n", 1),
     ],
 )
-def test_running_out_of_memory_is_read_and_not_guessed(
-    tmp_path: Path, name: str, text: str, expected: bool
+def test_who_was_killed_for_memory_is_counted_and_not_guessed(
+    tmp_path: Path, name: str, text: str, expected: int
 ) -> None:
     (tmp_path / name).write_text(text)
-    assert expected is cgroups.Group(memory=str(tmp_path)).ran_out_of_memory()
-
-
-def test_a_group_without_memory_never_ran_out() -> None:
-    assert False is cgroups.Group().ran_out_of_memory()
+    assert expected == cgroups.Group(memory=str(tmp_path)).memory_kills()
 
 
 def test_a_process_of_another_container_is_not_killed_as_process_0(
@@ -143,3 +144,39 @@ def test_a_process_of_another_container_is_not_killed_as_process_0(
     (tmp_path / "run" / "cgroup.procs").write_text("0\n17\n")
     cgroups.sweep(cgroups.Hierarchies(unified=str(tmp_path), controllers={}, v2=frozenset()))
     assert [17] == killed
+
+
+def test_a_group_without_memory_counts_nobody() -> None:
+    assert (0, None) == (cgroups.Group().memory_kills(), cgroups.Group().memory_used())
+
+
+@pytest.mark.parametrize(
+    ("used", "cached"),
+    [("memory.current", "inactive_file"), ("memory.usage_in_bytes", "total_inactive_file")],
+)
+def test_cached_files_do_not_count_as_used(tmp_path: Path, used: str, cached: str) -> None:
+    (tmp_path / used).write_text("5000\n")
+    (tmp_path / "memory.stat").write_text(f"anon 1\n{cached} 2000\n")
+    assert 3000 == cgroups.Group(memory=str(tmp_path)).memory_used()
+
+
+def test_the_nicer_the_less_of_the_processor() -> None:
+    nice = Limits(nice=10)
+    assert {"cpu": {"cpu.weight.nice": "10"}} == cgroups.settings(nice, frozenset({"cpu"}))
+    assert {"cpu": {"cpu.shares": "110"}} == cgroups.settings(nice, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("controllers", "unified", "v2", "expected"),
+    [
+        ({}, None, frozenset(), "resource limits alone"),
+        ({"memory": "/m"}, None, frozenset(), "cgroup v1"),
+        ({"memory": "/m"}, "/u", frozenset(), "cgroup v1 and v2 (hybrid)"),
+        ({"memory": "/u"}, "/u", frozenset({"memory"}), "cgroup v2"),
+    ],
+)
+def test_doctor_names_what_was_found(
+    controllers: dict[str, str], unified: str | None, v2: frozenset[str], expected: str
+) -> None:
+    found = cgroups.Hierarchies(unified=unified, controllers=controllers, v2=v2)
+    assert expected == found.kind

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from supervisor import layout
-from supervisor.core.placing import check_limits, common_environment, make_job
+from supervisor.core.placing import common_environment, make_job
 from supervisor.errors import SupervisorError
 from supervisor.layout import PlaceKind, PlaceRef, Role
 from supervisor.model import Access, ContentKind, Limits, Mount, Plan, Purpose
-from supervisor.testing.executors import ScriptedExecutor
 from supervisor.testing.house import a_content, a_run
 
 RUN = a_run()
@@ -34,9 +31,12 @@ def environment(**own: str) -> dict[str, str]:
 
 
 def job_of(plan: Plan, *, own: dict[str, str] | None = None, **fields: Any) -> Any:
-    content = a_content(environment=own or {}, uid=200_001, limits=Limits(pids=5), **fields)
+    content = a_content(environment=own or {}, uid=200_001, **fields)
     given = common_environment(content, RUN, server="", extra={})
-    return make_job(run=RUN, content=content, plan=plan, runtime="mine", environment=given)
+    limits = Limits(pids=5)
+    return make_job(
+        run=RUN, content=content, plan=plan, runtime="mine", environment=given, limits=limits
+    )
 
 
 def test_the_publisher_wins_over_defaults_and_plugins() -> None:
@@ -107,13 +107,3 @@ def test_a_plan_that_asks_too_much_makes_no_job(kind: ContentKind | None) -> Non
     with pytest.raises(SupervisorError, match="mine") as caught:
         job_of(plan(mount(Role.SOURCE, Access.WRITE)), kind=kind)
     assert "plan-refused" == caught.value.code
-
-
-def test_a_limit_that_the_executor_does_not_claim_is_refused_with_its_name(tmp_path: Path) -> None:
-    executor = ScriptedExecutor(tmp_path)
-    executor.capabilities = attrs.evolve(executor.capabilities, limits=frozenset({"pids"}))
-    check_limits(Limits(), executor)
-    check_limits(Limits(pids=0, run_time=1.0), executor)
-    with pytest.raises(SupervisorError, match="cannot enforce cpu, memory_max") as caught:
-        check_limits(Limits(pids=5, cpu=0.5, memory_max=1), executor)
-    assert "limit-unenforceable" == caught.value.code

@@ -298,7 +298,7 @@ def test_the_json_is_that_of_the_contract() -> None:
         "gateway_gid", "install_uid", "install_gid", "admin_gid", "uid_first", "uid_last",
         "several_nodes", "run_as", "run_as_group",
         "log_form", "log_level", "mounts", "server_address", "executables", "templates",
-        "access_form", "trusted_proxies", "without", "hidden",
+        "access_form", "trusted_proxies", "without", "hidden", "totals",
     } == set(message["settings"])  # fmt: skip
 
 
