@@ -19,7 +19,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 Probe = Callable[[], object]
@@ -131,6 +131,22 @@ def climbs() -> None:
     os.listdir(HOST["top"].lstrip("/"))
 
 
+def becomes_root() -> None:
+    with unmapped():
+        os.setuid(0)
+
+
+@contextlib.contextmanager
+def unmapped() -> Iterator[None]:
+    """Count EINVAL as a refusal: there is no root in this user namespace."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise Refused("EINVAL") from None
+
+
 def follows_link() -> None:
     path = "/tmp/probe-link"
     os.symlink("/etc/shadow", path)
@@ -154,7 +170,8 @@ def gives_away() -> None:
     path = "/tmp/probe-own"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
     try:
-        os.chown(path, 0, 0)
+        with unmapped():
+            os.chown(path, 0, 0)
     finally:
         os.unlink(path)
 
@@ -254,7 +271,7 @@ PROBES: dict[int, tuple[str, Probe]] = {
     67: ("a disk", lambda: opens(HOST["disk"])),
     68: ("/dev/kvm", lambda: opens("/dev/kvm")),
     69: ("execute a set-uid program", executes_setuid),
-    70: ("setuid(0)", lambda: os.setuid(0)),
+    70: ("setuid(0)", becomes_root),
     71: ("setgroups", lambda: os.setgroups([0])),
     72: ("raise the limit of open files", raises_files),
     73: ("lower oom_score_adj", lambda: scores("-10")),

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,10 @@ pytestmark = pytest.mark.system
 PROGRAM = Path(__file__).with_name("probes.py")
 AT = layout.at(Role.SOURCE)
 HOST_NETWORK = {56}  # content shares the host's loopback until networks are told apart
+OF_TIERS: Mapping[str, Set[int]] = {
+    "rootless": HOST_NETWORK,
+    "landlock": HOST_NETWORK | {80},
+}
 ALLOWED = {
     "nothing": HOST_NETWORK,
     "landlock": HOST_NETWORK | {55, 74},
@@ -105,6 +111,15 @@ async def test_probes_inside(
     monkeypatch.setenv("PROBE_SECRET", "x")
     layers: Sequence[str] = [] if without == "nothing" else [without]
     node = new_node(settings={"without": layers})
+    found = await _probed(node, job, nursery, listeners)
+    undecided = OF_THE_KERNEL if without == "seccomp" else set()
+    assert ALLOWED[without] == allowed(found) - undecided, found
+
+
+async def _probed(
+    node: Any, job: Callable[..., Job], nursery: trio.Nursery, listeners: tuple[str, int]
+) -> Mapping[str, str]:
+    """Run the probes in a sandbox of the node; give what came of each."""
     host = _host(Path(node.data_dir), node.process.pid, listeners)
     executor = UnshareExecutor(run_dir=node.run_dir)
     await nursery.start(executor.serve)
@@ -116,10 +131,41 @@ async def test_probes_inside(
     receipt = await executor.start(asked)
     with trio.fail_after(30):
         output = b"".join([chunk.data async for chunk in executor.output(receipt)])
-    found = json.loads(output)
+    found: Mapping[str, str] = json.loads(output)
     assert 84 == len(found)
-    undecided = OF_THE_KERNEL if without == "seccomp" else set()
-    assert ALLOWED[without] == allowed(found) - undecided, found
+    return found
+
+
+@pytest.mark.parametrize("tier", OF_TIERS)
+async def test_probes_inside_weaker_tiers(
+    tier: str,
+    new_node: Callable[..., Any],
+    job: Callable[..., Job],
+    caller: int,
+    nursery: trio.Nursery,
+    listeners: tuple[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if landlock.version() < 6:
+        pytest.skip("not on this kernel: Landlock with scopes")
+    monkeypatch.setenv("PROBE_SECRET", "x")
+    node = new_node(caller=caller, settings={"tier": tier})
+    found = await _probed(node, partial(job, uid=0), nursery, listeners)
+    assert OF_TIERS[tier] == allowed(found), found
+
+
+def test_each_probe_that_a_tier_allows_stands_in_the_documentation_with_its_reason() -> None:
+    page = Path(__file__).parents[3] / "docs" / "explanation" / "sandbox.md"
+    _, _, after = page.read_text().partition("<!-- begin allowed by tier -->")
+    table, _, _ = after.partition("<!-- end allowed by tier -->")
+    told: dict[str, set[int]] = {}
+    for line in table.strip().splitlines()[2:]:
+        tier, number, probe, reason = (cell.strip() for cell in line.strip("|").split("|"))
+        assert f'{number}: ("{probe}"' in re.sub(r"\(\s+", "(", PROGRAM.read_text())
+        assert len(reason) > 20
+        told.setdefault(tier.strip("`"), set()).add(int(number))
+    assert {"root": ALLOWED["nothing"], **OF_TIERS} == told
+    assert all(len(numbers) <= 10 for numbers in told.values())
 
 
 def test_probes_are_not_vacuous_most_are_allowed_without_a_sandbox(
