@@ -44,6 +44,7 @@ class Capabilities:
     otherwise all of it is "stdout". run_as: whether a job may have the uid of an account of this
     machine while its places belong to the content's own. egress: how far it can let a process
     reach, HOST being wherever its processes are. ports: whether it runs plans that name a port.
+    tier: its name for what keeps processes apart here, which doctor and `ps` show; "" for none.
     """
 
     lifetime: Lifetime
@@ -56,6 +57,7 @@ class Capabilities:
     run_as: bool = False
     egress: frozenset[Egress] = frozenset({Egress.HOST})
     ports: bool = False
+    tier: str = ""
 
 
 @attrs.frozen(kw_only=True)

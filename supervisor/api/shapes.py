@@ -141,6 +141,7 @@ def run_shape(view: RunView) -> dict[str, Any]:
         "reason": run.reason,
         "attempt": run.attempt,
         "executor": run.executor,
+        "tier": view.tier,
         "node": run.node,
         "here": view.here,
         "pid": view.pid,

@@ -57,7 +57,8 @@ class SessionView:
 class RunView:
     """A run as `supervisor ps` shows it. cpu: seconds; memory: resident bytes; age: seconds.
 
-    here: whether it is this node's; of others nothing is known but what is recorded.
+    here: whether it is this node's; of others nothing is known but what is recorded. tier: what
+    keeps it apart from others, by the executor's name for it; "" where that is not known.
     """
 
     run: Run
@@ -71,6 +72,7 @@ class RunView:
     processes: int | None = None
     age: float = 0.0
     here: bool = True
+    tier: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -90,5 +90,6 @@ def run_view(run: Run, keeper: Keeper | None, worker: Worker | None, used: Usage
         cpu=used.cpu if used else None,
         memory=used.memory if used else None,
         processes=used.processes if used else None,
+        tier=worker.executor.capabilities.tier if worker else "",
         age=max(0.0, (run.ended or time.time()) - (run.started or run.created)),
     )

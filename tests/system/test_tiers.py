@@ -79,6 +79,9 @@ def test_the_tier_has_one_name_wherever_it_is_told(restricted: LiveServer) -> No
     found = {one["name"]: one for one in restricted.json("doctor")}
     assert found["tier"]["text"].startswith("landlock")
     assert "one tenant" in found["one tenant"]["text"]
+    runs = restricted.json("ps")
+    assert runs
+    assert {"landlock"} == {run["tier"] for run in runs}
 
 
 def test_nothing_is_left_when_the_parent_is_killed(restricted: LiveServer) -> None:

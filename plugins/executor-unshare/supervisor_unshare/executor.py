@@ -88,7 +88,6 @@ class UnshareExecutor(Executor):
             f"{run_dir}/helper.sock", connected=self._adopt, event=self._heard
         )
         self._taken: set[str] = set()
-        self.tier = ""
         self.capabilities = Capabilities(
             lifetime=Lifetime.NODE,
             purposes=frozenset(Purpose),
@@ -207,10 +206,10 @@ class UnshareExecutor(Executor):
 
     def _adopt(self, hello: packets.Message) -> None:
         """Take over what the helper has; what it has not is lost."""
-        self.tier = hello["tier"]
         self.capabilities = attrs.evolve(
             self.capabilities,
             limits=frozenset(hello["limits"]),
+            tier=hello["tier"],
             run_as=hello["tier"] == "root",
             egress=frozenset(map(Egress, hello.get("egress", [Egress.HOST]))),
             ports="egress" in hello,

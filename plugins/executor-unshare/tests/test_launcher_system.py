@@ -291,7 +291,7 @@ async def test_without_root_content_runs_as_the_caller(
     node = new_node(caller=caller)
     executor = UnshareExecutor(run_dir=node.run_dir)
     await nursery.start(executor.serve)
-    assert "rootless" == executor.tier
+    assert "rootless" == executor.capabilities.tier
     job = shell_job("id -u; ls -d /root /proc/1; echo x > /tmp/x; sleep 600 & exit 6", uid=0)
     receipt = await executor.start(job)
     output = [chunk async for chunk in executor.output(receipt)]
