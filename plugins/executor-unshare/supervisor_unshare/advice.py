@@ -18,6 +18,11 @@ NO_LANDLOCK = (
     "Landlock is not built into the kernel, switched off at boot (lsm=), or a container's filter "
     "refuses it."
 )
+NETWORK = (
+    "Egress user needs the device /dev/net/tun (modprobe tun; in a container --device "
+    "/dev/net/tun), user namespaces for ordinary users, and a default route on this machine. "
+    "Choose egress none or host where that is not to be had."
+)
 _FILTERED = (
     "A filter of system calls holds here (a container's seccomp profile): start it with "
     "--security-opt seccomp=unconfined"
@@ -40,6 +45,8 @@ def advice(failure: Failure, tier: str, facts: Facts) -> str:
             "/proc is masked here. Unmask it: --security-opt systempaths=unconfined (docker), "
             "--security-opt unmask=ALL (podman)."
         )
+    if step == "network":
+        return NETWORK
     if number == errno.ENOSYS:
         return "The kernel is too old (5.14 or newer is needed), or a container filters the call."
     if tier == LANDLOCK:

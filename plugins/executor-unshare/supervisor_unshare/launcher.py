@@ -251,6 +251,7 @@ class Launcher:
         if isinstance(error, StartFailed):
             never = probe.unavailable(error.step, error.number, rootless=self._rules.rootless)
             code = "sandbox-unavailable" if never else "sandbox-failed"
+            code = "egress-unavailable" if error.step == "network" else code
             text = f"the step {error.step!r} failed: {error}"
             facts = {"code": code, "message": text, "hint": probe.hint(error, self._rules)}
             return {**facts, "step": error.step, "errno": error.number}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import stat
 import time
@@ -66,7 +67,7 @@ class Uplink(NamedTuple):
             lines = os.read(self.said, 65536).decode(errors="replace").split("\n")
             # It also complains that it has no system log.
             told = [line for line in lines if line and "syslog" not in line]
-            return told[-1] if told else ""
+            return told[-1].lstrip("0123456789.: ") if told else ""
         return ""
 
 
@@ -133,6 +134,8 @@ def _execute(asked: Network, where: str, tun: int, output: int, uid: int, gid: i
     try:
         _show_host_files(asked.resolvers, tun)
         _become(uid, gid)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # those that the interpreter ignores
+            signal.signal(number, signal.SIG_DFL)
         os.dup2(output, 2)  # the others are /dev/null, as the zygote's
         syscalls.close_all_but({0, 1, 2})
         namespaces = ("--userns", f"{where}/user", "--netns", f"{where}/net")

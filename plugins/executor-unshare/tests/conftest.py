@@ -43,11 +43,15 @@ CORE_GID = 699_002
 
 @attrs.define
 class Node:
-    """One helper process with its directories and sockets. start() again is a restart."""
+    """One helper process with its directories and sockets. start() again is a restart.
+
+    within: the command that executes the helper's, which becomes the caller by itself.
+    """
 
     root: str
     caller: int | None = None
     settings: dict[str, Any] = attrs.field(factory=dict)
+    within: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = None
     control: socket.socket | None = None
     sockets: dict[str, socket.socket] = attrs.field(factory=dict)
@@ -107,7 +111,7 @@ class Node:
             "helper": self.sockets["helper"].fileno(),
             "helper-connect": self.sockets["helper-connect"].fileno(),
         }
-        command = [sys.executable, "-I", "-m", "supervisor_unshare.launcher"]
+        command = [*self.within, sys.executable, "-I", "-m", "supervisor_unshare.launcher"]
         for name, fd in fds.items():
             command += ["--fd", f"{name}={fd}"]
         with open(f"{self.root}/log", "ab") as log:
@@ -117,9 +121,9 @@ class Node:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                user=self.caller,
-                group=self.caller,
-                extra_groups=None if self.caller is None else [],
+                user=None if self.within else self.caller,
+                group=None if self.within else self.caller,
+                extra_groups=None if self.within or self.caller is None else [],
             )
         os.close(memory)
         child.close()

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import signal
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -13,6 +20,9 @@ from supervisor_unshare.executor import UnshareExecutor
 from supervisor import Egress, InnerEndpoint, Job, Receipt, Running, SupervisorError
 
 pytestmark = pytest.mark.system
+Node = Any  # of conftest.py
+InWorld = Callable[..., Awaitable[tuple[Node, UnshareExecutor]]]
+WORLD = Path(__file__).with_name("world.py")
 
 HTTP = """
 import http.server
@@ -66,3 +76,163 @@ async def test_content_on_a_port_is_reached_in_a_network_of_its_own(
         assert answer.endswith(b"hello")
     with socket.socket() as sock, pytest.raises(ConnectionRefusedError):
         sock.connect(("127.0.0.1", 8765))
+
+
+# What a process finds of each place: what says so there, or why not.
+LOOK = """
+import json, socket, sys
+def ask(host, port):
+    try:
+        with socket.create_connection((host, port), timeout=1) as sock:
+            return sock.recv(99).decode() or "nothing"
+    except OSError as error:
+        return type(error).__name__
+def abstract(name):
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect("\\0" + name)
+            return "reached"
+    except OSError as error:
+        return type(error).__name__
+print(json.dumps({
+    "internet": ask("203.0.113.7", 80),
+    "by name": ask("app.example.org", 80),
+    "router": ask("198.51.100.1", 5432),
+    "host": ask("198.51.100.2", 6000),
+    "loopback": ask("127.0.0.1", 5432),
+    "loopback 6": ask("::1", 5432),
+    "abstract": abstract(sys.argv[1]),
+}))
+"""
+
+
+@pytest.fixture
+def in_world(new_node: Callable[..., Node], nursery: trio.Nursery) -> InWorld:
+    """Give a function that starts a helper in a small world (world.py)."""
+
+    async def start(**fields: Any) -> tuple[Node, UnshareExecutor]:
+        for program in ("unshare", "ip", "nsenter", "pasta"):
+            if shutil.which(program) is None:
+                pytest.skip(f"not installed: {program}")
+        caller = fields.get("caller")
+        as_whom = () if caller is None else ("--as", str(caller))
+        within = ("unshare", "-n", "-m", sys.executable, str(WORLD), *as_whom)
+        node = new_node(within=within, **fields)
+        executor = UnshareExecutor(run_dir=node.run_dir)
+        await nursery.start(executor.serve)
+        return node, executor
+
+    return start
+
+
+async def found_by(
+    executor: UnshareExecutor, job: Callable[..., Job], egress: Egress, **fields: Any
+) -> dict[str, str]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        name = f"test-{os.urandom(6).hex()}"
+        listener.bind(f"\0{name}")
+        listener.listen()
+        asked = job("/usr/bin/python3", "-c", LOOK, name, egress=egress, **fields)
+        text = await said(executor, await executor.start(asked))
+    answers: dict[str, str] = json.loads(text)
+    return answers
+
+
+NOWHERE = {
+    "internet": "OSError", "by name": "gaierror", "router": "OSError", "host": "OSError",
+    "loopback": "ConnectionRefusedError", "loopback 6": "ConnectionRefusedError",
+    "abstract": "ConnectionRefusedError",
+}  # fmt: skip
+
+
+REFUSED = "ConnectionRefusedError"
+
+
+async def test_each_egress_reaches_what_it_says(in_world: InWorld, job: Callable[..., Job]) -> None:
+    node, executor = await in_world(settings={"loopback_ports": [7000]})
+    with trio.fail_after(60):
+        assert NOWHERE == await found_by(executor, job, Egress.NONE)
+        user = await found_by(executor, job, Egress.USER)
+        assert ("internet", "internet") == (user["internet"], user["by name"]), (user, node.log)
+        assert user["router"] in (REFUSED, "TimeoutError")
+        assert {REFUSED} == {user[of] for of in ("host", "loopback", "loopback 6", "abstract")}
+        host = await found_by(executor, job, Egress.HOST)
+        assert ("internet", "everywhere", "loopback") == (
+            host["by name"], host["host"], host["loopback"],
+        )  # fmt: skip
+        assert host["abstract"] in ("PermissionError", REFUSED)
+    node.wait_for_nothing()
+
+
+async def test_a_named_port_of_the_hosts_loopback_is_open_to_egress_user(
+    in_world: InWorld, job: Callable[..., Job]
+) -> None:
+    _, executor = await in_world(settings={"loopback_ports": [5432]})
+    with trio.fail_after(60):
+        found = await found_by(executor, job, Egress.USER)
+        assert ("internet", "loopback") == (found["internet"], found["loopback"])
+
+
+async def test_without_root_egress_user_reaches_the_same(
+    in_world: InWorld, job: Callable[..., Job], caller: int
+) -> None:
+    node, executor = await in_world(caller=caller)
+    with trio.fail_after(60):
+        found = await found_by(executor, job, Egress.USER, uid=0)
+        assert ("internet", "internet") == (found["internet"], found["by name"]), (found, node.log)
+        assert {REFUSED} == {found[of] for of in ("host", "loopback", "loopback 6", "abstract")}
+        assert NOWHERE == await found_by(executor, job, Egress.NONE, uid=0)
+    node.wait_for_nothing()
+
+
+async def test_the_end_of_pasta_is_told_and_the_content_stays(
+    in_world: InWorld, job: Callable[..., Job]
+) -> None:
+    node, executor = await in_world()
+    with trio.fail_after(60):
+        receipt = await executor.start(job("/usr/bin/sleep", "60", egress=Egress.USER))
+        (pasta,) = (pid for pid in node.processes() if b"pasta" in command_of(pid))
+        os.kill(pasta, signal.SIGKILL)
+        seen = b""
+        async with aclosing(executor.output(receipt)) as chunks:
+            async for chunk in chunks:
+                seen += chunk.data
+                if b"reaches no network any more" in seen:
+                    break
+        assert "network-gone" in node.log
+        assert [receipt.run] == [held.run for held in await executor.list()]
+        await executor.stop(receipt, 0.0)
+    node.wait_for_nothing()
+
+
+async def test_pasta_ends_with_the_helper_that_is_killed(
+    in_world: InWorld, job: Callable[..., Job]
+) -> None:
+    node, executor = await in_world()
+    with trio.fail_after(60):
+        await executor.start(job("/usr/bin/sleep", "60", egress=Egress.USER))
+        assert any(b"pasta" in command_of(pid) for pid in node.processes())
+        node.kill()
+        until = trio.current_time() + 5
+        while node.processes():
+            assert trio.current_time() < until
+            await trio.sleep(0.02)
+
+
+async def test_a_device_that_is_missing_ends_the_start_and_says_so(
+    new_node: Callable[..., Node], nursery: trio.Nursery, job: Callable[..., Job]
+) -> None:
+    if shutil.which("pasta") is None:
+        pytest.skip("not installed: pasta")
+    hide = "mount -t tmpfs none /dev/net; exec $0 $*"
+    node = new_node(within=("unshare", "-m", "sh", "-ec", hide))
+    executor = UnshareExecutor(run_dir=node.run_dir)
+    await nursery.start(executor.serve)
+    with pytest.raises(SupervisorError, match="/dev/net/tun") as caught:
+        await executor.start(job("/usr/bin/true", egress=Egress.USER))
+    assert "egress-unavailable" == caught.value.code
+    node.wait_for_nothing()
+
+
+def command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
