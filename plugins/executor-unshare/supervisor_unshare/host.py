@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import sys
@@ -116,14 +117,16 @@ def _entry(path: str, shown: Sequence[str]) -> Bind | Link | None:
         target = os.readlink(path)
     except FileNotFoundError:
         return None
-    except OSError:  # not a link
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # not a link
+            raise
         return host_bind(path, _resolved(path))
     real = os.path.realpath(path)
     if covered(real, shown) and real != path:
         return Link(target=path, to=target)
-    return host_bind(path, real) if os.path.exists(real) else None
+    return None if site.found(real) is None else host_bind(path, real)
 
 
 def _resolved(path: str) -> str:
     real = os.path.realpath(path)
-    return real if os.path.exists(real) else path
+    return path if site.found(real) is None else real

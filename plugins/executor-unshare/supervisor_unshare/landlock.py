@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import struct
 from collections.abc import Iterable
 
 from supervisor_unshare import syscalls
+from supervisor_unshare.places import opened
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _MAKE_CHAR, _MAKE_BLOCK = 1 << 6, 1 << 11
@@ -66,9 +68,6 @@ def confine(known: int, allowed: Iterable[tuple[str, int]]) -> None:
 
 
 def _allow(rules: int, path: str, rights: int) -> None:
-    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        is_directory = os.path.isdir(f"/proc/self/fd/{place}")
+    with opened(os.open(path, os.O_PATH | os.O_CLOEXEC)) as place:
+        is_directory = stat.S_ISDIR(os.fstat(place).st_mode)
         syscalls.landlock_allow(rules, place, rights if is_directory else rights & _FILE)
-    finally:
-        os.close(place)

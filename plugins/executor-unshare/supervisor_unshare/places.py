@@ -46,20 +46,23 @@ def make(
     root's, with `parent_gid`. A directory that is there keeps its owner and permissions.
     """
     above = parts[:-1]
-    try:
-        parent = open_beneath(base, "/".join(above) or ".", _DIRECTORY)
-        unfinished = owner is not None and bool(above) and _is_new(parent)
-    except FileNotFoundError:
-        parent, unfinished = -1, True
-    if unfinished:
-        if parent != -1:
-            os.close(parent)
+    if above and not _is_finished(base, above, owned=owner is not None):
         make(base, above, owner=owner and (-1, parent_gid), mode=PARENT_MODE, parent_gid=parent_gid)
-        parent = open_beneath(base, "/".join(above), _DIRECTORY)
-    with opened(parent), opened(_made(parent, parts[-1])) as directory:
+    with (
+        opened(open_beneath(base, "/".join(above) or ".", _DIRECTORY)) as parent,
+        opened(_made(parent, parts[-1])) as directory,
+    ):
         if owner is not None and _is_new(directory):
             os.fchown(directory, *owner)
             os.fchmod(directory, mode)
+
+
+def _is_finished(base: int, parts: Sequence[str], *, owned: bool) -> bool:
+    try:
+        with opened(open_beneath(base, "/".join(parts), _DIRECTORY)) as directory:
+            return not (owned and _is_new(directory))
+    except FileNotFoundError:
+        return False
 
 
 def _made(parent: int, name: str) -> int:

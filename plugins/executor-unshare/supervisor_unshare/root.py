@@ -7,12 +7,14 @@ in a file system of its own. Sources and targets are opened by descriptors, no l
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
 
 from supervisor.layout import MOUNT_ROOT
 from supervisor_unshare import syscalls
+from supervisor_unshare.places import opened
 from supervisor_unshare.plan_mounts import (
     OWN_FILES,
     SHARED_MEMORY,
@@ -20,7 +22,6 @@ from supervisor_unshare.plan_mounts import (
     Bind,
     Directory,
     Entry,
-    File,
     Link,
     Mask,
     Tree,
@@ -51,26 +52,34 @@ class Step:
 
 def open_bases(bases: Mapping[Base, str]) -> dict[Base, int]:
     """Open where sources begin; in the mount namespace from which they are cloned."""
-    return {base: os.open(path, os.O_PATH | os.O_CLOEXEC) for base, path in bases.items()}
+    found: dict[Base, int] = {}
+    with contextlib.ExitStack() as undo:
+        for base, path in bases.items():
+            found[base] = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            undo.callback(os.close, found[base])
+        undo.pop_all()
+    return found
 
 
 def build_shared(entries: Sequence[Entry], sources: Mapping[Base, int], step: Step) -> int:
     """Mount a new root at NEW_ROOT with what all runs share; give a descriptor, still writable."""
     step.name = "new-root"
     options = {"size": "16m", "mode": "0755"}
-    root = syscalls.new_filesystem("tmpfs", options, ATTR_NOSUID | ATTR_NODEV)
-    attach_root(root, sources)
-    make_entries(root, entries, sources, step)
-    step.name = "mount /dev"
-    _make_devices(root, sources[Base.HOST])
+    with contextlib.ExitStack() as undo:
+        root = syscalls.new_filesystem("tmpfs", options, ATTR_NOSUID | ATTR_NODEV)
+        undo.callback(os.close, root)
+        attach_root(root, sources)
+        make_entries(root, entries, sources, step)
+        step.name = "mount /dev"
+        _make_devices(root, sources[Base.HOST])
+        undo.pop_all()
     return root
 
 
 def attach_root(root: int, sources: Mapping[Base, int]) -> None:
     """Attach a detached root at NEW_ROOT."""
-    place = syscalls.open_beneath(sources[Base.RUN], NEW_ROOT, os.O_PATH)
-    syscalls.attach(root, place)
-    os.close(place)
+    with opened(syscalls.open_beneath(sources[Base.RUN], NEW_ROOT, os.O_PATH)) as place:
+        syscalls.attach(root, place)
 
 
 def open_trees(
@@ -108,9 +117,8 @@ def mount_own(root: int) -> tuple[int, int]:
     files = syscalls.new_filesystem("tmpfs", {"size": "1m", "mode": "0755"}, flags)
     os.mkdir(_OWN_PLACES, 0o755, dir_fd=files)
     _attach(files, root, OWN_FILES)
-    source = syscalls.open_beneath(files, _OWN_PLACES, os.O_PATH | os.O_DIRECTORY)
-    places = syscalls.clone_tree(source, flags)
-    os.close(source)
+    with opened(syscalls.open_beneath(files, _OWN_PLACES, os.O_PATH | os.O_DIRECTORY)) as source:
+        places = syscalls.clone_tree(source, flags)
     _attach(places, root, MOUNT_ROOT)
     return files, places
 
@@ -158,37 +166,36 @@ def _make_entry(root: int, entry: Entry, sources: Mapping[Base, int], trees: Seq
         os.close(_directory(root, path))
         return
     above, _, name = path.rpartition("/")
-    parent = _directory(root, above)
-    if isinstance(entry, Link):
-        os.symlink(entry.to, name, dir_fd=parent)
-    else:
-        _new_file(parent, name, entry)
-    os.close(parent)
+    with opened(_directory(root, above)) as parent:
+        if isinstance(entry, Link):
+            os.symlink(entry.to, name, dir_fd=parent)
+        else:
+            _new_file(parent, name, entry.text)
 
 
 def _make_volatile(root: int, entry: Volatile) -> None:
     owner = {"uid": str(entry.uid), "gid": str(entry.gid), "mode": "0700"}
     flags = ATTR_NOSUID | ATTR_NODEV
-    mount = syscalls.new_filesystem("tmpfs", {"size": str(entry.size), **owner}, flags)
-    _attach(mount, root, entry.target)
-    for name, target in entry.shows:
-        if name:
-            os.mkdir(name, 0o700, dir_fd=mount)
-            os.chown(name, entry.uid, entry.gid, dir_fd=mount, follow_symlinks=False)
-        source = syscalls.open_beneath(mount, name or ".", os.O_PATH | os.O_DIRECTORY)
-        no_exec = ATTR_NOEXEC if target == SHARED_MEMORY else 0
-        tree = syscalls.clone_tree(source, flags | no_exec)
-        os.close(source)
-        _attach(tree, root, target)
-        os.close(tree)
-    os.close(mount)
+    with opened(
+        syscalls.new_filesystem("tmpfs", {"size": str(entry.size), **owner}, flags)
+    ) as mount:
+        _attach(mount, root, entry.target)
+        for name, target in entry.shows:
+            if name:
+                os.mkdir(name, 0o700, dir_fd=mount)
+                os.chown(name, entry.uid, entry.gid, dir_fd=mount, follow_symlinks=False)
+            no_exec = ATTR_NOEXEC if target == SHARED_MEMORY else 0
+            with (
+                opened(syscalls.open_beneath(mount, name or ".", os.O_PATH | os.O_DIRECTORY)) as it,
+                opened(syscalls.clone_tree(it, flags | no_exec)) as tree,
+            ):
+                _attach(tree, root, target)
 
 
-def _new_file(parent: int, name: str, entry: File) -> None:
+def _new_file(parent: int, name: str, text: str = "") -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    fd = os.open(name, flags, 0o644, dir_fd=parent)
-    os.write(fd, entry.text.encode())
-    os.close(fd)
+    with opened(os.open(name, flags, 0o644, dir_fd=parent)) as file:
+        os.write(file, text.encode())
 
 
 def _cut(bind: Bind, base: int) -> tuple[int, bool] | None:
@@ -199,32 +206,29 @@ def _cut(bind: Bind, base: int) -> tuple[int, bool] | None:
         if bind.optional:
             return None
         raise
-    try:
+    with opened(source):
         attributes = ATTR_NOSUID | ATTR_NODEV | (0 if bind.writable else ATTR_RDONLY)
         is_directory = stat.S_ISDIR(os.fstat(source).st_mode)
         return syscalls.clone_tree(source, attributes), is_directory
-    finally:
-        os.close(source)
 
 
 def _attach_tree(root: int, path: str, tree: int, is_directory: bool) -> None:
-    target = _directory(root, path) if is_directory else _file(root, path)
-    syscalls.attach(tree, target)
-    os.close(target)
-    os.close(tree)
+    with opened(tree), opened((_directory if is_directory else _file)(root, path)) as target:
+        syscalls.attach(tree, target)
 
 
 def _mask(root: int, path: str, mask: Mask) -> None:
     flags = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_RDONLY
-    empty = syscalls.new_filesystem("tmpfs", {"size": "4k", "mode": "0555"}, flags & ~ATTR_RDONLY)
-    if not mask.directory:
-        os.close(os.open("file", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444, dir_fd=empty))
-    source = empty if mask.directory else syscalls.open_beneath(empty, "file", _PATH)
-    tree = syscalls.clone_tree(source, flags)
-    target = syscalls.open_beneath(root, path, _PATH)
-    syscalls.attach(tree, target)
-    for fd in {empty, source, tree, target}:
-        os.close(fd)
+    options = {"size": "4k", "mode": "0555"}
+    with opened(syscalls.new_filesystem("tmpfs", options, flags & ~ATTR_RDONLY)) as empty:
+        if not mask.directory:
+            _new_file(empty, "file")
+        with (
+            opened(syscalls.open_beneath(empty, "." if mask.directory else "file", _PATH)) as what,
+            opened(syscalls.clone_tree(what, flags)) as tree,
+            opened(syscalls.open_beneath(root, path, _PATH)) as target,
+        ):
+            syscalls.attach(tree, target)
 
 
 def _file(root: int, path: str) -> int:
@@ -234,11 +238,9 @@ def _file(root: int, path: str) -> int:
     except FileNotFoundError:
         pass
     above, _, name = path.rpartition("/")
-    parent = _directory(root, above)
-    _new_file(parent, name, File(target=path, text=""))
-    found = syscalls.open_beneath(parent, name, _PATH)
-    os.close(parent)
-    return found
+    with opened(_directory(root, above)) as parent:
+        _new_file(parent, name)
+        return syscalls.open_beneath(parent, name, _PATH)
 
 
 def _directory(root: int, path: str) -> int:
@@ -248,37 +250,32 @@ def _directory(root: int, path: str) -> int:
     except FileNotFoundError:
         pass
     above, _, name = path.rpartition("/")
-    parent = _directory(root, above)
-    os.mkdir(name, 0o755, dir_fd=parent)
-    found = syscalls.open_beneath(parent, name, os.O_PATH | os.O_DIRECTORY)
-    os.close(parent)
-    return found
+    with opened(_directory(root, above)) as parent:
+        os.mkdir(name, 0o755, dir_fd=parent)
+        return syscalls.open_beneath(parent, name, os.O_PATH | os.O_DIRECTORY)
 
 
 def _attach(mount: int, root: int, path: str) -> None:
-    target = _directory(root, path.lstrip("/"))
-    syscalls.attach(mount, target)
-    os.close(target)
+    with opened(_directory(root, path.lstrip("/"))) as target:
+        syscalls.attach(mount, target)
 
 
 def _mount_new(root: int, path: str, kind: str, options: Mapping[str, str], flags: int) -> None:
-    mount = syscalls.new_filesystem(kind, options, flags)
-    _attach(mount, root, path)
-    os.close(mount)
+    with opened(syscalls.new_filesystem(kind, options, flags)) as mount:
+        _attach(mount, root, path)
 
 
 def _make_devices(root: int, host: int) -> None:
     options = {"size": "64k", "mode": "0755"}
-    dev = syscalls.new_filesystem("tmpfs", options, ATTR_NOSUID | ATTR_NOEXEC)
-    _attach(dev, root, "dev")
-    for name, (major, minor) in _DEVICES.items():
-        _make_device(dev, host, name, os.makedev(major, minor))
-    for name, to in _DEVICE_LINKS.items():
-        os.symlink(to, name, dir_fd=dev)
-    for name in ("shm", "pts"):
-        os.mkdir(name, 0o755, dir_fd=dev)
-    syscalls.set_attributes(dev, ATTR_RDONLY)
-    os.close(dev)
+    with opened(syscalls.new_filesystem("tmpfs", options, ATTR_NOSUID | ATTR_NOEXEC)) as dev:
+        _attach(dev, root, "dev")
+        for name, (major, minor) in _DEVICES.items():
+            _make_device(dev, host, name, os.makedev(major, minor))
+        for name, to in _DEVICE_LINKS.items():
+            os.symlink(to, name, dir_fd=dev)
+        for name in ("shm", "pts"):
+            os.mkdir(name, 0o755, dir_fd=dev)
+        syscalls.set_attributes(dev, ATTR_RDONLY)
 
 
 def _make_device(dev: int, host: int, name: str, number: int) -> None:
@@ -287,11 +284,10 @@ def _make_device(dev: int, host: int, name: str, number: int) -> None:
         os.mknod(name, 0o600 | stat.S_IFCHR, number, dir_fd=dev)
         os.chmod(name, 0o666, dir_fd=dev)
     except PermissionError:
-        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644, dir_fd=dev))
-        source = syscalls.open_beneath(host, f"dev/{name}", _PATH)
-        tree = syscalls.clone_tree(source, ATTR_NOSUID | ATTR_NOEXEC)
-        os.close(source)
-        target = syscalls.open_beneath(dev, name, _PATH)
-        syscalls.attach(tree, target)
-        os.close(target)
-        os.close(tree)
+        _new_file(dev, name)
+        with (
+            opened(syscalls.open_beneath(host, f"dev/{name}", _PATH)) as source,
+            opened(syscalls.clone_tree(source, ATTR_NOSUID | ATTR_NOEXEC)) as tree,
+            opened(syscalls.open_beneath(dev, name, _PATH)) as target,
+        ):
+            syscalls.attach(tree, target)

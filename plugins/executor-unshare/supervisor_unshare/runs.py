@@ -108,6 +108,12 @@ class LiveRun:
         for line in lines:
             self.facts.update(json.loads(line))
 
+    def give_up(self, error: OSError) -> None:
+        """End a run of which nothing can be heard."""
+        self.said = b""
+        self.facts |= {"step": "report", "errno": error.errno, "message": str(error)}
+        self.kill()
+
     def signal(self, number: int) -> None:
         """Send a signal to init; gone already is fine."""
         with contextlib.suppress(ProcessLookupError):
@@ -125,7 +131,8 @@ class LiveRun:
     def reap(self) -> None:
         """Take the exit status of init, which has ended; the one that it reported comes first."""
         _, own = os.waitpid(self.pid, 0)
-        self.listen()
+        if "step" not in self.facts:
+            self.listen()
         self.status = self.facts.get("status", own)
         found = endings.hits(self.group)
         self.oom = found.kills > 0
@@ -159,11 +166,15 @@ class LiveRun:
 
 def new_pipe(uid: int | None, gid: int) -> tuple[int, int]:
     """Make a pipe for a stream of content, which owns it and may open /dev/stdout therefore."""
-    read, write = os.pipe2(os.O_CLOEXEC)
-    with contextlib.suppress(OSError):  # a user's total of pipe memory is limited
-        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-    if uid is not None:
-        os.fchown(write, uid, gid)
+    with contextlib.ExitStack() as undo:
+        read, write = os.pipe2(os.O_CLOEXEC)
+        for fd in (read, write):
+            undo.callback(os.close, fd)
+        with contextlib.suppress(OSError):  # a user's total of pipe memory is limited
+            fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        if uid is not None:
+            os.fchown(write, uid, gid)
+        undo.pop_all()
     return read, write
 
 

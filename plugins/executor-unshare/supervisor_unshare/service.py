@@ -20,7 +20,7 @@ from supervisor_unshare.plan_mounts import Base
 from supervisor_unshare.rules import LANDLOCK, Rules, content_uid
 from supervisor_unshare.runs import LiveRun, Phase, usage_of
 from supervisor_unshare.starter import Starter
-from supervisor_unshare.steps import StartFailed, failure_of
+from supervisor_unshare.steps import StartFailed, failure_of, step
 
 Answer = Callable[..., None]  # answer(fds=(), **fields)
 Fail = Callable[[Exception], None]
@@ -93,7 +93,12 @@ class Service:
             self._refuse_limits(job)
             self.runs[job.run] = run = self._starter.start(job)
             self._waiters[job.run] = [(answer, fail)]
-            self._watch(run)
+            try:
+                with step("watch"):
+                    self._watch(run)
+            except StartFailed:
+                self._abandon(run)
+                raise
         elif job.run in self._waiters:
             self._waiters[job.run].append((answer, fail))
         else:
@@ -211,13 +216,27 @@ class Service:
         if run.pidfd != -1:
             self._loop.watch(run.pidfd, lambda: self._init_ended(run))
 
+    def _abandon(self, run: LiveRun) -> None:
+        """Leave nothing of a start that cannot be watched."""
+        for fd in (run.report, run.pidfd):
+            self._loop.unwatch(fd)
+        run.kill()
+        run.reap()
+        run.close()
+        for known in (self.runs, self._waiters):
+            known.pop(run.job.run)
+        self._clean(run)
+
     def _kill_at(self, run: LiveRun, moment: float) -> None:
         run.kill_at = min(moment, run.kill_at or moment)
         seconds = max(0.0, moment - time.monotonic())
         self._loop.after(seconds, lambda: run.kill() if run.pidfd != -1 else None)
 
     def _reported(self, run: LiveRun) -> None:
-        run.listen()
+        try:
+            run.listen()
+        except OSError as error:
+            run.give_up(error)
         if "step" in run.facts or ("running" in run.facts and not _is_linked(run)):
             self._loop.unwatch(run.report)
         if "running" in run.facts and run.phase is Phase.STARTING:

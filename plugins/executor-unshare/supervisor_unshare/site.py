@@ -8,7 +8,9 @@ content as well.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -51,10 +53,10 @@ def masks(shown: Iterable[Entry], hidden: Iterable[str]) -> Iterator[Mask]:
     for path in hidden:
         for bind in binds:
             source = "/" + "/".join(bind.parts)
-            if covered(path, [source]) and os.path.lexists(path):
+            if covered(path, [source]) and (entry := found(path, follow=False)) is not None:
                 inside = PurePosixPath(path).relative_to(source)
                 target = str(PurePosixPath(bind.target) / inside)
-                yield Mask(target=target, directory=os.path.isdir(path))
+                yield Mask(target=target, directory=stat.S_ISDIR(entry.st_mode))
 
 
 def mount_points(mounts: Iterable[SiteMount], shown: Sequence[Entry]) -> Iterator[Entry]:
@@ -142,3 +144,13 @@ def findings(mounts: Iterable[SiteMount], shown: Sequence[Entry]) -> Iterator[tu
 def _others_may_enter(path: str) -> bool:
     least = 0o5 if os.path.isdir(path) else 0o4
     return os.stat(path).st_mode & least == least
+
+
+def found(path: str, *, follow: bool = True) -> os.stat_result | None:
+    """Give what lies at a path, None for nothing; raises OSError where that cannot be told."""
+    try:
+        return os.stat(path, follow_symlinks=follow)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        return None

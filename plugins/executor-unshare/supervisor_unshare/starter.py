@@ -106,10 +106,11 @@ class Starter:
                 cgroups.limit(self._groups, clone.group, job.limits)
             with step("pipes"):
                 owner = None if self._rules.rootless else job.uid
-                streams = [runs.new_pipe(owner, job.gid) for _ in range(2)]
-                for read, write in streams:
-                    undo.callback(os.close, read)
-                    handed.callback(os.close, write)
+                streams = []
+                for _ in range(2):
+                    streams.append(runs.new_pipe(owner, job.gid))
+                    undo.callback(os.close, streams[-1][0])
+                    handed.callback(os.close, streams[-1][1])
             spec, trees = self._confinement(job) if self._confined else self._planned(job)
             handed.callback(_close_all, trees)
             with step("network"):
@@ -119,6 +120,8 @@ class Starter:
             with step("job"), contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 # One that has ended has said why.
                 handing.send(clone.sock, tuple(spec), [streams[0][1], streams[1][1], *trees])
+            with step("receipt"):
+                started = runs.start_ticks(clone.pid)
             clone.sock.close()
             undo.pop_all()
         return LiveRun(
@@ -130,7 +133,7 @@ class Starter:
             stdout=streams[0][0],
             stderr=streams[1][0],
             boot=self._boot,
-            started=runs.start_ticks(clone.pid),
+            started=started,
             door=door,
             ends_by=descendants.END if self._confined else signal.SIGKILL,
         )
@@ -166,8 +169,9 @@ class Starter:
 
     def _planned(self, job: Job) -> tuple[sandbox.Spec, list[int]]:
         """Give what the sandbox is told, and the trees that it gets with it, the caller's."""
-        shown = self._host.shown
-        entries: Sequence[Entry] = self._own(job, shown)
+        with step("plan"):
+            shown = self._host.shown
+            entries: Sequence[Entry] = self._own(job, shown)
         writes = writable(entries)
         trees: list[int] = []
         if self._template is not None:

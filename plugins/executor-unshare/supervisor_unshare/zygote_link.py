@@ -25,6 +25,10 @@ _KEPT = ("LD_LIBRARY_PATH",)  # of our environment, where the interpreter needs 
 _CODE = "import sys; sys.path[:0] = {paths!r}; from supervisor_unshare import zygote; zygote.main()"
 
 
+class _Gone(Exception):
+    """The zygote has ended, or does not answer."""
+
+
 @dataclass(kw_only=True)
 class Clone:
     """A process that waits for its job. sock: where the job goes; report: what it says."""
@@ -60,6 +64,14 @@ class ZygoteLink:
 
         Raises StartFailed, the group being the caller's still, and OSError out of descriptors.
         """
+        for _ in range(2):  # one that has gone meanwhile is started again
+            with contextlib.suppress(_Gone):
+                return self._cloned(kind, template, group)
+        raise StartFailed("zygote", None, "the process that sandboxes are cloned from has ended")
+
+    def _cloned(self, kind: Kind, template: int | None, group: Group) -> Clone:
+        """Try once, with a socket and a pipe of its own: a clone of which nobody heard has lost
+        its socket with the attempt, and ends."""
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as handed:
             sock, job = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             undo.callback(sock.close)
@@ -101,14 +113,13 @@ class ZygoteLink:
             "template": bool(templates),
             "unified": bool(unified),
         }
-        for _ in range(2):  # one that has gone meanwhile is started again
-            sock = self._started()
-            with contextlib.suppress(OSError):
-                handing.send(sock, request, [*templates, *unified, *fds])
-                if (answer := handing.receive(sock)) is not None:
-                    return answer
-            self.close()
-        raise StartFailed("zygote", None, "the process that sandboxes are cloned from has ended")
+        sock = self._started()
+        with contextlib.suppress(OSError):
+            handing.send(sock, request, [*templates, *unified, *fds])
+            if (answer := handing.receive(sock)) is not None:
+                return answer
+        self.close()
+        raise _Gone
 
     def _started(self) -> socket.socket:
         if self._sock is not None:
