@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 
 # Docker and podman leave an empty file, a kubelet writes /etc/hosts itself. What systemd-nspawn and
-# LXC run are whole machines, whose root stays.
+# LXC run are whole machines, whose root stays. So does that of a machine made from an image, which
+# has the file, too: its root is the whole of a disk.
 _MARKS = (".dockerenv", "run/.containerenv")
 _KUBELET = "# Kubernetes-managed hosts file"
 
@@ -28,12 +30,14 @@ def look(
     default: the directory that people may have mounted a volume on instead. mountinfo: the text of
     /proc/self/mountinfo. Raises OSError where that cannot be read.
     """
-    if not _in_container(root):
+    if not _is_marked(root):
         return None
     if mountinfo is None:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             mountinfo = file.read()
-    mounts = {_unescaped(line.split()[4]) for line in mountinfo.splitlines()}
+    mounts = {_unescaped(line.split()[4]): line for line in mountinfo.splitlines()}
+    if _is_whole_disk(mounts["/"]):
+        return None
     unused = default if data_dir != default and default in mounts else None
     beside = f"; the volume at {unused} is not used" if unused else ""
     if _mount_of(os.path.realpath(data_dir), mounts) == "/":
@@ -47,7 +51,7 @@ def look(
     return Volume(text=f"{data_dir} is a volume")
 
 
-def _in_container(root: str) -> bool:
+def _is_marked(root: str) -> bool:
     if any(os.path.exists(os.path.join(root, mark)) for mark in _MARKS):
         return True
     try:
@@ -57,7 +61,12 @@ def _in_container(root: str) -> bool:
         return False
 
 
-def _mount_of(path: str, mounts: set[str]) -> str:
+def _is_whole_disk(mount: str) -> bool:
+    kind = mount.partition(" - ")[2].split()[0]
+    return mount.split()[3] == "/" and "overlay" not in kind
+
+
+def _mount_of(path: str, mounts: Container[str]) -> str:
     while path not in mounts and path != "/":
         path = os.path.dirname(path)
     return path

@@ -68,3 +68,10 @@ def test_a_pod_is_a_container_and_a_machine_is_none(tmp_path: Path) -> None:
     assert look("/data", default=DEFAULT, root=str(tmp_path), mountinfo=ROOT) is None
     hosts.write_text("# Kubernetes-managed hosts file.\n127.0.0.1 localhost\n")
     assert look("/data", default=DEFAULT, root=str(tmp_path), mountinfo=ROOT) is not None
+
+
+def test_a_machine_made_from_an_image_is_no_container(container: str) -> None:
+    disk = "1 0 254:0 / / rw - ext4 /dev/vda rw\n"
+    assert look("/data", default=DEFAULT, root=container, mountinfo=disk) is None
+    copied = "1 0 254:0 /containers/vfs/dir/x / rw - ext4 /dev/vda rw\n"
+    assert look("/data", default=DEFAULT, root=container, mountinfo=copied) is not None
