@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-_STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_STEP = os.O_PATH | os.O_DIRECTORY
 
 
 def open_by_steps(directory: int, path: str, flags: int) -> int:
@@ -41,8 +41,9 @@ def open_by_steps(directory: int, path: str, flags: int) -> int:
 def _open_one(directory: int, name: str, flags: int) -> int:
     try:
         found = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    except NotADirectoryError:  # what the kernel says of a link where a directory was asked for
-        if stat.S_ISLNK(os.lstat(name, dir_fd=directory).st_mode):
+    except NotADirectoryError:
+        # What O_NOFOLLOW makes of a link where a directory was asked for.
+        if not flags & os.O_NOFOLLOW and stat.S_ISLNK(os.lstat(name, dir_fd=directory).st_mode):
             raise _refusal(errno.ELOOP, name) from None
         raise
     if not flags & os.O_NOFOLLOW and stat.S_ISLNK(os.fstat(found).st_mode):  # O_PATH opens links
