@@ -6,15 +6,18 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from supervisor_unshare import host
+from supervisor_unshare import host, site
 from supervisor_unshare.host import look, shown_trees
 from supervisor_unshare.jobs import Job, PlacedMount
 from supervisor_unshare.plan_mounts import (
+    ETC,
+    PRIVATE,
     Base,
     Bind,
     Entry,
     File,
     Link,
+    Mask,
     plan_own,
     plan_shared,
 )
@@ -126,6 +129,35 @@ def test_links_of_the_host_stay_links_where_their_target_is_shown() -> None:
     for entry in look(shown_trees()):
         if isinstance(entry, Link):
             assert not entry.to.startswith("/run")
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("certificates", "ssl ca-certificates pki crypto-policies"),
+        ("fonts", "fonts"),
+        ("locales", "locale.alias locale.conf"),
+        ("time zones", "localtime timezone"),
+        ("ODBC", "odbc.ini odbcinst.ini ODBCDataSources freetds"),
+        ("Kerberos", "krb5.conf krb5.conf.d"),
+        ("resolver", "resolv.conf hosts host.conf gai.conf nsswitch.conf services protocols"),
+        ("loader", "ld.so.cache ld.so.conf ld.so.conf.d"),
+    ],
+)
+def test_the_base_has_what_programs_read_of_etc(what: str, names: str) -> None:
+    assert set() == set(names.split()) - set(ETC), what
+
+
+def test_private_keys_are_masked_where_certificates_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir()
+    (tmp_path / "keys").touch()
+    shown = Bind(base=Base.HOST, parts=tmp_path.parts[1:], target="/etc/ssl")
+    hidden = [f"{tmp_path}/{name}" for name in ("private", "keys", "none")]
+    assert [
+        Mask(target="/etc/ssl/private", directory=True),
+        Mask(target="/etc/ssl/keys", directory=False),
+    ] == list(site.masks([shown], hidden))
+    assert "/etc/ssl/private" in PRIVATE
 
 
 def test_secrets_of_etc_are_not_shown() -> None:
