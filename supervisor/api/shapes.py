@@ -151,6 +151,7 @@ def run_shape(view: RunView) -> dict[str, Any]:
         "memory": view.memory,
         "processes": view.processes,
         "age": view.age,
+        "lacking": list(view.lacking),
         "created_time": timestamp(run.created),
         "ended_time": timestamp(run.ended),
         "exit": to_json(run.exit),

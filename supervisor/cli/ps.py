@@ -97,5 +97,9 @@ def _row(run: dict[str, Any], cpu: Mapping[str, str]) -> tuple[object, ...]:
         Right(cpu.get(run["id"], "-")),
         size(run["memory"]),
         age(run["age"]),
-        run["reason"],
+        run["reason"] or _lacking(run.get("lacking", ())),
     )
+
+
+def _lacking(names: Sequence[str]) -> str:
+    return f"without {', '.join(names)}: not enforced here" if names else ""

@@ -19,10 +19,17 @@ RECORD_LIMIT = 0.5  # seconds to record an end before the executor may forget th
 AGAIN = 1.0  # seconds until an executor that was away is asked again
 
 
-async def stop(executor: Executor, receipt: Receipt, grace: float, log: Log) -> None:
+async def stop(
+    executor: Executor,
+    receipt: Receipt,
+    grace: float,
+    log: Log,
+    stuck: Callable[[], None] = lambda: None,
+) -> None:
     """End a process and return when it is gone; an executor that is away or hangs is asked again.
 
-    Has no time limit of its own; cancelled, an ending that the executor has begun goes on.
+    Has no time limit of its own; cancelled, an ending that the executor has begun goes on. stuck is
+    called where it goes on for CALL_LIMIT after the grace.
     """
     while True:
         try:
@@ -31,6 +38,8 @@ async def stop(executor: Executor, receipt: Receipt, grace: float, log: Log) -> 
             return
         except (SupervisorError, trio.TooSlowError) as error:
             log.error("stop-failed", run=receipt.run, error=str(error) or "too slow")
+            if isinstance(error, trio.TooSlowError):
+                stuck()
         await trio.sleep(AGAIN)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import attrs
 import trio
 
+from supervisor.core.declared import works
 from supervisor.core.failures import Failures
 from supervisor.core.line import Line
 from supervisor.core.seats import Seats
@@ -129,6 +130,14 @@ class Crew:
     def is_wanted(self) -> bool:
         """Whether it shall run as soon as it may."""
         return self.scaling.least > 0 or self.is_asked_for()
+
+    def works_on(self, worker: Worker) -> bool:
+        """Whether an idle worker has declared work; then it is asked again in a while."""
+        if not works(worker.endpoint):
+            return False
+        worker.active_at = trio.current_time()
+        self.wake()
+        return True
 
     def is_old(self, worker: Worker) -> bool:
         """Whether a worker serves until one of a new generation is ready."""

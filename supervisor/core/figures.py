@@ -58,6 +58,10 @@ class Figures:
         self.memory = gauge(
             "content_memory_bytes", "Resident memory of a content's processes.", *_CONTENT
         )
+        self.memory_kills = counter(
+            "content_memory_kills",
+            "Processes killed for want of memory while their app went on; only of limited ones.",
+        )
         self.left_out = gauge("contents_left_out", "Contents that are too many to be told.")
 
         self.seats_used = gauge("seats_used", "Seats taken in all processes that are ready.")

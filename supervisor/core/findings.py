@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from supervisor import volume
 from supervisor.core.lacking import findings as missing_plugins
+from supervisor.core.limiting import lacking
 from supervisor.core.makers import Makers
 from supervisor.interfaces import Finding
+from supervisor.model import Purpose
 from supervisor.settings import Settings
 from supervisor.settings.places import ROOT_DATA_DIR
 
@@ -36,6 +38,12 @@ def findings(settings: Settings, makers: Makers) -> list[Finding]:
                     fix=f"install one, or set [{name}] Executable",
                 )
             )
+    for name, executor in makers.executors.by_name.items():
+        serves = Purpose.SERVE in executor.capabilities.purposes
+        if serves and (names := lacking(makers.allowed, executor)):
+            text = f"does not hold here: {', '.join(names)}, which [Scheduler] sets for all"
+            fix = "see which limits the executor has, or take them out of the settings"
+            found.append(Finding(name=f"limits {name}", ok=False, text=text, fix=fix))
     found += missing_plugins(makers.plugins)
     for view in makers.plugins.views():
         if view.problem:

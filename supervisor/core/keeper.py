@@ -93,7 +93,7 @@ class Keeper(Crew):
         for worker in lasting:
             if worker.id in over:
                 self._retire(worker, "more processes than MaxProcesses", bounded=False)
-            elif worker.id in surplus and not self._works_on(worker):
+            elif worker.id in surplus and not self.works_on(worker):
                 self._retire(worker, "idle", bounded=False)
         due = policy.idle_in(self.scaling, loads)
         wanted = self.is_wanted() or self.line.staying()
@@ -287,6 +287,12 @@ class Keeper(Crew):
         self.tell()
         self.wake()
 
+    def relieve(self, worker: Worker, reason: str) -> None:
+        """Replace one worker: it gets no new sessions, and another is started."""
+        self._retire(worker, reason)
+        self.demand_until = trio.current_time() + DEMAND
+        self.wake()
+
     def restart(self, content: Content) -> None:
         """Replace all workers at once and forget every failure."""
         self.content = content
@@ -319,7 +325,7 @@ class Keeper(Crew):
             worker.stop(reason, grace=grace)
         self.tell()
         self.wake()
-        while self.workers or self.launching:
+        while self.launching or any(not worker.tracked.stuck for worker in self.workers):
             await self._news.wait()
 
     async def leave(self, reason: str, stays: Collection[Worker]) -> None:
@@ -370,14 +376,6 @@ class Keeper(Crew):
 
     def _is_used(self, worker: Worker) -> bool:
         return worker.used or bool(self.seats.held(worker.id)) or works(worker.endpoint)
-
-    def _works_on(self, worker: Worker) -> bool:
-        """Whether an idle worker has declared work; then it is asked again in a while."""
-        if not works(worker.endpoint):
-            return False
-        worker.active_at = trio.current_time()
-        self.wake()
-        return True
 
     # -- news ---------------------------------------------------------------------------------
 

@@ -50,6 +50,12 @@ def limits_of(content: Content, allowed: Allowed, executor: Executor) -> Given:
     )
 
 
+def lacking(allowed: Allowed, executor: Executor) -> tuple[str, ...]:
+    """Give the names of the server's limits that an executor cannot hold."""
+    wanted = {name for name, value in allowed.counting({}).items() if value is not None}
+    return tuple(map(_named, sorted(wanted - claimed(executor) - {"memory_high"})))
+
+
 def running_with(content: Content, allowed: Allowed) -> Given:
     """Give the limits of a run that another core has started, as far as can be known now."""
     return Given(limits=Limits(**_counting(content, allowed)))

@@ -119,7 +119,8 @@ class OneShot:
             return
         self._too_slow = True
         self.tracked.move(Event.TOO_SLOW, f"not done after {self.run_limit:.0f} s")
-        await calls.stop(self.executor, receipt, 1.0, self.tracked.log)
+        tracked = self.tracked
+        await calls.stop(self.executor, receipt, 1.0, tracked.log, tracked.unkillable)
 
     async def _read_output(self, receipt: Receipt) -> None:
         try:

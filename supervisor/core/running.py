@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 import attrs
@@ -67,11 +67,18 @@ class Running:
             view = attrs.evolve(view, content_name=content.name, content_guid=content.guid)
         return attrs.evolve(view, here=run.node in ("", self.makers.node))
 
-    async def usage(self) -> dict[RunId, Usage]:
-        """Give what the living processes use, as far as their executors say so in time."""
+    async def usage(self, only: Collection[RunId] | None = None) -> dict[RunId, Usage]:
+        """Give what the living processes use, as far as their executors say so in time.
+
+        only: of these, where there are some.
+        """
         used: dict[RunId, Usage] = {}
         for name, executor in self.makers.executors.by_name.items():
-            theirs = [w.id for w in self.registry.workers.values() if w.executor.name == name]
+            theirs = [
+                worker.id
+                for worker in self.registry.workers.values()
+                if worker.executor.name == name and (only is None or worker.id in only)
+            ]
             if theirs and executor.capabilities.usage:
                 with suppress(SupervisorError):
                     with trio.move_on_after(USAGE_LIMIT):

@@ -39,9 +39,11 @@ from supervisor.core.output import Kept
 from supervisor.core.retention import Retention
 from supervisor.core.routes import Routes
 from supervisor.core.runas import RunAs
+from supervisor.core.running import Running
 from supervisor.core.scrape import Scrape
 from supervisor.core.service import Service
 from supervisor.core.starts import Starts
+from supervisor.core.strain import Strain
 from supervisor.core.tasks import Tasks
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Change, Store
@@ -223,6 +225,8 @@ class Server:
         async with trio.open_nursery() as nursery:
             contents.nursery = nursery
             nursery.start_soon(contents.upkeep.run)
+            running = Running(registry=contents.registry, makers=makers, journal=journal)
+            nursery.start_soon(Strain(running.usage, contents.registry, self.figures, self.log).run)
             if self.configured is not None:
                 self.configured.follow(partial(self._follow, contents))
             if holdings.several:

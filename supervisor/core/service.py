@@ -58,7 +58,8 @@ class RunView:
     """A run as `supervisor ps` shows it. cpu: seconds; memory: resident bytes; age: seconds.
 
     here: whether it is this node's; of others nothing is known but what is recorded. tier: what
-    keeps it apart from others, by the executor's name for it; "" where that is not known.
+    keeps it apart from others, by the executor's name for it; "" where that is not known. lacking:
+    names of the server's limits that do not hold for it.
     """
 
     run: Run
@@ -73,6 +74,7 @@ class RunView:
     age: float = 0.0
     here: bool = True
     tier: str = ""
+    lacking: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -18,11 +18,14 @@ from supervisor.model import Cause, Exit, Purpose, Run, Transition
 SHAPES = {Purpose.SERVE: Shape.SERVING, Purpose.CUSTOMIZE: Shape.SERVING}
 
 
+UNKILLABLE = "unkillable: it was killed and does not end; it may be waiting for storage"
+
+
 @attrs.define(eq=False)
 class Tracked:
     """Holds the newest version of one run. Only one task may move it.
 
-    moved: is told each move, with the state before it; must not raise.
+    moved: is told each move, with the state before it; must not raise. stuck: it does not end.
     """
 
     run: Run
@@ -30,6 +33,7 @@ class Tracked:
     log: Log
     clock: Callable[[], float] = time.time
     moved: Callable[[Run, State], None] = lambda run, was: None
+    stuck: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -56,6 +60,13 @@ class Tracked:
         """Record something that is no transition: a receipt, what it waits for."""
         self.run = attrs.evolve(self.run, version=self.run.version + 1, **fields)
         self.journal.fact(Change(kind="run", record=self.run))
+
+    def unkillable(self) -> None:
+        """Tell that it was killed and does not end; its place is free all the same."""
+        if not self.stuck:
+            self.stuck = True
+            self.log.error("run-unkillable", run=self.run.id, content=self.run.content)
+            self.note(reason=UNKILLABLE)
 
     def _advance(self, event: Event, reason: str, fields: dict[str, Any]) -> list[Change]:
         was, now = self.run.state, advance(self.shape, self.run.state, event)

@@ -91,5 +91,6 @@ def run_view(run: Run, keeper: Keeper | None, worker: Worker | None, used: Usage
         memory=used.memory if used else None,
         processes=used.processes if used else None,
         tier=worker.executor.capabilities.tier if worker else "",
+        lacking=worker.given.lacking if worker else (),
         age=max(0.0, (run.ended or time.time()) - (run.started or run.created)),
     )

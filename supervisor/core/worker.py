@@ -101,15 +101,11 @@ class Worker:
 
     def load(self, *, taken: int = 0, held: int = 0) -> Load:
         """What policy may know of it; seats are its keeper's to count."""
+        idle = trio.current_time() - self.active_at
         return Load(
-            run=self.id,
-            ready=self.takes_visitors,
-            taken=taken,
-            held=held,
-            requests=self.requests,
-            idle=trio.current_time() - self.active_at,
-            busy=self.pulse.busy,
-        )
+            run=self.id, ready=self.takes_visitors, taken=taken, held=held,
+            requests=self.requests, idle=idle, busy=self.pulse.busy,
+        )  # fmt: skip
 
     def stop(self, reason: str, *, grace: float | None = None) -> None:
         """Order its end; returns at once. A later order with less grace hurries an earlier one."""
@@ -348,8 +344,13 @@ class Worker:
         async with trio.open_nursery() as nursery:
             while True:
                 self._hurry = trio.Event()
-                nursery.start_soon(calls.stop, self.executor, receipt, self.grace, self.tracked.log)
+                order = self.executor, receipt, self.grace, self.tracked.log, self._stuck
+                nursery.start_soon(calls.stop, *order)
                 await self._hurry.wait()
+
+    def _stuck(self) -> None:
+        self.tracked.unkillable()
+        self.changed(self)
 
     async def _read_output(self, receipt: Receipt) -> None:
         try:

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from supervisor.core.keeper import Keeper
+from supervisor.core.limiting import Given
 from supervisor.core.missing import Missing
 from supervisor.core.output import Output
 from supervisor.core.starts import Starts
@@ -30,6 +31,7 @@ from supervisor.model import (
     DeploymentId,
     Guid,
     Job,
+    Limits,
     Plan,
     Purpose,
     Ready,
@@ -126,6 +128,7 @@ class House:
         *,
         scaling: Scaling | None = None,
         executor: Executor | None = None,
+        limits: Limits | None = None,
     ) -> Worker:
         """Make a worker around a run."""
         run = run or a_run()
@@ -147,6 +150,7 @@ class House:
             scaling=scaling or Scaling(),
             grace=5.0,
             changed=self._changed,
+            given=Given(limits=limits or Limits()),
             missing=Missing.of(a_content(run.content), executor, output, self.site_mounts),
         )
         self.made.append(worker)
@@ -169,7 +173,8 @@ class House:
             raise self.refuse
         created = max(self.clock(), content.rolled)
         run = a_run(content=content.id, deployment=deployment.id, attempt=attempt, created=created)
-        return self.worker(run, scaling=content.scaling.over(Scaling())), a_job(run)
+        scaling = content.scaling.over(Scaling())
+        return self.worker(run, scaling=scaling, limits=content.limits), a_job(run)
 
     async def _deserted(self, deployment: Deployment) -> None:
         self.deserted.append(deployment.id)

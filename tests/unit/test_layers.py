@@ -31,7 +31,7 @@ LAYERS = (
     "core.verdict core.failures core.crew core.admission core.makers",
     "core.keeper core.gateways core.newest core.telling core.publish core.routes core.views",
     "core.adopt core.backup core.contents core.copying core.findings core.holdings core.recorded "
-    "core.registry core.removal core.running core.scrape core.sweep core.upkeep",
+    "core.registry core.removal core.running core.scrape core.strain core.sweep core.upkeep",
     "core.server core.load",
     "api pages",
     "cli parent testing core.__main__ core.migrate",
