@@ -29,6 +29,7 @@ _NO_LIMIT = 2**62  # of bytes, what v1 says for none is a little more
 _SWEEP_SECONDS = 0.7
 _SERVER = "server"  # the group of the server's own processes, where the one above is delegated
 _PASSES = 3
+_PATIENCE = 0.3  # seconds; a machine with much to do lets go of a group late
 _DELEGATED = ("user.delegate", "trusted.delegate")  # systemd's mark, an extended attribute
 
 
@@ -97,7 +98,13 @@ class Group:
         """Open the files through which a process joins by writing "0"."""
         flags = os.O_WRONLY | os.O_CLOEXEC
         paths = [path for path in (*self.directories, *self.joined) if path != but]
-        return [os.open(f"{path}/cgroup.procs", flags) for path in paths]
+        found: list[int] = []
+        with contextlib.ExitStack() as undo:
+            for path in paths:
+                found.append(os.open(f"{path}/cgroup.procs", flags))
+                undo.callback(os.close, found[-1])
+            undo.pop_all()
+        return found
 
     def kill(self) -> None:
         """Kill every process of the group at once, where the kernel can."""
@@ -127,7 +134,7 @@ class Group:
     def remove(self) -> None:
         """Remove the directories; the processes must have ended."""
         for path in self.directories:
-            _remove(path, patience=0.05)
+            _remove(path, patience=_PATIENCE)
 
 
 def find(run_dir: str, *, mountinfo: str | None = None, own: str | None = None) -> Hierarchies:

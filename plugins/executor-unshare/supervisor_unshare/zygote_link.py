@@ -82,8 +82,9 @@ class ZygoteLink:
             os.set_blocking(read, False)
             unified = group.open_unified()
             first = [] if unified is None else [unified]
+            handed.callback(_close_all, first)
             procs = group.open_procs(but=group.unified)
-            handed.callback(_close_all, [*first, *procs])
+            handed.callback(_close_all, procs)
             answer, fds = self._asked(kind, template, first, [job.fileno(), report, *procs])
             if answer.get("errno") == errno.ENOSYS and first:  # a container filters clone3
                 procs += group.open_procs(but=None)
