@@ -47,7 +47,7 @@ from supervisor import (
 from supervisor_unshare import host
 from supervisor_unshare.connection import Connection
 from supervisor_unshare.hiding import hides
-from supervisor_unshare.plan_mounts import ETC
+from supervisor_unshare.plan_mounts import ETC, OWN_ETC
 
 _CHUNK = 64 * 1024
 _REMEMBERED = 1000  # exits of forgotten runs, so that a second watch gives the same Exit
@@ -191,7 +191,7 @@ class UnshareExecutor(Executor):
 
     async def hides(self, path: str) -> bool:
         """Tell whether this machine shows everybody a file but sandboxes. See Executor.hides."""
-        trees = (*host.shown_trees(), *(f"/etc/{name}" for name in ETC))
+        trees = (*host.shown_trees(), *(f"/etc/{name}" for name in (*ETC, *OWN_ETC)))
         look = partial(hides, path, trees, (self._run_dir, self._data_dir))
         return await trio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=self._looking)
 

@@ -11,6 +11,8 @@ from supervisor_unshare.host import look, shown_trees
 from supervisor_unshare.jobs import Job, PlacedMount
 from supervisor_unshare.plan_mounts import (
     ETC,
+    OWN_ETC,
+    OWN_FILES,
     PRIVATE,
     Base,
     Bind,
@@ -23,7 +25,7 @@ from supervisor_unshare.plan_mounts import (
 )
 
 from supervisor.layout import MOUNT_ROOT, PlaceKind, PlaceRef
-from supervisor.site_mounts import covered
+from supervisor.site_mounts import SiteMount, covered, misplaced
 
 RUN = "01k00000000000000000000000"
 HOST = (
@@ -140,12 +142,20 @@ def test_links_of_the_host_stay_links_where_their_target_is_shown() -> None:
         ("time zones", "localtime timezone"),
         ("ODBC", "odbc.ini odbcinst.ini ODBCDataSources freetds"),
         ("Kerberos", "krb5.conf krb5.conf.d"),
-        ("resolver", "resolv.conf hosts host.conf gai.conf nsswitch.conf services protocols"),
+        ("resolver", "hosts host.conf gai.conf nsswitch.conf services protocols"),
         ("loader", "ld.so.cache ld.so.conf ld.so.conf.d"),
     ],
 )
 def test_the_base_has_what_programs_read_of_etc(what: str, names: str) -> None:
     assert set() == set(names.split()) - set(ETC), what
+
+
+@pytest.mark.parametrize("name", OWN_ETC)
+@pytest.mark.parametrize("where", ["/etc", OWN_FILES])
+def test_no_mount_of_the_settings_stands_on_our_own_files(where: str, name: str) -> None:
+    """The shared root has them already: with another one, it could not be built for anybody."""
+    mount = SiteMount(name="m", path="/srv/file", at=f"{where}/{name}")
+    assert 1 == len(list(misplaced([mount], ())))
 
 
 def test_private_keys_are_masked_where_certificates_are_shown(tmp_path: Path) -> None:
