@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import doctor_page
 from tests.support.containers import Container, Podman, new_podman
 from tests.support.r_copies import copy_r, package, served
 from tests.support.sessions import open_sessions
@@ -28,6 +30,8 @@ R_APP, PYTHON_APP = ROOT / "examples" / "shiny-r-hello", ROOT / "examples" / "sh
 DOCKERS_FILES = "golang-github-docker-docker-dev"
 DOCKERS_PROFILE = "usr/share/gocode/src/github.com/docker/docker/profiles/seccomp/default.json"
 SERVER = "http://127.0.0.1:3939"
+USER = 10001
+RESTRICTED = re.findall(r"^\| `(--user \S+ --cap-drop .*?)` \|", PAGE, re.MULTILINE)[0].split()
 KILLED_AFTER = 10.0  # seconds that `docker stop` gives
 
 
@@ -66,9 +70,11 @@ def shared_r(tmp_path_factory: pytest.TempPathFactory, needs: Needs) -> Path:
 
 
 @pytest.fixture
-def volume(tmp_path: Path) -> str:
+def volume(tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """An empty folder of the host as the data volume: the option that says so."""
     tmp_path.chmod(0o755)
+    if "restricted" in request.node.name:
+        os.chown(tmp_path, USER, USER)
     return f"--volume={tmp_path}:/data"
 
 
@@ -103,9 +109,11 @@ def deploy_both(container: Container) -> dict[str, str]:
 async def test_the_how_to_can_be_followed(podman: Podman, shared_r: Path) -> None:
     container = podman.container("content")
     for command in commands("Run it"):
-        podman.docker(*command)
+        done = podman.docker(*command)
         if command[0] == "run":
             container.until_ready()
+        elif command[0] == "exec" and command[-1] == "doctor":
+            doctor_page.hold("sysadmin", done.stdout)
     listed = json.loads(container.supervisor("list", "--json"))
     outputs = {R_APP.name: "double", PYTHON_APP.name: "total"}
     deployed = {outputs[row["name"]]: f"{SERVER}/content/{row['guid']}/" for row in listed}
@@ -124,17 +132,19 @@ async def test_the_how_to_can_be_followed(podman: Podman, shared_r: Path) -> Non
     podman("rm", "--force", "--time=0", "content")
 
 
-@pytest.mark.parametrize("right", ["privileged", "docker"])
+@pytest.mark.parametrize("right", ["privileged", "docker", "restricted"])
 async def test_apps_are_served_stopped_in_order_and_served_again_from_the_volume(
     right: str, podman: Podman, dockers_profile: Path, volume: str
 ) -> None:
     rights = {
         "privileged": ["--privileged"],
         "docker": ["--cap-add=SYS_ADMIN", f"--security-opt=seccomp={dockers_profile}"],
+        "restricted": [*RESTRICTED, f"--security-opt=seccomp={dockers_profile}"],
     }[right]
     with podman.started(right, *rights, volume) as one:
         one.until_ready()
         assert "NOTE" not in one.log()
+        doctor_page.hold(right, one.supervisor("doctor"))
         deployed = deploy_both(one)
         await serves(one, deployed)
         one.run("sh", "-c", "for n in 1 2 3; do sleep 0.1 & done")

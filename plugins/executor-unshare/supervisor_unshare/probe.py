@@ -120,7 +120,8 @@ def _layers(without: frozenset[str]) -> list[dict[str, Any]]:
             fix = "Remove it from [Privileged] Without."
             found.append(_finding(name, False, f"{name} is left out by the settings.", fix))
         else:
-            found.append(_finding(name, works, f"{name} {'holds' if works else why}."))
+            text = f"{name} holds." if works else f"No {name}: {why}."
+            found.append(_finding(name, works, text))
     return found
 
 

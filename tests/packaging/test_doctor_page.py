@@ -1,0 +1,35 @@
+"""What doctor says on this machine, as root and not, is what its page shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import doctor_page
+from tests.support.server import CONTENT_PYTHON, live_server
+
+if TYPE_CHECKING:
+    from conftest import Needs
+else:
+    Needs = object
+
+pytestmark = pytest.mark.system
+USER = 10001
+
+
+@pytest.mark.parametrize(("host", "uid"), [("root", 0), ("rootless", USER)])
+def test_doctor_says_on_this_machine_what_its_page_shows(host: str, uid: int, needs: Needs) -> None:
+    needs.root()
+    needs.r("shiny")
+    needs.python("shiny")
+    with live_server(uid=uid) as server:
+        neutral = {
+            str(server.data_dir): "/var/lib/content-supervisor",
+            str(server.base): "/run/content-supervisor",
+            str(server.python.parents[1]): "/opt/content-supervisor/venv",
+            str(CONTENT_PYTHON): "/opt/python/debian",
+            str(Path(__file__).parents[2]): "/opt/content-supervisor",
+        }
+        doctor_page.hold(host, server.supervisor("doctor").stdout, neutral=neutral)
