@@ -17,13 +17,17 @@ from supervisor.layout import COMPATIBLE_MOUNT_ROOT, MOUNT_ROOT
 
 # Of nobody but the sandbox: nothing may stand there, in it or around it.
 _OURS = (
-    *("/proc", "/dev", "/sys", "/run/passwd", "/run/group", "/run/resolv.conf", "/run/places"),
-    *(MOUNT_ROOT, COMPATIBLE_MOUNT_ROOT),
+    *("/proc", "/dev", "/sys", "/run/places", MOUNT_ROOT, COMPATIBLE_MOUNT_ROOT),
+    *(
+        f"{above}/{name}"
+        for above in ("/etc", "/run")
+        for name in ("passwd", "group", "resolv.conf")
+    ),
 )
 # A sandbox cannot be without these: nothing may stand there or around it.
 _NEEDED = (
-    "/etc/passwd /etc/group /etc/resolv.conf /usr/bin /usr/sbin /usr/lib /usr/lib64 /bin /sbin /lib /lib32 /lib64 "
-    "/libx32 /run /tmp /var/tmp /home"
+    "/usr/bin /usr/sbin /usr/lib /usr/lib64 /bin /sbin /lib /lib32 /lib64 /libx32 /run /tmp "
+    "/var/tmp /home"
 ).split()
 _HOSTS = ("/proc", "/sys", "/dev")  # they would show other processes, or devices
 _NUMBER = re.compile(r"[1-9][0-9]{0,15}\Z")

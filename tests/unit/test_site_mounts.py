@@ -69,6 +69,7 @@ def test_what_content_must_not_see_is_never_shown(path: str, said: str) -> None:
         ("/proc/x", "it lies in /proc, which"),
         ("/etc", "it holds /etc/passwd, which"),
         ("/etc/passwd", "it is what"),
+        ("/etc/passwd/x", "it lies in /etc/passwd"),
         ("/usr", "it holds /usr/bin"),
         ("/lib", "it is what"),
         ("/var", "it holds /var/tmp"),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from supervisor_unshare import host, site
 from supervisor_unshare.host import look, shown_trees
 from supervisor_unshare.jobs import Job, PlacedMount
@@ -13,9 +16,11 @@ from supervisor_unshare.plan_mounts import (
     ETC,
     OWN_ETC,
     OWN_FILES,
+    OWN_TREES,
     PRIVATE,
     Base,
     Bind,
+    Directory,
     Entry,
     File,
     Link,
@@ -156,6 +161,28 @@ def test_no_mount_of_the_settings_stands_on_our_own_files(where: str, name: str)
     """The shared root has them already: with another one, it could not be built for anybody."""
     mount = SiteMount(name="m", path="/srv/file", at=f"{where}/{name}")
     assert 1 == len(list(misplaced([mount], ())))
+
+
+PIECES = st.sampled_from(
+    "etc passwd srv data opt R python usr bin lib share run var tmp home x group".split()
+)
+ANYWHERE = st.lists(PIECES, min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts))
+
+
+@given(st.lists(ANYWHERE, max_size=3))
+def test_whatever_mounts_the_settings_may_have_the_shared_root_can_be_built(
+    places: list[str],
+) -> None:
+    mounts = [SiteMount(name="m", path="/srv/none", at=at) for at in places]
+    assume(not list(misplaced(mounts, ())))
+    placed = [mount for mount in mounts if not site.unplaced(mount, HOST)]
+    shared = plan_shared((*HOST, *site.mount_points(placed, HOST)))
+    targets = [entry.target for entry in shared]
+    assert len(targets) == len(set(targets))
+    leaves = [entry.target for entry in shared if not isinstance(entry, Directory)]
+    assert [] == [one for one in leaves for other in targets if other.startswith(f"{one}/")]
+    for mount in placed:
+        assert mount.at in targets or covered(mount.at, OWN_TREES) or os.path.lexists(mount.at)
 
 
 def test_private_keys_are_masked_where_certificates_are_shown(tmp_path: Path) -> None:
