@@ -59,7 +59,7 @@ def live(kind: Kind, job: int, report: int, groups: Sequence[int]) -> NoReturn:
             handed = handing.receive(sock)
         if handed is None:
             os._exit(0)
-        spec, streams = Spec(*handed[0]), handed[1]
+        spec, streams = Spec(**handed[0]), handed[1]
         step.name = "name"
         syscalls.name_process(sandbox.NAME)
         descendants.watch(_start(kind, spec, streams, report, step), report)

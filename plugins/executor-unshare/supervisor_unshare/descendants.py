@@ -35,14 +35,14 @@ def watch(main: int, fd: int) -> NoReturn:
     os.chdir("/")
     init.leave_streams()
     with contextlib.suppress(BrokenPipeError):  # the launcher is gone: END comes
-        init.report(fd, running=True)
+        init.report(fd, "running", "true")
     status = _wait(main)
     if status is None:
         status = end_all(main)
     else:
         end_all(main)
     with contextlib.suppress(BrokenPipeError):
-        init.report(fd, status=status)
+        init.report(fd, "status", str(status))
     os._exit(os.waitstatus_to_exitcode(status or 0) & 0xFF)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor_unshare.cgroups import Group, counts, number
+from supervisor_unshare.filters import name_of
 
 _CLOSE = 1 << 20  # bytes below its limit at which a group counts as having reached it
 
@@ -68,7 +69,7 @@ def explain(status: int, found: Hits, facts: Mapping[str, Any]) -> tuple[str, st
         limit = limit or "tmp"
         said.append(f"its temporary files had filled all {_size(full)} that they may take")
     if blocked := facts.get("blocked"):
-        said.append(f"the sandbox had refused {_calls(blocked)}")
+        said.append(f"the sandbox had refused {_calls(list(map(_name, blocked)))}")
     if code == -signal.SIGSYS:
         said.append("it made a system call of another machine, such as a 32-bit one")
     return limit, "; ".join(said)
@@ -84,6 +85,11 @@ def _memory(found: Hits) -> str:
 
 def _some(count: int, what: str) -> str:
     return f"{count} {what}"
+
+
+def _name(call: int | str) -> str:
+    """Name a call; the inits of an earlier helper have done so themselves."""
+    return name_of(call) if isinstance(call, int) else call
 
 
 def _calls(names: Sequence[str]) -> str:

@@ -6,30 +6,48 @@ content's uid, no capability, and memory that the content cannot read.
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-from collections.abc import Callable
-from typing import NoReturn, Protocol
 
+from supervisor_unshare import bare_signal as signal
 from supervisor_unshare.refusals import Refusals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn, Protocol
+
+    class Uplink(Protocol):
+        """The process that joins this sandbox to the host's network."""
+
+        @property
+        def pid(self) -> int: ...
+
+        def last_words(self) -> str:
+            """Say why it ended."""
+
 
 _WAITED_FOR = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
-class Uplink(Protocol):
-    """The process that joins this sandbox to the host's network."""
-
-    @property
-    def pid(self) -> int: ...
-
-    def last_words(self) -> str:
-        """Say why it ended."""
+def report(fd: int, name: str, value: str) -> None:
+    """Write a line to the helper: a JSON object with one fact, its value written as JSON."""
+    os.write(fd, f'{{"{name}": {value}}}\n'.encode())
 
 
-def report(fd: int, **facts: object) -> None:
-    """Write one line of facts to the launcher."""
-    os.write(fd, json.dumps(facts).encode() + b"\n")
+def report_failure(fd: int, step: str, number: int | None, message: str) -> None:
+    """Write the line of a start that has failed."""
+    shown = "null" if number is None else str(number)
+    rest = f'"errno": {shown}, "message": {_quoted(message)}'
+    os.write(fd, f'{{"step": {_quoted(step)}, {rest}}}\n'.encode())
+
+
+def _quoted(text: str) -> str:
+    """Write a string as JSON. The module for that is too large for what every clone holds."""
+    escaped = (
+        one if " " <= one <= "~" and one not in '"\\' else f"\\u{min(ord(one), 0xFFFD):04x}"
+        for one in text
+    )
+    return f'"{"".join(escaped)}"'
 
 
 def queue_signals() -> None:
@@ -43,17 +61,17 @@ def watch(
     """Be init until the process `main` has ended, then end with it.
 
     Reports {"running": true} at once and {"status": raw wait status} at the end; before it
-    {"unlinked": why} where the uplink has ended, {"blocked": names of system calls} and
+    {"unlinked": why} where the uplink has ended, {"blocked": numbers of system calls} and
     {"tmp_full": bytes}. A launcher that is gone raises BrokenPipeError at the first report.
     listener: of the filter of calls; tmp: the limit of temporary files.
     """
     os.chdir("/")
     leave_streams()
-    report(fd, running=True)
+    report(fd, "running", "true")
     status = _wait(main, fd, uplink, _waiting(fd, listener))
     if tmp is not None and os.statvfs("/tmp").f_bavail == 0:
-        report(fd, tmp_full=tmp)
-    report(fd, status=status)
+        report(fd, "tmp_full", str(tmp))
+    report(fd, "status", str(status))
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
@@ -68,7 +86,7 @@ def leave_streams() -> None:
 def _waiting(fd: int, listener: int | None) -> Callable[[], int]:
     if listener is None:
         return lambda: signal.sigwait(_WAITED_FOR)
-    return Refusals(listener, _WAITED_FOR, lambda names: report(fd, blocked=names)).wait
+    return Refusals(listener, _WAITED_FOR, lambda calls: report(fd, "blocked", str(calls))).wait
 
 
 def _wait(main: int, fd: int, uplink: Uplink | None, next_signal: Callable[[], int]) -> int:
@@ -78,7 +96,7 @@ def _wait(main: int, fd: int, uplink: Uplink | None, next_signal: Callable[[], i
             if pid == main:
                 return status
             if uplink is not None and pid == uplink.pid:
-                report(fd, unlinked=uplink.last_words())
+                report(fd, "unlinked", _quoted(uplink.last_words()))
             if pid == 0:
                 break
         number = next_signal()

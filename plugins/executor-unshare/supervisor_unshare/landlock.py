@@ -7,14 +7,16 @@ directory, are out of reach. https://docs.kernel.org/userspace-api/landlock.html
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import struct
-from collections.abc import Iterable
 
 from supervisor_unshare import syscalls
-from supervisor_unshare.places import opened
+from supervisor_unshare.opened import opened
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _MAKE_CHAR, _MAKE_BLOCK = 1 << 6, 1 << 11
@@ -60,14 +62,17 @@ def confine(known: int, allowed: Iterable[tuple[str, int]]) -> None:
     rules = syscalls.landlock_rules(struct.pack("QQQ", handled, 0, scoped)[: 8 * words])
     try:
         for path, rights in allowed:
-            with contextlib.suppress(FileNotFoundError):  # an optional mount that is not there
-                _allow(rules, path, rights & handled)
+            _allow(rules, path, rights & handled)
         syscalls.landlock_restrict(rules)
     finally:
         os.close(rules)
 
 
 def _allow(rules: int, path: str, rights: int) -> None:
-    with opened(os.open(path, os.O_PATH | os.O_CLOEXEC)) as place:
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:  # an optional mount that is not there
+        return
+    with opened(place):
         is_directory = stat.S_ISDIR(os.fstat(place).st_mode)
         syscalls.landlock_allow(rules, place, rights if is_directory else rights & _FILE)

@@ -10,8 +10,9 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
+from supervisor_unshare.opened import opened as opened
 from supervisor_unshare.syscalls import open_beneath
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -21,15 +22,6 @@ LEAF_MODE = 0o750
 
 class Unsealable(Exception):
     """A tree holds something that is neither a regular file nor a directory."""
-
-
-@contextlib.contextmanager
-def opened(fd: int) -> Iterator[int]:
-    """Give the descriptor and close it at the end."""
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def make(

@@ -15,6 +15,8 @@ from typing import Any
 from supervisor import layout
 from supervisor.layout import MOUNT_ROOT, Role
 from supervisor_unshare.jobs import Job
+from supervisor_unshare.root import OWN_FILES as OWN_FILES
+from supervisor_unshare.root import SHARED_MEMORY as SHARED_MEMORY
 
 # Shown read-only at the same path, where the host has them.
 SYSTEM_TREES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -35,9 +37,7 @@ ETC_PATTERNS = ("python3.*", "java-*-openjdk", "ImageMagick-*")
 # What those hold that is for root alone, or for a group that a content's user may be in.
 PRIVATE = ("/etc/ssl/private", "/etc/pki/tls/private")
 
-OWN_FILES = "/run"  # the files of our own that differ from run to run
 OWN_ETC = ("passwd", "group", "resolv.conf")  # those that programs look for in /etc
-SHARED_MEMORY = "/dev/shm"
 OWN_TREES = (OWN_FILES, "/tmp", "/var/tmp", "/home")
 _TEMPORARY = ("/tmp", "/var/tmp", layout.at(Role.SCRATCH))
 
@@ -90,15 +90,6 @@ class Directory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tree:
-    """A Bind whose source has been opened already: the descriptor at a place of a list."""
-
-    target: str
-    number: int
-    directory: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class Volatile:
     """A new file system of so many bytes at `target`, of the content's own uid and gid.
 
@@ -120,29 +111,30 @@ class Mask:
     directory: bool
 
 
-Entry = Bind | Link | File | Directory | Tree | Volatile | Mask
-_KINDS: dict[str, type[Entry]] = {
-    kind.__name__: kind for kind in (Bind, Link, File, Directory, Tree, Volatile, Mask)
-}
+Entry = Bind | Link | File | Directory | Volatile | Mask
 
 
-def packed(entries: Sequence[Entry]) -> list[tuple[str, dict[str, Any]]]:
-    """Give entries as plain values, as marshal can write them."""
-    return [(type(entry).__name__, _plain(vars(entry))) for entry in entries]
+def packed(entries: Sequence[Entry]) -> list[tuple[Any, ...]]:
+    """Give entries as root.py takes them: the kind, the target, and what the kind needs."""
+    return [_packed(entry) for entry in entries]
 
 
-def unpacked(values: Sequence[tuple[str, dict[str, Any]]]) -> list[Entry]:
-    """Give the entries that `packed` was given."""
-    found: list[Entry] = []
-    for kind, fields in values:
-        if "base" in fields:
-            fields = {**fields, "base": Base(fields["base"])}
-        found.append(_KINDS[kind](**fields))
-    return found
-
-
-def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    return {**fields, "base": fields["base"].value} if "base" in fields else fields
+def _packed(entry: Entry) -> tuple[Any, ...]:
+    match entry:
+        case Bind():
+            path = "/".join(entry.parts)
+            where = (entry.target, entry.base.value, path)
+            return ("bind", *where, entry.writable, entry.optional, entry.mapped)
+        case Link():
+            return "link", entry.target, entry.to
+        case File():
+            return "file", entry.target, entry.text
+        case Volatile():
+            return "volatile", entry.target, entry.size, entry.uid, entry.gid, entry.shows
+        case Mask():
+            return "mask", entry.target, entry.directory
+        case Directory():
+            return "directory", entry.target
 
 
 def host_bind(path: str, source: str | None = None) -> Bind:

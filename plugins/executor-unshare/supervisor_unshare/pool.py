@@ -22,10 +22,15 @@ SIZE = 2  # waiting; each holds about as much memory as the init of a run
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a clone must have been made for. groups: the directories in which it has its own."""
+    """What a clone must have been made for.
+
+    generation: of the template; groups: the directories in which it has its own; network: as in
+    sandbox.Kind.
+    """
 
     generation: int
     groups: frozenset[str]
+    network: str
 
 
 class Pool:

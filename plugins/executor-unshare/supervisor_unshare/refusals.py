@@ -13,16 +13,17 @@ import fcntl
 import os
 import select
 import struct
-from collections.abc import Callable, Collection
 
-from supervisor_unshare import filters
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
 
 _NOTICE = struct.Struct("QIIi60x")  # struct seccomp_notif: id, pid, flags, then the call's number
 _ANSWER = struct.Struct("QqiI")  # struct seccomp_notif_resp: id, value, error, flags
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101
 _SIGNAL = 128  # bytes of struct signalfd_siginfo, the number first
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
-MOST = 16  # names that are remembered
+MOST = 16  # calls that are remembered
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -31,11 +32,11 @@ class Refusals:
     """The listener of a filter, beside the signals that init waits for, which must be blocked."""
 
     def __init__(
-        self, listener: int, signals: Collection[int], told: Callable[[list[str]], None]
+        self, listener: int, signals: Collection[int], told: Callable[[list[int]], None]
     ) -> None:
         self._listener = listener
         self._told = told
-        self._names: list[str] = []
+        self._calls: list[int] = []
         self._signals = _signal_descriptor(signals)
         self._poll = select.poll()
         for fd in (listener, self._signals):
@@ -61,10 +62,9 @@ class Refusals:
             if error.errno not in (errno.ENOENT, errno.EINTR):  # whoever asked is gone
                 raise
             return
-        name = filters.name_of(call)
-        if name not in self._names and len(self._names) < MOST:
-            self._names.append(name)
-            self._told(self._names)
+        if call not in self._calls and len(self._calls) < MOST:
+            self._calls.append(call)
+            self._told(self._calls)
 
 
 def _signal_descriptor(signals: Collection[int]) -> int:

@@ -3,32 +3,29 @@
 The shared part is made once by the helper (template.py), or by each child where the helper has no
 right to mount. Nothing of one run is ever written into it: a run's own files and mount points lie
 in a file system of its own. Sources and targets are opened by descriptors, no link is followed.
+
+Entries are those of plan_mounts, as plain tuples (`packed`): this module is part of the zygote, of
+which each page costs every start.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
-from collections.abc import Mapping, Sequence
 
-from supervisor.layout import MOUNT_ROOT
 from supervisor_unshare import syscalls
-from supervisor_unshare.places import opened
-from supervisor_unshare.plan_mounts import (
-    OWN_FILES,
-    SHARED_MEMORY,
-    Base,
-    Bind,
-    Directory,
-    Entry,
-    Link,
-    Mask,
-    Tree,
-    Volatile,
-)
+from supervisor_unshare.opened import opened
 from supervisor_unshare.syscalls import ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY
 
+TYPE_CHECKING = False  # typing itself is a tenth of the memory that a clone would copy
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    Entry = tuple[Any, ...]
+
+SHARED_MEMORY = "/dev/shm"
+OWN_FILES = "/run"  # the files of our own that differ from run to run
 NEW_ROOT = (
     "newroot"  # directory of RunDir on which a root is built, seen in its own mount namespace alone
 )
@@ -50,68 +47,70 @@ class Step:
     name = "start"
 
 
-def open_bases(bases: Mapping[Base, str]) -> dict[Base, int]:
+def open_bases(bases: Mapping[str, str]) -> dict[str, int]:
     """Open where sources begin; in the mount namespace from which they are cloned."""
-    found: dict[Base, int] = {}
-    with contextlib.ExitStack() as undo:
+    found: dict[str, int] = {}
+    try:
         for base, path in bases.items():
             found[base] = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            undo.callback(os.close, found[base])
-        undo.pop_all()
+    except OSError:
+        for fd in found.values():
+            os.close(fd)
+        raise
     return found
 
 
-def build_shared(entries: Sequence[Entry], sources: Mapping[Base, int], step: Step) -> int:
+def build_shared(entries: Sequence[Entry], sources: Mapping[str, int], step: Step) -> int:
     """Mount a new root at NEW_ROOT with what all runs share; give a descriptor, still writable."""
     step.name = "new-root"
     options = {"size": "16m", "mode": "0755"}
-    with contextlib.ExitStack() as undo:
-        root = syscalls.new_filesystem("tmpfs", options, ATTR_NOSUID | ATTR_NODEV)
-        undo.callback(os.close, root)
+    with opened(
+        syscalls.new_filesystem("tmpfs", options, ATTR_NOSUID | ATTR_NODEV), keep=True
+    ) as root:
         attach_root(root, sources)
         make_entries(root, entries, sources, step)
         step.name = "mount /dev"
-        _make_devices(root, sources[Base.HOST])
-        undo.pop_all()
+        _make_devices(root, sources["host"])
     return root
 
 
-def attach_root(root: int, sources: Mapping[Base, int]) -> None:
+def attach_root(root: int, sources: Mapping[str, int]) -> None:
     """Attach a detached root at NEW_ROOT."""
-    with opened(syscalls.open_beneath(sources[Base.RUN], NEW_ROOT, os.O_PATH)) as place:
+    with opened(syscalls.open_beneath(sources["run"], NEW_ROOT, os.O_PATH)) as place:
         syscalls.attach(root, place)
 
 
 def open_trees(
     entries: Sequence[Entry],
-    sources: Mapping[Base, int],
+    sources: Mapping[str, int],
     step: Step,
     trees: list[int],
     owners: int | None = None,
 ) -> list[Entry]:
-    """Give the entries with each Bind made a Tree, a detached copy of the mounts at its source.
+    """Give the entries with each bind made a tree, a detached copy of the mounts at its source.
 
-    The Tree's number is its place in `trees`, to which its descriptor is added, also where a later
+    The tree's number is its place in `trees`, to which its descriptor is added, also where a later
     one fails: they are the caller's to close. owners: for mapped ones, see idmap.
     """
     found: list[Entry] = []
     for entry in entries:
-        step.name = f"mount {entry.target}"
-        if not isinstance(entry, Bind):
+        if entry[0] != "bind":
             found.append(entry)
-        elif (cut := _cut(entry, sources[entry.base])) is not None:
+            continue
+        step.name = f"mount {entry[1]}"
+        if (cut := _cut(entry, sources)) is not None:
             tree, directory = cut
             trees.append(tree)
-            if entry.mapped and owners is not None:
+            if entry[-1] and owners is not None:
                 syscalls.map_owners(tree, owners)
-            found.append(Tree(target=entry.target, number=len(trees) - 1, directory=directory))
+            found.append(("tree", entry[1], len(trees) - 1, directory))
     return found
 
 
-def mount_own(root: int) -> tuple[int, int]:
+def mount_own(root: int, mount_root: str) -> tuple[int, int]:
     """Give a shared root places for what is the run's own: its files and its mount points.
 
-    Gives the two mounts, still writable.
+    Gives the two mounts, still writable. mount_root: where the mount points are seen.
     """
     flags = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC
     files = syscalls.new_filesystem("tmpfs", {"size": "1m", "mode": "0755"}, flags)
@@ -119,7 +118,7 @@ def mount_own(root: int) -> tuple[int, int]:
     _attach(files, root, OWN_FILES)
     with opened(syscalls.open_beneath(files, _OWN_PLACES, os.O_PATH | os.O_DIRECTORY)) as source:
         places = syscalls.clone_tree(source, flags)
-    _attach(places, root, MOUNT_ROOT)
+    _attach(places, root, mount_root)
     return files, places
 
 
@@ -137,59 +136,63 @@ def mount_kernel(root: int, step: Step) -> None:
 def make_entries(
     root: int,
     entries: Sequence[Entry],
-    sources: Mapping[Base, int],
+    sources: Mapping[str, int],
     step: Step,
     trees: Sequence[int] = (),
 ) -> None:
     """Make entries in a root that is still writable; closes the trees that it attaches."""
     for entry in entries:
-        step.name = f"mount {entry.target}"
-        _make_entry(root, entry, sources, trees)
+        kind, target, *rest = entry
+        step.name = f"mount {target}"
+        path = target.lstrip("/")
+        if kind == "bind":
+            if (cut := _cut(entry, sources)) is not None:
+                _attach_tree(root, path, *cut)
+        elif kind == "tree":
+            number, is_directory = rest
+            _attach_tree(root, path, trees[number], is_directory)
+        elif kind == "volatile":
+            _make_volatile(root, target, *rest)
+        elif kind == "mask":
+            _mask(root, path, *rest)
+        elif kind == "directory":
+            os.close(_directory(root, path))
+        else:
+            _make_named(root, path, kind, *rest)
 
 
-def _make_entry(root: int, entry: Entry, sources: Mapping[Base, int], trees: Sequence[int]) -> None:
-    path = entry.target.lstrip("/")
-    if isinstance(entry, Bind):
-        if (cut := _cut(entry, sources[entry.base])) is not None:
-            _attach_tree(root, path, *cut)
-        return
-    if isinstance(entry, Tree):
-        _attach_tree(root, path, trees[entry.number], entry.directory)
-        return
-    if isinstance(entry, Mask):
-        _mask(root, path, entry)
-        return
-    if isinstance(entry, Volatile):
-        _make_volatile(root, entry)
-        return
-    if isinstance(entry, Directory):
-        os.close(_directory(root, path))
-        return
+def _make_named(root: int, path: str, kind: str, content: str) -> None:
+    """Make a link to `content`, or a file of it."""
     above, _, name = path.rpartition("/")
     with opened(_directory(root, above)) as parent:
-        if isinstance(entry, Link):
-            os.symlink(entry.to, name, dir_fd=parent)
+        if kind == "link":
+            os.symlink(content, name, dir_fd=parent)
         else:
-            _new_file(parent, name, entry.text)
+            _new_file(parent, name, content)
 
 
-def _make_volatile(root: int, entry: Volatile) -> None:
-    owner = {"uid": str(entry.uid), "gid": str(entry.gid), "mode": "0700"}
+def _make_volatile(
+    root: int,
+    target: str,
+    size: int,
+    uid: int,
+    gid: int,
+    shows: Sequence[tuple[str, str]],
+) -> None:
+    owner = {"uid": str(uid), "gid": str(gid), "mode": "0700"}
     flags = ATTR_NOSUID | ATTR_NODEV
-    with opened(
-        syscalls.new_filesystem("tmpfs", {"size": str(entry.size), **owner}, flags)
-    ) as mount:
-        _attach(mount, root, entry.target)
-        for name, target in entry.shows:
+    with opened(syscalls.new_filesystem("tmpfs", {"size": str(size), **owner}, flags)) as mount:
+        _attach(mount, root, target)
+        for name, place in shows:
             if name:
                 os.mkdir(name, 0o700, dir_fd=mount)
-                os.chown(name, entry.uid, entry.gid, dir_fd=mount, follow_symlinks=False)
-            no_exec = ATTR_NOEXEC if target == SHARED_MEMORY else 0
+                os.chown(name, uid, gid, dir_fd=mount, follow_symlinks=False)
+            no_exec = ATTR_NOEXEC if place == SHARED_MEMORY else 0
             with (
                 opened(syscalls.open_beneath(mount, name or ".", os.O_PATH | os.O_DIRECTORY)) as it,
                 opened(syscalls.clone_tree(it, flags | no_exec)) as tree,
             ):
-                _attach(tree, root, target)
+                _attach(tree, root, place)
 
 
 def _new_file(parent: int, name: str, text: str = "") -> None:
@@ -198,16 +201,17 @@ def _new_file(parent: int, name: str, text: str = "") -> None:
         os.write(file, text.encode())
 
 
-def _cut(bind: Bind, base: int) -> tuple[int, bool] | None:
+def _cut(bind: Entry, sources: Mapping[str, int]) -> tuple[int, bool] | None:
     """Give a detached copy of the mounts at a source and whether it is a directory."""
+    _, _, base, path, writable, optional, _ = bind
     try:
-        source = syscalls.open_beneath(base, "/".join(bind.parts), _PATH)
+        source = syscalls.open_beneath(sources[base], path, _PATH)
     except FileNotFoundError:
-        if bind.optional:
+        if optional:
             return None
         raise
     with opened(source):
-        attributes = ATTR_NOSUID | ATTR_NODEV | (0 if bind.writable else ATTR_RDONLY)
+        attributes = ATTR_NOSUID | ATTR_NODEV | (0 if writable else ATTR_RDONLY)
         is_directory = stat.S_ISDIR(os.fstat(source).st_mode)
         return syscalls.clone_tree(source, attributes), is_directory
 
@@ -217,14 +221,14 @@ def _attach_tree(root: int, path: str, tree: int, is_directory: bool) -> None:
         syscalls.attach(tree, target)
 
 
-def _mask(root: int, path: str, mask: Mask) -> None:
+def _mask(root: int, path: str, is_directory: bool) -> None:
     flags = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_RDONLY
     options = {"size": "4k", "mode": "0555"}
     with opened(syscalls.new_filesystem("tmpfs", options, flags & ~ATTR_RDONLY)) as empty:
-        if not mask.directory:
+        if not is_directory:
             _new_file(empty, "file")
         with (
-            opened(syscalls.open_beneath(empty, "." if mask.directory else "file", _PATH)) as what,
+            opened(syscalls.open_beneath(empty, "." if is_directory else "file", _PATH)) as what,
             opened(syscalls.clone_tree(what, flags)) as tree,
             opened(syscalls.open_beneath(root, path, _PATH)) as target,
         ):

@@ -8,20 +8,22 @@ step's result goes unchecked.
 
 from __future__ import annotations
 
+import _socket
 import ctypes
 import errno
 import os
 import resource
-import signal
-import socket
-from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple, NoReturn
 
-from supervisor_unshare import doorman, filters, handing, init, landlock, network, root, syscalls
-from supervisor_unshare.network import Network
-from supervisor_unshare.plan_mounts import Base, unpacked
+from supervisor_unshare import bare_signal as signal
+from supervisor_unshare import handing, init, landlock, root, syscalls
 from supervisor_unshare.root import Step
-from supervisor_unshare.uplink import Uplink, enter, tun_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, NoReturn
+
+    from supervisor_unshare.own_network import OwnNetwork
 
 NAMESPACES = (
     syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
@@ -32,58 +34,85 @@ _WAITING = ctypes.create_string_buffer(b"content-next")
 NAME = ctypes.create_string_buffer(b"content-init")
 CATCHABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 OOM_SCORE = b"300"  # content dies before the services that serve it
+HOST, OWN, LINKED = "host", "own", "linked"  # networks
 
 
-class Kind(NamedTuple):
+class Kind:
     """What is known before the job.
 
     confined: there are no namespaces (confined.py). built: the mount namespace holds the shared
-    part of the root and nothing else. ids: the uid and gid of the caller, where it is not root and
-    needs a user namespace. bounded: there is no bounding set to inherit. landlock: its version
-    here, 0 for none; filter: the program for system calls, b"" for none;
-    asking: the same for a kernel that tells which call it refuses.
+    part of the root and nothing else; the run's own mount points are then seen at `mount_root`.
+    ids: the uid and gid of the caller, where it is not root and needs a user namespace. bounded:
+    there is no bounding set to inherit. landlock: its version here, 0 for none; filter: the
+    program for system calls, b"" for none; asking: the same for a kernel that tells which call it
+    refuses. network: HOST, OWN, which is made at once, or LINKED,
+    which is made for the job.
     """
 
-    confined: bool
-    built: bool
-    ids: tuple[int, int] | None
-    bounded: bool
-    landlock: int
-    filter: bytes
-    asking: bytes
+    def __init__(
+        self,
+        *,
+        confined: bool,
+        built: bool,
+        mount_root: str,
+        ids: tuple[int, int] | None,
+        bounded: bool,
+        landlock: int,
+        filter: bytes,
+        asking: bytes,
+        network: str = HOST,
+    ) -> None:
+        self.confined = confined
+        self.built = built
+        self.mount_root = mount_root
+        self.ids = ids
+        self.bounded = bounded
+        self.landlock = landlock
+        self.filter = filter
+        self.asking = asking
+        self.network = network
 
 
-class Spec(NamedTuple):
-    """What is the job's own. entries: packed.
+class Spec:
+    """What is the job's own. entries, shared: packed.
 
     shared, bases: the other entries and the host paths at which sources begin, where nothing is
     built yet. writable: where it may change files. tmp: how many bytes of temporary files there
-    may be. rlimits: resource number → (soft, hard).
+    may be. rlimits: resource number → (soft, hard). network: the fields of network.Network.
     """
 
-    entries: list[Any]
-    shared: list[Any]
-    bases: dict[str, str]
-    writable: tuple[str, ...]
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    argv: tuple[str, ...]
-    env: dict[str, str]
-    workdir: str
-    nice: int
-    tmp: int | None
-    rlimits: dict[int, tuple[int, int]]
-    network: tuple[Any, ...]  # of Network
-
-
-def layers(without: Collection[str]) -> dict[str, Any]:
-    """Give the fields of Kind for the layers that this host has, but some of LAYERS."""
-    return {
-        "landlock": 0 if "landlock" in without else landlock.version(),
-        "filter": b"" if "seccomp" in without else filters.program(),
-        "asking": b"" if "seccomp" in without else filters.program(asking=True),
-    }
+    def __init__(
+        self,
+        *,
+        entries: Sequence[tuple[Any, ...]],
+        shared: Sequence[tuple[Any, ...]],
+        bases: Mapping[str, str],
+        writable: Sequence[str],
+        uid: int,
+        gid: int,
+        groups: Sequence[int],
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        workdir: str,
+        nice: int,
+        tmp: int | None,
+        rlimits: Mapping[int, tuple[int, int]],
+        network: tuple[Any, ...],
+    ) -> None:
+        self.entries = entries
+        self.shared = shared
+        self.bases = bases
+        self.writable = writable
+        self.uid = uid
+        self.gid = gid
+        self.groups = groups
+        self.argv = argv
+        self.env = env
+        self.workdir = workdir
+        self.nice = nice
+        self.tmp = tmp
+        self.rlimits = rlimits
+        self.network = network
 
 
 def live(kind: Kind, job: int, report: int, groups: Sequence[int]) -> NoReturn:
@@ -95,20 +124,20 @@ def live(kind: Kind, job: int, report: int, groups: Sequence[int]) -> NoReturn:
     step = Step()
     try:
         _isolate(kind, job, report, groups, step)
-        mounts = _prepare_root(step) if kind.built else []
+        mounts = _prepare_root(kind, step) if kind.built else []
         step.name = "job"
-        with socket.socket(fileno=job) as sock:
-            handed = handing.receive(sock)
+        sock = _socket.socket(fileno=job)
+        handed = handing.receive(sock)
         if handed is None:
             os._exit(0)
-        spec, (stdout, stderr, *trees) = Spec(*handed[0]), handed[1]
-        wanted = Network(*spec.network)
-        door = -1 if wanted.port is None else trees.pop()
-        tun = -1 if not wanted.uplink else trees.pop() if kind.built else tun_tree()
+        sock.close()
+        fields, (stdout, stderr, *trees) = handed
+        spec = Spec(**fields)
+        network = _network(kind, spec, trees)
         step.name = "name"
         syscalls.name_process(NAME)
         if kind.built:
-            root.make_entries(mounts[0], unpacked(spec.entries), {}, step, trees)
+            root.make_entries(mounts[0], spec.entries, {}, step, trees)
         else:
             mounts = _build_root(spec, step)
         step.name = "enter-root"
@@ -116,10 +145,11 @@ def live(kind: Kind, job: int, report: int, groups: Sequence[int]) -> NoReturn:
             syscalls.set_attributes(mount, syscalls.ATTR_RDONLY)
             os.close(mount)
         step.name = "network"
-        link = _enter_network(wanted, spec, tun)
+        ready = kind.network == OWN
+        link = None if network is None else network.enter(spec.uid, spec.gid, ready=ready)
         listener = _confine(kind, spec, step)
-        if wanted.port is not None:
-            doorman.start(door, wanted.port)
+        if network is not None:
+            network.open_door()
         main = _spawn(spec, stdout, stderr, step)
         init.watch(main, report, link, listener=listener, tmp=spec.tmp)
     except BaseException as error:
@@ -143,26 +173,29 @@ def _isolate(kind: Kind, job: int, report: int, groups: Sequence[int], step: Ste
     if kind.ids is not None:
         step.name = "user-namespace"
         map_own_ids(*kind.ids)
+    if kind.network == OWN:
+        step.name = "network"
+        load_network().prepare()
     step.name = "mounts"
     os.umask(0o022)
     syscalls.make_mounts_private()
 
 
-def _prepare_root(step: Step) -> list[int]:
+def _prepare_root(kind: Kind, step: Step) -> list[int]:
     """Add to the built root what needs no job; give the mounts that are to become read-only."""
     step.name = "new-root"
     made = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    mounts = [made, *root.mount_own(made)]
+    mounts = [made, *root.mount_own(made, kind.mount_root)]
     root.mount_kernel(made, step)
     return mounts
 
 
 def _build_root(spec: Spec, step: Step) -> list[int]:
     """Build and enter a whole root; gives the mounts that are to become read-only."""
-    sources = root.open_bases({Base(name): path for name, path in spec.bases.items()})
-    made = root.build_shared(unpacked(spec.shared), sources, step)
+    sources = root.open_bases(spec.bases)
+    made = root.build_shared(spec.shared, sources, step)
     root.mount_kernel(made, step)
-    root.make_entries(made, unpacked(spec.entries), sources, step)
+    root.make_entries(made, spec.entries, sources, step)
     for source in sources.values():
         os.close(source)
     step.name = "enter-root"
@@ -170,12 +203,17 @@ def _build_root(spec: Spec, step: Step) -> list[int]:
     return [made]
 
 
-def _enter_network(wanted: Network, spec: Spec, tun: int) -> Uplink | None:
-    if wanted.uplink:
-        return enter(wanted, spec.uid, spec.gid, tun)
-    if wanted.own:
-        network.new()
-    return None
+def load_network() -> type[OwnNetwork]:
+    """Load what only a network of its own needs; in the zygote, which sees the host's files."""
+    from supervisor_unshare.own_network import OwnNetwork
+
+    return OwnNetwork
+
+
+def _network(kind: Kind, spec: Spec, trees: list[int]) -> OwnNetwork | None:
+    if kind.network == HOST:
+        return None
+    return load_network()(spec.network, trees, built=kind.built)
 
 
 def map_own_ids(uid: int, gid: int) -> None:
@@ -241,7 +279,7 @@ def _spawn(spec: Spec, stdout: int, stderr: int, step: Step) -> int:
     init.queue_signals()
     pid = os.posix_spawn(
         spec.argv[0],
-        spec.argv,
+        list(spec.argv),
         spec.env,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
@@ -260,7 +298,7 @@ def _spawn(spec: Spec, stdout: int, stderr: int, step: Step) -> int:
 def fail(fd: int, step: str, error: BaseException) -> None:
     """Tell the launcher which step failed, and with what."""
     number = error.errno if isinstance(error, OSError) else None
-    init.report(fd, step=step, errno=number, message=str(error) or type(error).__name__)
+    init.report_failure(fd, step, number, str(error) or type(error).__name__)
 
 
 def write(path: str, data: bytes) -> None:

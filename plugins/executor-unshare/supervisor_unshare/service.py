@@ -60,7 +60,7 @@ class Service:
             log.warning("no-total", problem=trouble)
         self._starter = Starter(
             rules,
-            bases={Base.HOST: "/", Base.DATA: data_dir, Base.RUN: run_dir},
+            bases={Base.HOST.value: "/", Base.DATA.value: data_dir, Base.RUN.value: run_dir},
             directories=self._directories,
             groups=self._groups,
             loop=loop,

@@ -8,16 +8,20 @@ import resource
 import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from supervisor import Egress, Log, accounts
+from supervisor.layout import MOUNT_ROOT
 from supervisor_unshare import (
     cgroups,
     confined,
     descendants,
+    filters,
     handing,
     homes,
     host,
     idmap,
+    landlock,
     pool,
     resolving,
     root,
@@ -59,7 +63,7 @@ class Starter:
         self,
         rules: Rules,
         *,
-        bases: Mapping[Base, str],
+        bases: Mapping[str, str],
         directories: Directories,
         groups: cgroups.Hierarchies,
         loop: Loop,
@@ -79,7 +83,10 @@ class Starter:
             built=self._template is not None,
             ids=ids,
             bounded=not rules.rootless and self._drop_bounding_set(),
-            **sandbox.layers(rules.without),
+            mount_root=MOUNT_ROOT,
+            landlock=0 if "landlock" in rules.without else landlock.version(),
+            filter=b"" if "seccomp" in rules.without else filters.program(),
+            asking=b"" if "seccomp" in rules.without else filters.program(asking=True),
         )
         namespaces = sandbox.NAMESPACES | (syscalls.CLONE_NEWUSER if rules.rootless else 0)
         if self._confined:
@@ -111,7 +118,7 @@ class Starter:
                     streams.append(runs.new_pipe(owner, job.gid))
                     undo.callback(os.close, streams[-1][0])
                     handed.callback(os.close, streams[-1][1])
-            spec, trees = self._confinement(job) if self._confined else self._planned(job)
+            fields, trees = self._confinement(job) if self._confined else self._planned(job)
             handed.callback(_close_all, trees)
             with step("network"):
                 door = self._add_ways(job, trees)
@@ -119,7 +126,7 @@ class Starter:
                 undo.callback(os.close, door)
             with step("job"), contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 # One that has ended has said why.
-                handing.send(clone.sock, tuple(spec), [streams[0][1], streams[1][1], *trees])
+                handing.send(clone.sock, fields, [streams[0][1], streams[1][1], *trees])
             with step("receipt"):
                 started = runs.start_ticks(clone.pid)
             clone.sock.close()
@@ -153,7 +160,9 @@ class Starter:
                 self._template.namespace(doing)
         generation = 0 if self._template is None else self._template.generation
         groups = cgroups.needed(self._groups, job.limits)
-        return self._pool.take(Wanted(generation=generation, groups=groups))
+        linked = sandbox.LINKED if job.egress is Egress.USER else sandbox.OWN
+        network = sandbox.HOST if job.egress is Egress.HOST else linked
+        return self._pool.take(Wanted(generation=generation, groups=groups, network=network))
 
     def _make(self, wanted: Wanted) -> Clone:
         """Make what the pool keeps."""
@@ -162,31 +171,32 @@ class Starter:
                 group = cgroups.make(self._groups, wanted.groups, f"run-{os.urandom(6).hex()}")
             undo.callback(group.remove)
             template = None if self._template is None else self._template.built
+            kind = {**vars(self._kind), "network": wanted.network}
             with step("pipes"):  # a refused clone has a name of its own
-                clone = self._zygote.clone(self._kind, template, group)
+                clone = self._zygote.clone(kind, template, group)
             undo.pop_all()
         return clone
 
-    def _planned(self, job: Job) -> tuple[sandbox.Spec, list[int]]:
+    def _planned(self, job: Job) -> tuple[dict[str, Any], list[int]]:
         """Give what the sandbox is told, and the trees that it gets with it, the caller's."""
         with step("plan"):
             shown = self._host.shown
-            entries: Sequence[Entry] = self._own(job, shown)
-        writes = writable(entries)
+            entries = self._own(job, shown)
+        found = packed(entries)
         trees: list[int] = []
         if self._template is not None:
             with self._owners(job) as owners, contextlib.ExitStack() as undo:
                 undo.callback(lambda: _close_all(trees))
                 with _doing() as doing:
-                    entries = root.open_trees(entries, self._sources, doing, trees, owners)
+                    found = root.open_trees(found, self._sources, doing, trees, owners)
                 undo.pop_all()
         elif job.account:
             raise Refused("this host cannot show files under another owner", code="run-as-refused")
         spec = sandbox.Spec(
-            entries=packed(entries),
+            entries=found,
             shared=packed(plan_shared(shown.shared)) if self._template is None else [],
-            bases={base.value: path for base, path in self._bases.items()},
-            writable=writes,
+            bases=self._bases,
+            writable=writable(entries),
             uid=job.uid,
             gid=job.gid,
             groups=job.groups,
@@ -198,7 +208,7 @@ class Starter:
             rlimits=self._rlimits(job),
             network=tuple(self._network(job)),
         )
-        return spec, trees
+        return vars(spec), trees
 
     @contextlib.contextmanager
     def _owners(self, job: Job) -> Iterator[int | None]:
@@ -246,7 +256,7 @@ class Starter:
         trees.append(theirs.detach())
         return ours.detach()
 
-    def _confinement(self, job: Job) -> tuple[confined.Spec, list[int]]:
+    def _confinement(self, job: Job) -> tuple[dict[str, Any], list[int]]:
         """Give what a run without namespaces is told, and no trees."""
         shown = self._host.shown
         with step("plan"):
@@ -254,8 +264,8 @@ class Starter:
                 job,
                 confined.reachable((*shown.shared, *shown.own), self._rules.hidden),
                 _asked(shown, job),
-                data_dir=self._bases[Base.DATA],
-                run_dir=self._bases[Base.RUN],
+                data_dir=self._bases[Base.DATA.value],
+                run_dir=self._bases[Base.RUN.value],
             )
         spec = confined.Spec(
             allowed=list(plan.allowed),
@@ -265,7 +275,7 @@ class Starter:
             nice=job.limits.nice or 0,
             rlimits=self._rlimits(job),
         )
-        return spec, []
+        return spec._asdict(), []
 
     def _new_template(self) -> Template | None:
         try:

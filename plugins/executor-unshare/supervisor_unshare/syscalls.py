@@ -10,12 +10,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
-import signal
 import struct
-from collections.abc import Mapping
 
+from supervisor_unshare import bare_signal as signal
 from supervisor_unshare import beneath
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MACHINE = os.uname().machine
 
 CLONE_PARENT = 0x00008000
 CLONE_NEWNS = 0x00020000
@@ -89,9 +93,7 @@ NUMBERS: dict[str, dict[str, int]] = {
 }  # fmt: skip
 # Arguments are made before the first clone where they can be: after it, each page that helper or
 # child writes to is copied first.
-_NUMBER = {
-    name: ctypes.c_long(number) for name, number in NUMBERS.get(platform.machine(), {}).items()
-}
+_NUMBER = {name: ctypes.c_long(number) for name, number in NUMBERS.get(_MACHINE, {}).items()}
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -110,7 +112,7 @@ def _checked(result: int, what: str) -> int:
 def _call(name: str, *arguments: object) -> int:
     number = _NUMBER.get(name)
     if number is None:
-        raise OSError(errno.ENOSYS, f"{name} is not known on {platform.machine()}")
+        raise OSError(errno.ENOSYS, f"{name} is not known on {_MACHINE}")
     # An int of a variadic call would be passed as 32 bits.
     wide = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
     return _checked(_libc.syscall(number, *wide), name)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from supervisor_unshare import root, syscalls
 from supervisor_unshare.host import HostView, Shown
-from supervisor_unshare.plan_mounts import Base, Bind, plan_shared
+from supervisor_unshare.plan_mounts import Bind, packed, plan_shared
 
 _Identity = tuple[int, int] | None  # device and inode; None: not there
 _OPEN = os.O_RDONLY | os.O_CLOEXEC
@@ -28,7 +28,7 @@ class Template:
 
     generation = 0
 
-    def __init__(self, host: HostView, bases: Mapping[Base, str]) -> None:
+    def __init__(self, host: HostView, bases: Mapping[str, str]) -> None:
         self._host = host
         self._bases = bases
         self._home = os.open("/proc/self/ns/mnt", _OPEN)
@@ -70,7 +70,9 @@ class Template:
             syscalls.make_mounts_private()
             sources = root.open_bases(self._bases)
             try:
-                made = root.build_shared(plan_shared(self._host.shown.shared), sources, step)
+                made = root.build_shared(
+                    packed(plan_shared(self._host.shown.shared)), sources, step
+                )
             finally:
                 for source in sources.values():
                     os.close(source)

@@ -12,31 +12,42 @@ pidfd, or {"errno", "message", "step"}.
 
 from __future__ import annotations
 
+import _socket
 import ctypes
 import gc
 import os
-import socket
 import sys
-from typing import Any
 
-from supervisor_unshare import confined, handing, sandbox, syscalls
+from supervisor_unshare import handing, sandbox, syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, NoReturn
+
+    Life = Callable[[sandbox.Kind, int, int, Sequence[int]], NoReturn]
 
 _NAME = ctypes.create_string_buffer(b"content-zygote")
 
 
-def serve(sock: socket.socket) -> None:
+def serve(sock: _socket.socket) -> None:
     """Clone on request until the helper is gone."""
     gc.collect()
     gc.freeze()  # a collection would write to every page that the clones share
     gc.disable()
+    host = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     handing.send(sock, {"ready": True})
     while (asked := handing.receive(sock)) is not None:
         request, fds = asked
         step = "zygote"
         try:
             given = list(fds)
+            step = "mounts"
+            if request["kind"]["network"] != sandbox.HOST:
+                if request["template"]:
+                    syscalls.enter_mount_namespace(host)  # where the modules are, the first time
+                sandbox.load_network()
             if request["template"]:
-                step = "mounts"
                 syscalls.enter_mount_namespace(given.pop(0))
             step = "clone"
             unified = given.pop(0) if request["unified"] else None
@@ -52,31 +63,38 @@ def serve(sock: socket.socket) -> None:
 
 def _clone(request: dict[str, Any], unified: int | None, given: list[int]) -> tuple[int, int]:
     flags = request["clone"] | syscalls.CLONE_PARENT
+    kind = sandbox.Kind(**request["kind"])
+    live = _life(kind)
     pid, pidfd = syscalls.clone(flags, unified)
     if pid == 0:
         job, report, *procs = given
-        kind = sandbox.Kind(*request["kind"])
-        live = confined.live if kind.confined else sandbox.live
         live(kind, job, report, procs)
     return pid, pidfd
 
 
+def _life(kind: sandbox.Kind) -> Life:
+    if not kind.confined:
+        return sandbox.live
+    from supervisor_unshare import confined  # it needs more modules; the host's files are in sight
+
+    return confined.live
+
+
 def main() -> None:
     """Be the zygote of the helper at the other end of the descriptor on the command line."""
-    with socket.socket(fileno=int(sys.argv[1])) as sock:
-        try:
-            _settle(sock)
-        except OSError as error:
-            failed = {"step": "zygote", "errno": error.errno, "message": str(error)}
-            handing.send(sock, failed)
-        else:
-            serve(sock)
+    sock = _socket.socket(fileno=int(sys.argv[1]))
+    try:
+        _settle(sock)
+    except OSError as error:
+        handing.send(sock, {"step": "zygote", "errno": error.errno, "message": str(error)})
+    else:
+        serve(sock)
 
 
-def _settle(sock: socket.socket) -> None:
+def _settle(sock: _socket.socket) -> None:
     syscalls.die_with_parent()
     syscalls.name_process(_NAME)
-    sock.set_inheritable(False)
+    os.set_inheritable(sock.fileno(), False)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for standard in (0, 1, 2):  # not the service's log, which may be moved away
         os.dup2(null, standard)

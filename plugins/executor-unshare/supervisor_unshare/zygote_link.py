@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ import supervisor
 from supervisor_unshare import handing
 from supervisor_unshare.cgroups import Group
 from supervisor_unshare.rules import Rules
-from supervisor_unshare.sandbox import Kind
 from supervisor_unshare.steps import StartFailed
 from supervisor_unshare.trial import attempt
 
@@ -59,8 +58,8 @@ class ZygoteLink:
         self._pid = -1
         self._sock: socket.socket | None = None
 
-    def clone(self, kind: Kind, template: int | None, group: Group) -> Clone:
-        """Make a process of a kind in a group; template: the mount namespace that it copies.
+    def clone(self, kind: Mapping[str, Any], template: int | None, group: Group) -> Clone:
+        """Make a process in a group; kind: fields of sandbox.Kind; template: the mounts it copies.
 
         Raises StartFailed, the group being the caller's still, and OSError out of descriptors.
         """
@@ -69,7 +68,7 @@ class ZygoteLink:
                 return self._cloned(kind, template, group)
         raise StartFailed("zygote", None, "the process that sandboxes are cloned from has ended")
 
-    def _cloned(self, kind: Kind, template: int | None, group: Group) -> Clone:
+    def _cloned(self, kind: Mapping[str, Any], template: int | None, group: Group) -> Clone:
         """Try once, with a socket and a pipe of its own: a clone of which nobody heard has lost
         its socket with the attempt, and ends."""
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as handed:
@@ -105,11 +104,15 @@ class ZygoteLink:
         os.waitpid(self._pid, 0)
 
     def _asked(
-        self, kind: Kind, template: int | None, unified: Sequence[int], fds: Sequence[int]
+        self,
+        kind: Mapping[str, Any],
+        template: int | None,
+        unified: Sequence[int],
+        fds: Sequence[int],
     ) -> tuple[dict[str, Any], list[int]]:
         templates = [] if template is None else [template]
         request = {
-            "kind": tuple(kind),
+            "kind": kind,
             "clone": self._namespaces,
             "template": bool(templates),
             "unified": bool(unified),
