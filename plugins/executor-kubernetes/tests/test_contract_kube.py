@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 from supervisor_executor_kubernetes.executor import KubernetesExecutor
 from supervisor_executor_kubernetes.settings import KubernetesSettings
 
-from supervisor import Job, Ready, RunId
+from supervisor import Executor, Job, Ready, RunId
 from supervisor.testing import Alive, ExecutorContract, NewExecutor, Program
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ class TestKubernetesExecutor(ExecutorContract):
         )
         key = tmp_path / "kubernetes.key"
         return lambda: KubernetesExecutor(settings=settings, key_file=key)
+
+    @pytest.fixture
+    async def executor(self, new_executor: NewExecutor) -> AsyncIterator[Executor]:
+        """What it still holds in the end goes with the namespace, beside the next test."""
+        async with self.life(new_executor) as executor:
+            yield executor
 
     @pytest.fixture
     def alive(self, kube: Place, kube_namespace: str) -> Alive:
