@@ -17,8 +17,8 @@ def path_command(session: Session, path: str, content: str | None, run: str | No
     """Tell where a file of a sandbox lies on disk, and the other way round.
 
     PATH is absolute: /opt/content-supervisor/mnt/app/app.R as content sees it (or below
-    /opt/rstudio-connect), or a file below DataDir. What --content and --run do not tell stands in
-    braces.
+    /opt/rstudio-connect), a file below DataDir, or one that a section [Mount] shows. What --content
+    and --run do not tell stands in braces.
     """
     query = {"path": path, "content": content, "run": run}
     with session.connect() as client:
