@@ -26,12 +26,12 @@ WORLD = Path(__file__).with_name("world.py")
 
 HTTP = """
 import http.server
-class Handler(http.server.BaseHTTPRequestHandler):
+class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b"hello")
-http.server.HTTPServer(("127.0.0.1", {port}), Handler).serve_forever()
+http.server.HTTPServer(("127.0.0.1", {port}), Page).serve_forever()
 """
 
 
