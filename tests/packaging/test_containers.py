@@ -8,10 +8,12 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from tests.support import doctor_page
 from tests.support.containers import Container, Podman, new_podman
@@ -104,6 +106,18 @@ def deploy_both(container: Container) -> dict[str, str]:
     """Give output → address of an app of R and one of Python."""
     found = {"double": container.deploy(R_APP), "total": container.deploy(PYTHON_APP)}
     return {output: url_of(said) for output, said in found.items()}
+
+
+def test_the_compose_file_starts_the_container_of_the_how_to() -> None:
+    words = commands("Run it")[0]
+    options = dict(pairwise(words))
+    compose = yaml.safe_load((ROOT / "examples" / "docker" / "compose.yaml").read_text())
+    service = compose["services"]["content-supervisor"]
+    assert [options["--cap-add"]] == service["cap_add"]
+    assert [options["--publish"]] == service["ports"]
+    assert [options["--volume"].split(":")[1]] == [one.split(":")[1] for one in service["volumes"]]
+    assert words[-1] == service["image"]
+    assert (ROOT / "examples" / "docker" / service["build"]["context"]).resolve() == ROOT
 
 
 async def test_the_how_to_can_be_followed(podman: Podman, shared_r: Path) -> None:
