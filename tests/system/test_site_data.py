@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser import open_tab
-from tests.support.server import LiveServer, live_server
+from tests.support.server import live_server
 
 pytestmark = pytest.mark.system
 
@@ -33,13 +33,7 @@ def file(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def _reload(server: LiveServer) -> None:
-    before = len(server.log())
-    server.supervisor("reload")
-    server.until(lambda: " parent reloaded problems=0" in server.log()[before:], 60, "reloaded")
-
-
-def test_an_app_fails_with_what_would_show_its_file_and_then_works(
+def test_an_app_reads_what_a_section_shows_and_without_it_fails_with_what_would_show_it(
     everything: None, file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "app").mkdir()
@@ -49,13 +43,8 @@ def test_an_app_fails_with_what_would_show_its_file_and_then_works(
         f"{file} is on this machine, but hidden by the sandbox; "
         f'a section [Mount "{name}"] with Path = {file.parent} would show it'
     )
-    with live_server() as server:
-        refused = server.supervisor("deploy", str(tmp_path / "app"), "--name", "sums", check=False)
-        assert refused.returncode != 0
-        assert hint in " ".join((refused.stdout + refused.stderr).split())
-        without = server.config.read_text()
-        server.config.write_text(f'{without}[Mount "{name}"]\nPath = {file.parent}\n')
-        _reload(server)
+    section = f'[Mount "{name}"]\nPath = {file.parent}\n'
+    with live_server(extra=section) as server:
         path = server.deploy(tmp_path / "app", "sums")
         with urllib.request.urlopen(server.url + path, timeout=30) as answer:
             assert "total 42" in answer.read().decode()
@@ -64,15 +53,19 @@ def test_an_app_fails_with_what_would_show_its_file_and_then_works(
         assert f'[Mount "{name}"], read-only, for every content' in way[2]
         assert f"mount {name}" in server.supervisor("doctor", check=False).stdout
 
-        server.config.write_text(without)
-        _reload(server)
+        server.config.write_text(server.config.read_text().replace(section, ""))
+        before = len(server.log())
+        server.supervisor("reload")
+        server.until(lambda: " parent reloaded problems=0" in server.log()[before:], 60, "reloaded")
         server.supervisor("restart", "sums")
-        server.until(lambda: server.row("list", name="sums")["supervisor"]["state"] == "failed", 30)
-        assert hint in server.row("list", name="sums")["supervisor"]["reason"]
+        server.until(lambda: hint in server.row("list", name="sums")["supervisor"]["reason"], 60)
+        server.until(lambda: hint in server.supervisor("logs", "sums").stdout, 30, "in the log")
         ended = server.json("ps", "--all")
         assert any(hint in row["reason"] for row in ended if row["state"] == "failed")
-        server.until(lambda: hint in server.supervisor("logs", "sums").stdout, 30, "in the log")
         with open_tab() as tab:
             tab.page.goto(server.url + path)
-            tab.page.get_by_role("alert").filter(has_text=hint).wait_for(timeout=10_000)
+            tab.page.get_by_role("alert").filter(has_text=hint).wait_for(timeout=30_000)
             tab.screenshot(Path(os.environ.get("SCREENSHOTS", tmp_path)) / "hidden.png")
+        refused = server.supervisor("deploy", str(tmp_path / "app"), "--name", "sums", check=False)
+        assert refused.returncode != 0
+        assert hint in " ".join((refused.stdout + refused.stderr).split())
