@@ -33,6 +33,14 @@ _CAPABILITIES = (
 )
 
 
+_ANOTHER = "The Path of that [Mount] is of another kind now, or a link: `supervisor reload`."
+_SILENT = "The file system at the Path of that [Mount] does not answer: see `mount` and the server."
+_MOUNT = {
+    **dict.fromkeys((errno.ELOOP, errno.EINVAL, errno.ENOTDIR), _ANOTHER),
+    **dict.fromkeys((errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EHOSTDOWN), _SILENT),
+}
+
+
 def advice(failure: Failure, tier: str, facts: Facts) -> str:
     """Say what a person can change about a step that this host refuses, or ""."""
     step, number = failure.step, failure.errno
@@ -45,6 +53,8 @@ def advice(failure: Failure, tier: str, facts: Facts) -> str:
             "/proc is masked here. Unmask it: --security-opt systempaths=unconfined (docker), "
             "--security-opt unmask=ALL (podman)."
         )
+    if step.startswith("mount /") and number in _MOUNT:
+        return _MOUNT[number]
     if step == "network":
         return NETWORK
     if number == errno.ENOSYS:

@@ -61,7 +61,8 @@ async def started(
     """Start a helper with mounts; gives what runs a shell script there and gives its output."""
 
     async def start(*mounts: SiteMount, **settings: Any) -> Says:
-        node = new_node(settings={"mounts": [*mounts], **settings})
+        caller = settings.pop("caller", None)
+        node = new_node(caller=caller, settings={"mounts": [*mounts], **settings})
         executor = UnshareExecutor(run_dir=node.run_dir)
         await nursery.start(executor.serve)
 
@@ -167,6 +168,43 @@ async def test_what_is_hidden_stays_hidden_in_a_tree_that_is_shown(
     assert ["db", "file"] == (await says(f"ls {in_usr}")).split()
     assert "" == await says(f"ls {in_usr}/db; cat {in_usr}/file")
     assert "" == await says("ls /etc/ssl/private")
+
+
+async def test_what_has_become_something_else_fails_the_start_with_what_to_do(
+    started: Callable[..., Awaitable[Says]], data: Path
+) -> None:
+    says = await started(SiteMount(name="inner", path=str(data / "inner"), at=AT))
+    assert "" == await says(f"ls {AT}")
+    (data / "inner").rmdir()
+    (data / "inner").symlink_to("/etc")
+    with pytest.raises(SupervisorError, match=f"mount {AT}") as caught:
+        await says(f"ls {AT}")
+    assert "supervisor reload" in caught.value.hint
+    (data / "inner").unlink()
+    (data / "inner").touch()
+    with pytest.raises(SupervisorError, match=f"mount {AT}"):
+        await says(f"ls {AT}")
+    (data / "inner").unlink()
+    (data / "inner").mkdir()
+    assert "" == await says(f"ls {AT}")
+
+
+async def test_without_root_it_is_the_same(
+    started: Callable[..., Awaitable[Says]], data: Path, in_usr: Path, caller: int
+) -> None:
+    says = await started(
+        SiteMount(name="data", path=str(data), at=AT),
+        SiteMount(name="file", path=str(data / "x.csv"), at="/etc/app.csv"),
+        SiteMount(name="open", path=str(data / "open"), at="/srv/open", writable=True),
+        hidden=[str(in_usr / "db"), str(in_usr / "file")],
+        caller=caller,
+    )
+    script = (
+        f"cat {AT}/x.csv /etc/app.csv; echo new > /srv/open/new; ls {in_usr}/db; cat {in_usr}/file"
+    )
+    assert ["a,b", "a,b"] == (await says(script, uid=0)).splitlines()
+    assert "new\n" == (data / "open" / "new").read_text()
+    assert "Read-only file system" in await says(f"touch {AT}/open/more", uid=0)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="needs FUSE")
