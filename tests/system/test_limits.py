@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import statistics
+import subprocess
 import threading
 import time
 import urllib.request
@@ -133,6 +136,46 @@ def test_doctor_says_what_holds_and_by_what(server: LiveServer) -> None:
     said = server.supervisor("doctor").stdout
     assert "All contents together: 268 MB of memory, 200 processes." in said
     assert "Enforced here, by cgroup" in said
+
+
+def connections(server: LiveServer, part: str, count: int) -> list[socket.socket]:
+    """Connect to a part again and again, and say nothing."""
+    family = socket.AF_INET if part == "gateway" else socket.AF_UNIX
+    where = ("127.0.0.1", server.port) if part == "gateway" else str(server.run_dir / "core.sock")
+    made = []
+    for _ in range(count):
+        sock = socket.socket(family)
+        sock.setblocking(False)
+        sock.connect_ex(where)
+        made.append(sock)
+    return made
+
+
+def allow(process: psutil.Process, descriptors: int) -> None:
+    """Set how many descriptors a process may have, as who it is: root alone may not everywhere."""
+    command = ["prlimit", "--pid", str(process.pid), f"--nofile={descriptors}:"]
+    uid, gid = process.uids().real, process.gids().real
+    subprocess.run(command, user=uid, group=gid, extra_groups=[], check=True, timeout=10)
+
+
+@pytest.mark.parametrize("part", ["gateway", "core"])
+def test_a_part_without_descriptors_waits_and_goes_on(server: LiveServer, part: str) -> None:
+    pid = server.gateway if part == "gateway" else server.core
+    assert pid is not None
+    process = psutil.Process(pid)
+    (allowed,) = re.findall(r"Max open files +(\d+)", Path(f"/proc/{pid}/limits").read_text())
+    allow(process, process.num_fds() + 3)
+    held = connections(server, part, 30)
+    try:
+        used = sum(process.cpu_times()[:2])
+        time.sleep(1.0)
+        assert 0.5 > sum(process.cpu_times()[:2]) - used, "it asks the kernel again and again"
+    finally:
+        for sock in held:
+            sock.close()
+        allow(process, int(allowed))
+    server.until(lambda: server.ping() == 200 and bool(server.json("list")), 15)
+    assert pid == (server.gateway if part == "gateway" else server.core)
 
 
 def test_nothing_of_the_bombs_is_left(server: LiveServer) -> None:
