@@ -8,15 +8,18 @@ from collections.abc import Collection, Iterable
 
 from supervisor.accounts import Account
 from supervisor.site_mounts import covered
+from supervisor_unshare.answering import answers
 from supervisor_unshare.plan_mounts import Entry
 
 
 def home_of(account: Account, hidden: Collection[str], shown: Iterable[Entry]) -> str | None:
     """Give the directory that an account's processes see as /home; None: an empty one of the run.
 
-    It is the account's own, if it exists and belongs to it. One that holds what is hidden, or lies
-    in it, stays hidden; so does one in which a mount point would have to be made for `shown`.
+    It is the account's own, if that is there and belongs to it. One that holds what is hidden, or
+    lies in it, stays hidden; so does one where a mount point would have to be made for `shown`.
     """
+    if not answers(account.home):
+        return None
     home = os.path.realpath(account.home)
     try:
         found = os.stat(home)

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from supervisor.site_mounts import SiteMount, covered, misplaced
+from supervisor_unshare.answering import answers
 from supervisor_unshare.jobs import Job
 from supervisor_unshare.plan_mounts import (
     OWN_TREES,
@@ -41,10 +42,14 @@ def read(settings: Mapping[str, Any]) -> tuple[tuple[SiteMount, ...], tuple[str,
     own = (settings["data_dir"], settings["run_dir"], *settings.get("hidden", ()), *PRIVATE)
     hidden = tuple(dict.fromkeys(os.path.realpath(path) for path in own))
     written = map(SiteMount.of_json, settings.get("mounts", ()))
-    mounts = tuple(dataclasses.replace(m, path=os.path.realpath(m.path)) for m in written)
+    mounts = tuple(dataclasses.replace(m, path=_followed(m.path)) for m in written)
     for problem in misplaced(mounts, hidden):
         raise problem
     return mounts, hidden
+
+
+def _followed(path: str) -> str:
+    return os.path.realpath(path) if answers(path) else path
 
 
 def masks(shown: Iterable[Entry], hidden: Iterable[str]) -> Iterator[Mask]:
@@ -66,7 +71,7 @@ def mount_points(mounts: Iterable[SiteMount], shown: Sequence[Entry]) -> Iterato
         if mount.at in targets or covered(mount.at, OWN_TREES) or _around(mount, shown):
             continue
         targets.add(mount.at)
-        is_file = os.path.isfile(mount.path)
+        is_file = answers(mount.path) and os.path.isfile(mount.path)
         yield File(target=mount.at, text="") if is_file else Directory(target=mount.at)
 
 
@@ -131,6 +136,9 @@ def findings(mounts: Iterable[SiteMount], shown: Sequence[Entry]) -> Iterator[tu
         if problem := unplaced(mount, shown):
             fix = f"Choose another At, or make {mount.at} on this machine."
             yield name, f"{where} is not shown: {problem}.", fix
+        elif not answers(mount.path):
+            fix = "See `mount` and its server; until then what it is shown to cannot start."
+            yield name, f"The file system of {mount.path} does not answer.", fix
         elif not os.path.exists(mount.path):
             fix = "Make it, mount it, or remove the section; runs that start then see it."
             yield name, f"{mount.path} is not on this machine, so sandboxes do not show it.", fix

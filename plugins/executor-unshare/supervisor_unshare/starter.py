@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -31,6 +32,7 @@ from supervisor_unshare import (
     syscalls,
     uplink,
 )
+from supervisor_unshare.answering import answers
 from supervisor_unshare.directories import Directories
 from supervisor_unshare.fields import Refused
 from supervisor_unshare.jobs import Job
@@ -304,9 +306,15 @@ class Starter:
 
 def _asked(shown: host.Shown, job: Job) -> tuple[Bind, ...]:
     try:
-        return site.binds(shown.site, job)
+        asked = site.binds(shown.site, job)
     except ValueError as error:
         raise Refused(str(error)) from None
+    for bind in asked:
+        path = f"/{'/'.join(bind.parts)}"
+        if not answers(path):
+            text = f"the file system of {path} does not answer"
+            raise StartFailed(f"mount {bind.target}", errno.ETIMEDOUT, text)
+    return asked
 
 
 @contextlib.contextmanager

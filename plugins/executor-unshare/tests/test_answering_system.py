@@ -1,0 +1,73 @@
+"""A file system whose server is gone holds up what needs it, and nobody else."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from supervisor_unshare.answering import LIMIT, answers, kind_of
+from supervisor_unshare.executor import UnshareExecutor
+
+from supervisor import Job, SupervisorError
+from supervisor.site_mounts import SiteMount
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Iterator[Path]:
+    """A directory on a FUSE file system whose server never says a word; it wakes at its end."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    try:
+        server = os.open("/dev/fuse", os.O_RDWR)
+    except OSError as error:
+        pytest.skip(f"needs FUSE: {error}")
+    libc = ctypes.CDLL(None, use_errno=True)
+    place = tmp_path / "with a blank"
+    place.mkdir()
+    options = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
+    if libc.mount(b"silent", bytes(place), b"fuse.silent", 0, options) != 0:
+        os.close(server)
+        pytest.skip(f"FUSE cannot be mounted here: {os.strerror(ctypes.get_errno())}")
+    yield place
+    os.close(server)
+    libc.umount2(bytes(place), 2)
+
+
+def test_a_file_system_without_a_server_is_not_asked(tmp_path: Path) -> None:
+    assert answers(str(tmp_path))
+    assert "proc" == kind_of("/proc/self")
+
+
+def test_one_that_is_silent_is_asked_once_and_waited_for_once(silent: Path) -> None:
+    assert "fuse.silent" == kind_of(f"{silent}/x")
+    path = f"{silent}/x"
+    began = time.monotonic()
+    assert not answers(path)
+    assert LIMIT <= time.monotonic() - began < LIMIT + 2
+    began = time.monotonic()
+    assert not answers(path)
+    assert time.monotonic() - began < LIMIT / 2
+
+
+async def test_only_what_is_shown_it_cannot_start(
+    silent: Path, new_node: Callable[..., Any], job: Callable[..., Job], nursery: trio.Nursery
+) -> None:
+    mount = SiteMount(name="s", path=str(silent), at="/srv/silent", contents=("1",))
+    node = new_node(settings={"mounts": [mount]})
+    executor = UnshareExecutor(run_dir=node.run_dir)
+    await nursery.start(executor.serve)
+    with pytest.raises(SupervisorError, match="does not answer") as caught:
+        await executor.start(job("/bin/true", content=1))
+    assert "[Mount]" in caught.value.hint
+    receipt = await executor.start(job("/bin/echo", "works", content=2))
+    assert b"works\n" == b"".join([chunk.data async for chunk in executor.output(receipt)])
+    found = {finding.name: finding for finding in await executor.check()}
+    assert "does not answer" in found["mount s"].text
