@@ -14,7 +14,7 @@ from supervisor.api.peer import Peer
 from supervisor.layout import ADMIN_TOKEN
 from supervisor.model.content import MOST_BUNDLE
 from supervisor.settings import Settings
-from supervisor.settings.sections import Scheduler
+from supervisor.settings.sections import Network, Scheduler
 from supervisor.site_mounts import SiteMount
 
 
@@ -38,6 +38,7 @@ class ApiSettings:
     data_dir: str = "/var/lib/content-supervisor"
     run_dir: str = "/run/content-supervisor"
     site_mounts: tuple[SiteMount, ...] = ()
+    network: Network = Network()
 
 
 def api_settings(settings: Settings) -> ApiSettings:
@@ -56,6 +57,7 @@ def api_settings(settings: Settings) -> ApiSettings:
         data_dir=settings.data_dir,
         run_dir=settings.run_dir,
         site_mounts=settings.site_mounts,
+        network=settings.network,
     )
 
 

@@ -11,13 +11,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from supervisor import bounds, limits
+from supervisor.api.access import ApiSettings
 from supervisor.api.answers import answer
 from supervisor.api.audit import note
 from supervisor.api.requests import read_json, service_of, settings_of
-from supervisor.core.service import ContentView, Service
+from supervisor.core.service import Assignment, ContentView, Service
 from supervisor.errors import SupervisorError
 from supervisor.limits import Allowed
 from supervisor.model import Limits, Overrides, Scaling
+from supervisor.network import Egress, effective
 from supervisor.settings.sections import Scheduler
 
 LONGEST_TITLE = 1024
@@ -61,6 +63,13 @@ def _title(value: object) -> str:
     return value
 
 
+def _egress(value: object) -> Egress:
+    try:
+        return Egress(str(value).lower())
+    except ValueError:
+        raise ValueError(f"must be one of {', '.join(Egress)} or null") from None
+
+
 # what the field of a scaling holds → how a value of the body becomes one
 _READERS: dict[str, Callable[[object], object]] = {
     "least": _whole,
@@ -70,7 +79,7 @@ _READERS: dict[str, Callable[[object], object]] = {
     **dict.fromkeys(limits.NAMES, _count),
     "cpu": _number,
 }
-_ASSIGNED = ("executor", "run_as")
+_ASSIGNED = ("executor", "run_as", "egress")
 _FIELD = {name: field for field, name in bounds.NAMES.items()}
 _LIMIT = {name: field for field, name in limits.NAMES.items()}
 
@@ -97,7 +106,7 @@ def read_change(body: Mapping[str, Any], allowed: Collection[str]) -> dict[str, 
             elif value is None:
                 change[name] = None
             elif name in _ASSIGNED:
-                change[name] = _name(value)
+                change[name] = (_egress if name == "egress" else _name)(value)
             else:
                 field = _FIELD.get(name) or _LIMIT[name]
                 change[name] = _READERS.get(field, _number)(value)
@@ -122,12 +131,8 @@ async def adjust(request: Request, ref: str, change: Mapping[str, Any]) -> Conte
         if own != content.limits:
             Allowed.of(scheduler).check(attrs.asdict(own))
         if change.keys() & set(_ASSIGNED):
-            await _assign(
-                service,
-                content.guid,
-                executor=change.get("executor", content.executor),
-                run_as=change.get("run_as", content.run_as),
-            )
+            to = {name: change.get(name, getattr(content, name)) for name in _ASSIGNED}
+            await _assign(service, content.guid, Assignment(**to))
         if overrides != content.scaling:
             await service.scale(content.guid, overrides)
         if own != content.limits:
@@ -137,9 +142,9 @@ async def adjust(request: Request, ref: str, change: Mapping[str, Any]) -> Conte
         return await service.content(content.guid)
 
 
-async def _assign(service: Service, guid: str, **assigned: str | None) -> None:
+async def _assign(service: Service, guid: str, to: Assignment) -> None:
     try:
-        await service.assign(guid, **assigned)
+        await service.assign(guid, to)
     except SupervisorError as error:
         if error.code != "no-executor":
             raise
@@ -163,8 +168,9 @@ def defaults(scheduler: Scheduler) -> Scaling:
     return Scaling(**{name: getattr(scheduler, name) for name in bounds.NAMES})
 
 
-def settings_shape(view: ContentView, scheduler: Scheduler) -> dict[str, Any]:
+def settings_shape(view: ContentView, given: ApiSettings) -> dict[str, Any]:
     """Give each thing that can be set: what counts, what the content set, what the server says."""
+    scheduler = given.scheduler
     content, scaling, default = view.content, view.scaling, defaults(scheduler)
     settings: dict[str, Any] = {
         "title": {"value": content.title or content.name, "own": content.title or None},
@@ -172,6 +178,7 @@ def settings_shape(view: ContentView, scheduler: Scheduler) -> dict[str, Any]:
         "run_as": {"value": content.run_as, "own": content.run_as},
     }
     settings = {name: {**setting, "server": None} for name, setting in settings.items()}
+    settings["egress"] = _egress_shape(content.egress, given)
     for field, name in bounds.NAMES.items():
         settings[name] = {
             "value": getattr(scaling, field),
@@ -180,6 +187,16 @@ def settings_shape(view: ContentView, scheduler: Scheduler) -> dict[str, Any]:
         }
     settings.update(_limits_shape(content.limits, Allowed.of(scheduler)))
     return {"guid": content.guid, "name": content.name, "settings": settings}
+
+
+def _egress_shape(own: Egress | None, given: ApiSettings) -> dict[str, Any]:
+    section = given.network
+    default, most = Egress[section.egress], Egress[section.most_egress]
+    return {
+        "value": effective(own, default, most),
+        "own": own,
+        "server": effective(None, default, most),
+    }
 
 
 def _limits_shape(own: Limits, allowed: Allowed) -> dict[str, Any]:
@@ -197,7 +214,7 @@ def _limits_shape(own: Limits, allowed: Allowed) -> dict[str, Any]:
 async def read(request: Request) -> Response:
     """Give all that can be set of a content."""
     view = await service_of(request).content(request.path_params["ref"])
-    return answer(settings_shape(view, settings_of(request).scheduler))
+    return answer(settings_shape(view, settings_of(request)))
 
 
 async def update(request: Request) -> Response:
@@ -205,7 +222,7 @@ async def update(request: Request) -> Response:
     change = read_change(await read_json(request), ALL)
     note(request, **{f"set_{name}": value for name, value in change.items()})
     view = await adjust(request, request.path_params["ref"], change)
-    return answer(settings_shape(view, settings_of(request).scheduler))
+    return answer(settings_shape(view, settings_of(request)))
 
 
 ROUTES = [

@@ -17,6 +17,7 @@ KEYS: dict[str, str] = {
     "title": "text",
     "executor": "text",
     "run_as": "text",
+    "egress": "text",
     "min_processes": "integer",
     "max_processes": "integer",
     "max_conns_per_process": "integer",
@@ -55,9 +56,9 @@ def set_command(session: Session, content: str, changes: Sequence[str]) -> None:
     the server. Several keys are one change. VALUE is written as in the settings file (10m, 0.5,
     512 MiB, true); `default` gives the server's value back. A limit of 0 is none.
 
-    Keys: title, executor, run_as, min_processes, max_processes, max_conns_per_process, load_factor,
-    init_timeout, idle_timeout, connection_timeout, read_timeout, reconnect_timeout, drain_timeout,
-    drain_notice, memory_limit, memory_high, cpu_limit, pids_limit, files_limit, tmp_limit, nice.
+    Keys: title, executor, run_as, egress, min_processes, max_processes, max_conns_per_process,
+    load_factor, init_timeout, idle_timeout, connection_timeout, read_timeout, reconnect_timeout,
+    drain_timeout, drain_notice, memory_limit, memory_high, cpu_limit, pids_limit, files_limit, tmp_limit, nice.
     """
     from supervisor.cli.client import segment
 

@@ -29,6 +29,7 @@ from supervisor.core.registry import Registry, stored_run
 from supervisor.core.retention import Going, Retention
 from supervisor.core.running import Running
 from supervisor.core.service import (
+    Assignment,
     ContentView,
     LeaseView,
     LogLine,
@@ -337,12 +338,12 @@ class Contents(Service):
         await self._change(keeper, scaling=overrides)
         keeper.rescale()
 
-    async def assign(self, ref: str, executor: str | None, run_as: str | None) -> None:
+    async def assign(self, ref: str, to: Assignment) -> None:
         keeper = self.registry.keeper(ref)
-        assigned = attrs.evolve(keeper.content, executor=executor, run_as=run_as)
-        if assigned != keeper.content:
-            self.makers.check_assigned(assigned)
-            await self._replace(keeper, executor=executor, run_as=run_as)
+        changed = attrs.evolve(keeper.content, **attrs.asdict(to))
+        if changed != keeper.content:
+            self.makers.check_assigned(changed)
+            await self._replace(keeper, **attrs.asdict(to))
 
     async def limit(self, ref: str, limits: Limits) -> None:
         keeper = self.registry.keeper(ref)

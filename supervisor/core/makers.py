@@ -24,6 +24,7 @@ from supervisor.core.missing import Missing
 from supervisor.core.oneshot import OneShot
 from supervisor.core.output import TAIL, Kept, Output, read_cursor, read_tail
 from supervisor.core.placing import GRACE, common_environment, make_job
+from supervisor.core.reach import Reach
 from supervisor.core.runas import RunAs
 from supervisor.core.service import LogLine
 from supervisor.core.tracked import Tracked
@@ -85,6 +86,7 @@ class Makers:
     allowed: Allowed = Allowed(default={}, most={})
     default: str | None = None
     run_as: RunAs = RunAs()
+    reach: Reach = Reach()
     site_mounts: Sequence[SiteMount] = ()
     changed: Callable[[Worker], None] = lambda worker: None
     moved: Callable[[Run, State], None] = lambda run, was: None
@@ -295,6 +297,7 @@ class Makers:
             raise SupervisorError(
                 "no-executor", f"the executor {executor.name!r} cannot run applications"
             )
+        self.reach.check(content, executor)
         if content.run_as is not None:
             self.run_as.account(content, executor)
 
@@ -349,6 +352,7 @@ class Makers:
             runtime=runtime,
             environment=environment,
             digest=digest,
+            egress=self.reach.of_run(content, run.purpose, plan, self.executor_named(run.executor)),
             account=account,
             limits=limits,
         )

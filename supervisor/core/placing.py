@@ -21,6 +21,7 @@ from supervisor.model import (
     Run,
     place_key,
 )
+from supervisor.network import Egress
 
 GRACE = 5.0  # seconds between asking a process to end and killing it
 
@@ -59,6 +60,7 @@ def make_job(
     limits: Limits = Limits(),
     grace: float = GRACE,
     account: Account | None = None,
+    egress: Egress = Egress.HOST,
 ) -> Job:
     """Give the job of a run. Raises SupervisorError("plan-refused") where the plan asks too much.
 
@@ -71,7 +73,10 @@ def make_job(
     env = {**environment, **plan.env}
     env.update({name: environment[name] for name in content.environment if name in environment})
     if run.purpose in (Purpose.SERVE, Purpose.CUSTOMIZE):
-        env["SUPERVISOR_LISTEN"] = layout.LISTEN_AT
+        if plan.port is None:
+            env["SUPERVISOR_LISTEN"] = layout.LISTEN_AT
+        else:
+            env["SUPERVISOR_PORT"] = str(plan.port)
         env["SUPERVISOR_BUSY"] = layout.BUSY_AT
     places = {}
     for mount in plan.mounts:
@@ -92,6 +97,7 @@ def make_job(
         groups=account.groups if account else (),
         limits=limits,
         grace=grace,
+        egress=egress,
     )
 
 

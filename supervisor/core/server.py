@@ -36,6 +36,7 @@ from supervisor.core.lacking import how_to_install, in_words, lacking
 from supervisor.core.makers import Makers
 from supervisor.core.observers import Observers
 from supervisor.core.output import Kept
+from supervisor.core.reach import Reach
 from supervisor.core.retention import Retention
 from supervisor.core.routes import Routes
 from supervisor.core.runas import RunAs
@@ -171,6 +172,7 @@ class Server:
                 allowed=Allowed.of(self.settings.scheduler),
                 default=default,
                 run_as=RunAs.of(self.settings),
+                reach=Reach.of(self.settings),
                 site_mounts=self.settings.site_mounts,
                 executors=executors,
                 logs=Kept(most=self.settings.jobs.logs_kept),

@@ -11,6 +11,16 @@ from supervisor.core.retention import Going
 from supervisor.interfaces import Finding
 from supervisor.interfaces import PluginView as PluginView
 from supervisor.model import Bundle, Content, Limits, Overrides, Run, Scaling, Task
+from supervisor.network import Egress
+
+
+@attrs.frozen(kw_only=True)
+class Assignment:
+    """Who runs a content, as which account, and how far it reaches; None: the server's default."""
+
+    executor: str | None = None
+    run_as: str | None = None
+    egress: Egress | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -185,10 +195,10 @@ class Service(ABC):
         """
 
     @abstractmethod
-    async def assign(self, ref: str, executor: str | None, run_as: str | None) -> None:
-        """Let another executor (None: the default) run a content, or as another account.
+    async def assign(self, ref: str, to: Assignment) -> None:
+        """Replace how a content runs; a rolling restart follows.
 
-        run_as None: the server's default. A rolling restart follows.
+        Raises SupervisorError: no-executor, run-as-refused, egress-over-limit, egress-unavailable.
         """
 
     @abstractmethod

@@ -28,6 +28,7 @@ from supervisor.settings.sections import (
     Logging,
     Metrics,
     Mount,
+    Network,
     Pages,
     Plugins,
     Privileged,
@@ -54,6 +55,7 @@ class Configuration:
     privileged: Privileged = dataclasses.field(default_factory=Privileged)
     applications: Applications = dataclasses.field(default_factory=Applications)
     scheduler: Scheduler = dataclasses.field(default_factory=Scheduler)
+    network: Network = dataclasses.field(default_factory=Network)
     limits: Limits = dataclasses.field(default_factory=Limits)
     pages: Pages = dataclasses.field(default_factory=Pages)
     database: Database = dataclasses.field(default_factory=Database)
@@ -109,6 +111,8 @@ class Settings(Configuration):
     server_address: str
     executables: tuple[str, ...]
     without: tuple[str, ...]
+    most_egress: str
+    loopback_ports: tuple[int, ...]
     totals: Mapping[str, Any]  # what all contents may use together
     templates: Mapping[str, str] = dataclasses.field(default_factory=dict)  # file name → text
 
@@ -138,6 +142,8 @@ class Settings(Configuration):
             server_address=configuration.server.address,
             executables=_executables(configuration),
             without=configuration.privileged.without,
+            most_egress=configuration.network.most_egress.lower(),
+            loopback_ports=configuration.network.loopback_ports,
             totals=configuration.limits.totals,
             **resolved,
         )
@@ -162,7 +168,9 @@ class Settings(Configuration):
             resolved = dict(message["settings"])
             mounts = resolved.pop("mounts")
             resolved["site_mounts"] = tuple(map(SiteMount.of_json, mounts))
-            for name in ("executables", "trusted_proxies", "without", "hidden"):
+            for name in (
+                "executables", "trusted_proxies", "without", "hidden", "loopback_ports",
+            ):  # fmt: skip
                 resolved[name] = tuple(resolved[name])
             return cls(**_shallow(configuration), **{name: resolved[name] for name in _RESOLVED})
         except (KeyError, TypeError) as error:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from supervisor.settings import values
 from supervisor.settings.keys import key as _key
+from supervisor.settings.networking import Network as Network
 from supervisor.settings.reserving import Limits as Limits
 from supervisor.settings.scheduling import Scheduler as Scheduler
 
@@ -366,6 +367,6 @@ class Mount:
 
 
 SECTIONS: tuple[Any, ...] = (
-    Server, HTTP, Authentication, Privileged, Applications, Scheduler, Limits, Pages, Database,
-    Logging, Metrics, Jobs, Housekeeping, Plugins, Licensing, Mount,
+    Server, HTTP, Authentication, Privileged, Applications, Scheduler, Limits, Network, Pages,
+    Database, Logging, Metrics, Jobs, Housekeeping, Plugins, Licensing, Mount,
 )  # fmt: skip

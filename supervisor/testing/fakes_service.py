@@ -17,6 +17,7 @@ import trio
 from supervisor import bounds
 from supervisor.core.retention import Going
 from supervisor.core.service import (
+    Assignment,
     ContentView,
     LeaseView,
     LogLine,
@@ -234,12 +235,12 @@ class FakeService(Service):
         self._keep(attrs.evolve(view, content=attrs.evolve(view.content, limits=limits)))
         self.calls.append(("limit", ref))
 
-    async def assign(self, ref: str, executor: str | None, run_as: str | None) -> None:
+    async def assign(self, ref: str, to: Assignment) -> None:
         """Set it; there are the executors "fake" and "other"."""
         view = await self.content(ref)
-        if executor not in (None, "fake", "other"):
-            raise SupervisorError("no-executor", f"There is no executor '{executor}'.")
-        content = attrs.evolve(view.content, executor=executor)
+        if to.executor not in (None, "fake", "other"):
+            raise SupervisorError("no-executor", f"There is no executor '{to.executor}'.")
+        content = attrs.evolve(view.content, executor=to.executor, egress=to.egress)
         self._keep(attrs.evolve(view, content=content))
         self.calls.append(("assign", ref))
 

@@ -18,7 +18,7 @@ from supervisor.core.contents import Contents
 from supervisor.core.disk import Disk
 from supervisor.core.executors import Executors
 from supervisor.core.makers import Makers
-from supervisor.core.service import RunView
+from supervisor.core.service import Assignment, RunView
 from supervisor.core.tasks import Tasks
 from supervisor.core.worker import Worker
 from supervisor.errors import StoreUnavailable, SupervisorError
@@ -462,7 +462,7 @@ async def test_a_new_core_opens_a_content_with_its_deployment(core: Core) -> Non
 async def test_another_executor_takes_over_though_nobody_visits(core: Core) -> None:
     await core.deployed()
     old = await core.run()
-    await core.contents.assign("an-app", "scripted", None)
+    await core.contents.assign("an-app", Assignment(executor="scripted"))
     keeper = core.contents.registry.keeper("an-app")
     with trio.fail_after(10):
         while old.run.id in {worker.id for worker in keeper.workers}:
