@@ -24,13 +24,15 @@ class Network(NamedTuple):
     """What a sandbox gets. own: a namespace of its own; port: where content listens in it, or None.
 
     uplink: the command of the process that joins it to the host's network, () for none; resolvers:
-    the host's resolv.conf, for that process.
+    the host's resolv.conf, for that process; uid: whose it is. Never the content's: who owns the
+    user namespace of a network has every right over it.
     """
 
     own: bool = False
     port: int | None = None
     uplink: tuple[str, ...] = ()
     resolvers: str = ""
+    uid: int = -1
 
 
 def new() -> None:

@@ -32,10 +32,10 @@ class OwnNetwork:
         """Go on in a network namespace of one's own, with nothing but lo; raises OSError."""
         network.new()
 
-    def enter(self, uid: int, gid: int, *, ready: bool) -> Uplink | None:
+    def enter(self, *, ready: bool) -> Uplink | None:
         """Go on in the namespace, with lo up and the uplink at work; raises OSError."""
         if self._asked.uplink:
-            return enter(self._asked, uid, gid, self._tun)
+            return enter(self._asked, self._tun)
         if self._asked.own and not ready:
             network.new()
         return None

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from supervisor_unshare import filters, host, landlock, site, totals
+from supervisor_unshare import filters, host, landlock, network_findings, site, totals
 from supervisor_unshare.advice import advice
 from supervisor_unshare.cgroups import Hierarchies
 from supervisor_unshare.facts import Facts, observe
@@ -50,6 +50,7 @@ def findings(rules: Rules, *, groups: Hierarchies, limits: Iterable[str]) -> lis
         _limits(groups, limits),
         _totals(groups),
         *_layers(rules.without),
+        *network_findings.findings(rules),
         _finding("python", True, f"The helper runs {sys.executable}."),
         _finding("shown", True, f"Every sandbox sees {', '.join(rules.trees)} and a part of /etc."),
         *_mounts(rules),

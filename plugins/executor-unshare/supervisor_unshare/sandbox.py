@@ -146,7 +146,11 @@ def live(kind: Kind, job: int, report: int, groups: Sequence[int]) -> NoReturn:
             os.close(mount)
         step.name = "network"
         ready = kind.network == OWN
-        link = None if network is None else network.enter(spec.uid, spec.gid, ready=ready)
+        link = None if network is None else network.enter(ready=ready)
+        if link is not None and kind.ids is not None:
+            # The network belongs to our own user: have no right over it.
+            syscalls.new_user_namespace()
+            map_own_ids(*kind.ids)
         listener = _confine(kind, spec, step)
         if network is not None:
             network.open_door()

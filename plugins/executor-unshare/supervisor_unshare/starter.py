@@ -245,6 +245,7 @@ class Starter:
             port=job.port,
             uplink=uplink.command(self._rules.pasta, self._rules.ports) if linked else (),
             resolvers=resolving.of_host() if linked else "",
+            uid=os.geteuid() if self._rules.rootless else self._rules.uid_first,
         )
 
     def _add_ways(self, job: Job, trees: list[int]) -> int:

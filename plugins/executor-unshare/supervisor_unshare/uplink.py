@@ -1,9 +1,11 @@
 """The way out of a network namespace: a process of passt's, `pasta`, in the host's network.
 
 It speaks for content with sockets of its own, so that content reaches what this machine reaches,
-but neither the machine's loopback nor its abstract sockets. It runs as the content's user in the
-sandbox's pid namespace: it ends with the run, whatever happens to the helper. The network namespace
-belongs to a user namespace of that user, since pasta gives up root before it enters.
+but neither the machine's loopback nor its abstract sockets. It lives in the sandbox's pid namespace
+and ends with the run, whatever happens to the helper.
+
+It has no root: the network namespace belongs to a user namespace of a user that no content is.
+Without root there is no such user; the caller of `enter` must go on in a user namespace beside it.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ class Uplink(NamedTuple):
         return ""
 
 
-def enter(asked: Network, uid: int, gid: int, tun: int) -> Uplink:
+def enter(asked: Network, tun: int) -> Uplink:
     """Go on in a new network namespace, with pasta at work on it.
 
     Called in the sandbox's first process, in its finished root, while that may still mount. tun: of
@@ -81,7 +83,7 @@ def enter(asked: Network, uid: int, gid: int, tun: int) -> Uplink:
     holder = os.fork()
     if holder == 0:
         ours.close()
-        _hold(theirs, uid, gid)
+        _hold(theirs, asked.uid)
     theirs.close()
     with ours:
         said, fds, _, _ = socket.recv_fds(ours, 4096, 1)
@@ -90,7 +92,7 @@ def enter(asked: Network, uid: int, gid: int, tun: int) -> Uplink:
         read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)  # nobody reads while all is well
         pid = os.fork()
         if pid == 0:
-            _execute(asked, f"/proc/{holder}/ns", tun, write, uid, gid)
+            _execute(asked, f"/proc/{holder}/ns", tun, write)
         for fd in (write, tun):
             os.close(fd)
         syscalls.enter_network_namespace(fds[0])
@@ -110,11 +112,11 @@ def _wait_for_route(link: Uplink) -> None:
         time.sleep(_PAUSE)
 
 
-def _hold(link: socket.socket, uid: int, gid: int) -> NoReturn:
-    """Make the namespace as the content's user, send it, and keep it until the link ends."""
+def _hold(link: socket.socket, uid: int) -> NoReturn:
+    """Make the namespace as another user, send it, and keep it until the link ends."""
     try:
         try:
-            _become(uid, gid)
+            gid = _become(uid)
             syscalls.show_memory()  # else /proc/self stays root's
             syscalls.new_user_namespace()
             _write("/proc/self/setgroups", "deny")
@@ -130,10 +132,10 @@ def _hold(link: socket.socket, uid: int, gid: int) -> NoReturn:
         os._exit(0)
 
 
-def _execute(asked: Network, where: str, tun: int, output: int, uid: int, gid: int) -> NoReturn:
+def _execute(asked: Network, where: str, tun: int, output: int) -> NoReturn:
     try:
         _show_host_files(asked.resolvers, tun)
-        _become(uid, gid)
+        _become(asked.uid)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # those that the interpreter ignores
             signal.signal(number, signal.SIG_DFL)
         os.dup2(output, 2)  # the others are /dev/null, as the zygote's
@@ -177,12 +179,13 @@ def _cover(path: str, mount: int) -> None:
     os.close(place)
 
 
-def _become(uid: int, gid: int) -> None:
-    if os.geteuid() == uid:
-        return
-    os.setgroups([])
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
+def _become(uid: int) -> int:
+    """Be another user and give its group, where one is not that already."""
+    if os.geteuid() != uid:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    return os.getegid()
 
 
 def _write(path: str, text: str) -> None:

@@ -23,13 +23,15 @@ import trio
 from supervisor_unshare import filters, landlock
 from supervisor_unshare.executor import UnshareExecutor
 
-from supervisor import Access, Job, Mount, PlaceKind, PlaceRef, Role, layout
+from supervisor import Access, Egress, Job, Mount, PlaceKind, PlaceRef, Role, layout
 
 pytestmark = pytest.mark.system
 
 PROGRAM = Path(__file__).with_name("probes.py")
 AT = layout.at(Role.SOURCE)
-HOST_NETWORK = {56}  # content shares the host's loopback until networks are told apart
+WORLD = Path(__file__).with_name("world.py")
+PORT = 5432  # on the loopback of its host
+HOST_NETWORK = {56}  # by default content shares the host's loopback
 OF_TIERS: Mapping[str, Set[int]] = {
     "rootless": HOST_NETWORK,
     "landlock": HOST_NETWORK | {80},
@@ -116,8 +118,42 @@ async def test_probes_inside(
     assert ALLOWED[without] == allowed(found) - undecided, found
 
 
+@pytest.mark.parametrize(
+    ("egress", "root"), [(Egress.NONE, True), (Egress.USER, True), (Egress.USER, False)]
+)
+async def test_probes_inside_with_a_network_of_its_own(
+    egress: Egress,
+    root: bool,
+    caller: int,
+    new_node: Callable[..., Any],
+    job: Callable[..., Job],
+    nursery: trio.Nursery,
+    listeners: tuple[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is allowed but, where pasta is, to see that process of its own."""
+    if landlock.version() < 6:
+        pytest.skip("not on this kernel: Landlock with scopes")
+    if egress is Egress.USER and not (shutil.which("pasta") and shutil.which("ip")):
+        pytest.skip("not installed: pasta, ip")
+    monkeypatch.setenv("PROBE_SECRET", "x")
+    as_whom = () if root else ("--as", str(caller))
+    world = ("unshare", "-n", "-m", sys.executable, str(WORLD), *as_whom)
+    within = world if egress is Egress.USER else ()
+    node = new_node(within=within, caller=None if root else caller)
+    name, port = listeners
+    where = (name, PORT if within else port)
+    asked = job if root else partial(job, uid=0)
+    found = await _probed(node, asked, nursery, where, egress=egress)
+    assert ({80} if within else set()) == allowed(found), found
+
+
 async def _probed(
-    node: Any, job: Callable[..., Job], nursery: trio.Nursery, listeners: tuple[str, int]
+    node: Any,
+    job: Callable[..., Job],
+    nursery: trio.Nursery,
+    listeners: tuple[str, int],
+    **fields: Any,
 ) -> Mapping[str, str]:
     """Run the probes in a sandbox of the node; give what came of each."""
     host = _host(Path(node.data_dir), node.process.pid, listeners)
@@ -127,6 +163,7 @@ async def _probed(
         "/usr/bin/python3", f"{AT}/probes.py", json.dumps(host.arguments),
         mounts=[Mount(role=Role.SOURCE, access=Access.READ, at=AT)],
         places={"source/": PlaceRef(kind=PlaceKind.DEPLOYMENT, ids=(1, 1))},
+        **fields,
     )  # fmt: skip
     receipt = await executor.start(asked)
     with trio.fail_after(30):
