@@ -14,12 +14,14 @@ from supervisor.layout import PlaceKind, PlaceRef
 _RUN_ID = re.compile(r"[0-7][0-9abcdefghjkmnpqrstvwxyz]{25}\Z")
 _MAX_GRACE = 3600.0
 
+_LONGEST = 500  # characters of a reason, in which a peer's own words may stand
+
 
 class Refused(Exception):
     """A message that is malformed or breaks a rule; the text says which, the code how."""
 
     def __init__(self, message: str, *, code: str = "job-refused", hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message[:_LONGEST])
         self.code = code
         self.hint = hint
 
