@@ -82,8 +82,10 @@ class LiveServer:
     def start(self, *, wait: bool = True, within: Sequence[str] = ()) -> LiveServer:
         """Start it; return once the command line gets an answer and the gateway too.
 
-        within: a command that runs another one, given as its last arguments, and becomes it.
+        within: a command that runs another one, given as its last arguments, and becomes it; it
+        becomes the user by itself, too.
         """
+        own = 0 if within else self.uid
         command = [str(self.python), "-I", "-m", "supervisor.parent", "--config", str(self.config)]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
@@ -91,9 +93,9 @@ class LiveServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                user=self.uid or None,
-                group=self.uid or None,
-                extra_groups=[] if self.uid else None,
+                user=own or None,
+                group=own or None,
+                extra_groups=[] if own else None,
                 env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(self.base)},
             )
         if wait:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ from tests.system.conftest import EXAMPLES
 pytestmark = pytest.mark.system
 CALLER = 61900
 REFUSING = Path(__file__).parents[1] / "support" / "refusing.py"
+RANGER = Path(__file__).parents[1] / "support" / "ranger.sh"
+FIRST = 5_100_000  # of the caller's range of uids
+TO_CALLER = ("setpriv", f"--reuid={CALLER}", f"--regid={CALLER}", "--clear-groups")
 NO_ADMIN = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
 
 
@@ -44,7 +48,8 @@ def test_a_host_that_does_not_give_the_tier_stops_the_start_with_what_to_change(
     needs.root()
     extra = f"[Privileged]\nTier = {tier}\n" if tier else ""
     with live_server(uid=uid, extra=extra, start=False) as one:
-        process = one.start(wait=False, within=within).process
+        become = TO_CALLER if uid and within else ()
+        process = one.start(wait=False, within=(*within, *become)).process
         assert process is not None
         assert status == process.wait(20), one.log()
         said = one.log()
@@ -59,7 +64,7 @@ def test_a_host_that_does_not_give_the_tier_stops_the_start_with_what_to_change(
 def restricted(everything: None) -> Iterator[LiveServer]:
     """A server where no namespace can be made, as in a container without any capability."""
     with live_server(uid=CALLER, extra="[Privileged]\nTier = landlock\n", start=False) as running:
-        running.start(within=refusing("namespaces"))
+        running.start(within=(*refusing("namespaces"), *TO_CALLER))
         yield running
 
 
@@ -88,3 +93,40 @@ def test_nothing_is_left_when_the_parent_is_killed(restricted: LiveServer) -> No
     tree = [psutil.Process(restricted.parent), *psutil.Process(restricted.parent).children(True)]
     kill(restricted.parent)
     assert gone([process.pid for process in tree], 1.0)
+
+
+@pytest.fixture(scope="module")
+def ranger(everything: None) -> Iterator[LiveServer]:
+    """A server of an ordinary user who has a range of uids."""
+    if shutil.which("newuidmap") is None:
+        pytest.skip("not on this machine: newuidmap (Debian: uidmap)")
+    with live_server(uid=CALLER, extra="[Privileged]\nTier = subuid\n", start=False) as running:
+        running.start(within=("sh", str(RANGER), str(CALLER), str(FIRST)))
+        yield running
+
+
+async def test_both_apps_serve_with_uids_of_their_own_out_of_an_ordinary_users_range(
+    ranger: LiveServer,
+) -> None:
+    paths = [
+        await trio.to_thread.run_sync(ranger.deploy, EXAMPLES / folder, folder)
+        for folder in ("shiny-r-hello", "shiny-python-core")
+    ]
+    wanted = list(zip([ranger.url + path for path in paths], ("double", "total"), strict=True))
+    async with open_sessions(wanted) as sessions:
+        for one in sessions:
+            await one.answers(12)
+        runs = ranger.json("ps")
+        assert {"subuid"} == {run["tier"] for run in runs}
+        uids = {psutil.Process(run["pid"]).uids().real for run in runs}
+        assert len(uids) == len(paths)
+        assert all(FIRST <= uid < FIRST + 65536 for uid in uids)
+
+
+def test_content_that_is_removed_leaves_no_file_of_its_uid(ranger: LiveServer) -> None:
+    for name in ("shiny-r-hello", "shiny-python-core"):
+        ranger.supervisor("remove", name, "--yes")
+    assert "tier subuid" in ranger.log().splitlines()[0]
+    assert 0 == ranger.stop()
+    left = [path for path in ranger.data_dir.rglob("*") if path.lstat().st_uid >= FIRST]
+    assert [] == left

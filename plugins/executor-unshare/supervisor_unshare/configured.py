@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from supervisor import Egress
-from supervisor_unshare import host, site, uplink
-from supervisor_unshare.rules import ROOT, ROOTLESS, TIERS, Rules
+from supervisor_unshare import host, site, subuid, uplink
+from supervisor_unshare.rules import ROOT, ROOTLESS, SUBUID, TIERS, Rules
 from supervisor_unshare.sandbox import LAYERS
+
+# Inside the namespace of the tier subuid the caller is 0, and contents count from there.
+_CALLER = ("core_uid", "core_gid", "gateway_uid", "gateway_gid", "uid_first", "install_uid")
 
 
 def read_settings(fd: int) -> dict[str, Any]:
@@ -24,12 +27,14 @@ def read_settings(fd: int) -> dict[str, Any]:
 def read_rules(settings: Mapping[str, Any]) -> Rules:
     """Take the rules out of the settings; raises ValueError for a mount that cannot be shown."""
     tier = settings.get("tier") or (ROOTLESS if os.geteuid() else ROOT)
-    if tier not in TIERS or (tier == ROOT) != (os.geteuid() == 0):
+    if tier not in TIERS or (tier in (ROOT, SUBUID)) != (os.geteuid() == 0):
         raise ValueError(f"{tier!r} cannot be the tier of a helper with uid {os.geteuid()}")
     mounts, hidden = site.read(settings)
     without = frozenset(settings.get("without", ()))
     if unknown := without - LAYERS:
         raise ValueError(f"[Privileged] Without: no layer {min(unknown)!r} of {sorted(LAYERS)}")
+    if tier == SUBUID:
+        settings = {**settings, **dict.fromkeys(_CALLER, 0), "uid_last": subuid.size()}
     return Rules(
         tier=tier,
         core_uid=settings["core_uid"],

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from supervisor_unshare import subuid
 from supervisor_unshare.facts import observe
 from supervisor_unshare.tiers import AUTO, KEEPS_APART, Unavailable, choose
 from supervisor_unshare.trial import attempt
@@ -19,7 +20,7 @@ def answer(settings: Mapping[str, Any]) -> str:
     facts = observe(
         root=root,
         without=frozenset(settings.get("without", ())),
-        subuid="this version cannot map subordinate uids yet",
+        subuid="" if root else subuid.hindrance(),
     )
     try:
         asked = str(settings.get("tier") or AUTO).lower()

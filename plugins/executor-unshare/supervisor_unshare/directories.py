@@ -9,7 +9,7 @@ from supervisor import layout
 from supervisor.layout import PlaceKind, PlaceRef
 from supervisor_unshare import places, root, syscalls
 from supervisor_unshare.jobs import Job
-from supervisor_unshare.rules import Rules
+from supervisor_unshare.rules import ROOT, SUBUID, Rules
 
 _SOCKETS_SIZE = "64k"
 Tree = tuple[int, tuple[str, ...]]  # a base descriptor and the components below it
@@ -56,7 +56,8 @@ class Directories:
         places.make(self._data, ("tmp", job.run, "home"), owner=owner, mode=0o700)
         sockets = self._owner(job.uid, self._rules.gateway_gid)
         places.make(self._run_dir, (layout.RUN_SOCKETS, job.run), owner=sockets, mode=0o2710)
-        if job.limits.tmp is not None and sockets is not None:
+        # A mount of a user namespace is seen by nobody outside.
+        if job.limits.tmp is not None and sockets is not None and self._rules.tier == ROOT:
             self._limit_sockets(job.run, sockets)
         for mount in job.mounts:
             if mount.writable:
@@ -79,13 +80,15 @@ class Directories:
             os.close(mount)
 
     def _free_sockets(self, run: str) -> None:
-        if not self._rules.rootless:
+        if self._rules.tier == ROOT:
             syscalls.detach(f"{self._sockets}/{run}")
 
     def make_place(self, place: PlaceRef, uid: int, gid: int) -> None:
         """Make the directory of a place; archives and libraries are not made by request."""
         if place.kind in (PlaceKind.BUNDLE, PlaceKind.LIBRARY):
             return
+        if self._rules.tier == SUBUID:
+            places.adopt(self._data, layout.components(place), (uid, gid))
         places.make(
             self._data,
             layout.components(place),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from supervisor import accounts
 from supervisor_unshare.fields import Refused
-from supervisor_unshare.rules import Rules, content_uid
+from supervisor_unshare.rules import ROOT, Rules, content_uid
 
 # What an account may be given to. Unpacking and installing stay the content's own.
 _PURPOSES = frozenset({"serve", "render", "customize"})
@@ -37,9 +37,9 @@ def identity(
     if rules.rootless:
         caller = content_uid(uid, content, rules)
         return Identity(owner=caller, uid=caller, gid=os.getegid())
-    if purpose in _PURPOSES and not rules.uid_first <= uid <= rules.uid_last:
+    if rules.tier == ROOT and purpose in _PURPOSES and not rules.uid_first <= uid <= rules.uid_last:
         return _account(uid, gid, groups, content_uid(own, content, rules), rules)
-    content_uid(uid, content, rules)
+    uid = content_uid(uid, content, rules)
     if gid not in (0, uid):
         raise Refused(f"gid {gid} is not the content's own, {uid}")
     if groups:

@@ -20,10 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from supervisor import Log, __version__, packets
-from supervisor_unshare import detect, probe, renew, syscalls, verbs
+from supervisor_unshare import detect, probe, renew, subuid, syscalls, verbs
 from supervisor_unshare.configured import read_rules, read_settings
 from supervisor_unshare.fields import Refused
 from supervisor_unshare.loop import Link, Loop
+from supervisor_unshare.rules import SUBUID
 from supervisor_unshare.runs import LiveRun
 from supervisor_unshare.service import Answer, Fail, Service
 from supervisor_unshare.steps import StartFailed
@@ -301,6 +302,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(detect.answer(settings))
         return 0
     try:
+        if settings.get("tier") == SUBUID and os.geteuid() != 0:
+            subuid.enter()
         if parsed.check is not None:
             renew.read(parsed.check)
             read_rules(settings)

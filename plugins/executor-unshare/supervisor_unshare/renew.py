@@ -25,8 +25,8 @@ WAITING_SIGNALS = frozenset({signal.SIGUSR1})  # over the exec; see launcher
 _PATIENCE = 20.0  # seconds for work under way in forked children
 _JOB = ("run", "content", "purpose", "uid", "gid", "grace", "stop_signal")
 _RUN = (
-    "pid", "pidfd", "report", "stdout", "stderr", "boot", "started", "ends_by", "begun", "phase",
-    "facts", "status", "oom", "stopped", "kill_at", "seconds",
+    "pid", "pidfd", "report", "stdout", "stderr", "boot", "started", "ends_by", "seen", "begun",
+    "phase", "facts", "status", "oom", "stopped", "kill_at", "seconds",
 )  # fmt: skip
 _DESCRIPTORS = ("pidfd", "report", "stdout", "stderr", "door")
 

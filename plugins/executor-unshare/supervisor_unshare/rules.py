@@ -59,8 +59,8 @@ class Rules:
 
     @property
     def rootless(self) -> bool:
-        """Whether the helper itself has no right of root."""
-        return self.tier != ROOT
+        """Whether the helper has no right of root, not even over a range of uids of its own."""
+        return self.tier not in (ROOT, SUBUID)
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -77,6 +77,13 @@ def content_uid(uid: int, content: int, rules: Rules) -> int:
         if uid not in (0, os.geteuid()):
             raise Refused(f"uid {uid} needs a helper that runs as root")
         return os.geteuid()
+    if rules.tier == SUBUID:  # the core knows of no range
+        if uid != 0:
+            raise Refused(f"uid {uid} needs a helper that runs as root")
+        uid = rules.uid_first + content
+        if uid > rules.uid_last:
+            raise Refused(f"content {content} is beyond the {rules.uid_last} uids of /etc/subuid")
+        return uid
     if uid in (0, rules.core_uid, rules.gateway_uid):
         raise Refused(f"uid {uid} belongs to root, the core or the gateway")
     if not rules.uid_first <= uid <= rules.uid_last:

@@ -34,7 +34,8 @@ class Phase(StrEnum):
 class LiveRun:
     """One run. Descriptors are -1 once closed; status is the raw wait status once it is known.
 
-    ends_by: the signal by which its init ends the whole tree.
+    ends_by: the signal by which its init ends the whole tree. seen: the number that others see for
+    its uid, where that is another one than here.
     """
 
     job: Job
@@ -48,6 +49,7 @@ class LiveRun:
     started: int
     door: int = -1  # to its doorman, for content that listens on a port
     ends_by: int = signal.SIGKILL
+    seen: int | None = None
     begun: float = field(default_factory=time.monotonic)
     phase: Phase = Phase.STARTING
     said: bytes = b""
@@ -57,6 +59,11 @@ class LiveRun:
     stopped: bool = False
     kill_at: float | None = None  # monotonic seconds
     seconds: float = 0.0
+
+    @property
+    def uid(self) -> int:
+        """Whose it is, in the numbers of core and gateway."""
+        return self.job.uid if self.seen is None else self.seen
 
     @property
     def receipt(self) -> dict[str, Any]:
@@ -69,7 +76,7 @@ class LiveRun:
         """The event of its end, without the type."""
         return {
             "run": self.job.run,
-            "uid": self.job.uid,
+            "uid": self.uid,
             "receipt": self.receipt,
             "status": self.status,
             "oom": self.oom,
@@ -86,7 +93,7 @@ class LiveRun:
         return {
             "run": self.job.run,
             "content": self.job.content,
-            "uid": self.job.uid,
+            "uid": self.uid,
             "receipt": self.receipt,
             "pid": self.pid,
             "port": self.job.port,

@@ -102,7 +102,7 @@ class Service:
         elif job.run in self._waiters:
             self._waiters[job.run].append((answer, fail))
         else:
-            answer(receipt=run.receipt, uid=run.job.uid)
+            answer(receipt=run.receipt, uid=run.uid)
 
     def stop(self, answer: Answer, fail: Fail, run: str, grace: float) -> None:
         """Ask a run to end, and end its whole tree after `grace` seconds."""
@@ -243,7 +243,7 @@ class Service:
             run.phase = Phase.RUNNING
             self._log.info("run-started", run=run.job.run, content=run.job.content, pid=run.pid)
             for answer, _ in self._waiters.pop(run.job.run, []):
-                answer(receipt=run.receipt, uid=run.job.uid)
+                answer(receipt=run.receipt, uid=run.uid)
             self._starter.succeeded()
 
         if "unlinked" in run.facts:
@@ -265,7 +265,7 @@ class Service:
             descendants.end_strays(living, seconds=_STRAYS)
         if starting and "running" in run.facts:  # it was over before its start was read
             for answer, _ in self._waiters.pop(run.job.run, []):
-                answer(receipt=run.receipt, uid=run.job.uid)
+                answer(receipt=run.receipt, uid=run.uid)
         directories = self._directories
         if not (directories.remove_empty(run.job.run) or directories.is_small(run.job.run)):
             self._loop.aside(lambda: self._clean(run), lambda error: self._ended(run, error))

@@ -29,6 +29,7 @@ from supervisor_unshare import (
     runs,
     sandbox,
     site,
+    subuid,
     syscalls,
     uplink,
 )
@@ -49,7 +50,7 @@ from supervisor_unshare.plan_mounts import (
     writable,
 )
 from supervisor_unshare.pool import Wanted
-from supervisor_unshare.rules import LANDLOCK, Rules
+from supervisor_unshare.rules import LANDLOCK, ROOT, SUBUID, Rules
 from supervisor_unshare.runs import LiveRun
 from supervisor_unshare.steps import StartFailed, step
 from supervisor_unshare.template import Template
@@ -77,7 +78,8 @@ class Starter:
         self._groups = groups
         self._log = log
         self._host = host.HostView(rules)
-        self._template = None if rules.rootless else self._new_template()
+        # In a user namespace /proc can be mounted only beside another one: a template has none.
+        self._template = self._new_template() if rules.tier == ROOT else None
         ids = (os.geteuid(), os.getegid()) if rules.rootless else None
         self._confined = rules.tier == LANDLOCK
         self._kind = sandbox.Kind(
@@ -144,6 +146,7 @@ class Starter:
             boot=self._boot,
             started=started,
             door=door,
+            seen=subuid.outer(job.uid) if self._rules.tier == SUBUID else None,
             ends_by=descendants.END if self._confined else signal.SIGKILL,
         )
 

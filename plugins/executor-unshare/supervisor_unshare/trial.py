@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from supervisor_unshare import filters, landlock, sandbox, syscalls
+from supervisor_unshare import filters, landlock, sandbox, subuid, syscalls
 from supervisor_unshare.root import Step
 from supervisor_unshare.rules import LANDLOCK, ROOT, ROOTLESS, SUBUID
 
@@ -35,10 +35,15 @@ class Outcome:
 
 def attempt(tier: str, *, uid: int) -> Outcome:
     """Take the steps of a sandbox of this tier, as content with this uid. Needs one thread."""
-    gid = uid if tier == ROOT else os.getegid()  # in a namespace without a map it reads otherwise
+    # In a namespace without a map one's own ids read otherwise.
+    gid = uid if tier in (ROOT, SUBUID) else os.getegid()
+    outside = tier == SUBUID and os.geteuid() != 0
     steps, flags = {
         ROOT: (_as_root, sandbox.NAMESPACES),
-        SUBUID: (_without_root, sandbox.NAMESPACES | syscalls.CLONE_NEWUSER),
+        SUBUID: (
+            _as_root_of_range if outside else _as_root,
+            sandbox.NAMESPACES if not outside else 0,
+        ),
         ROOTLESS: (_without_root, sandbox.NAMESPACES | syscalls.CLONE_NEWUSER),
         LANDLOCK: (_by_filters, 0),
     }[tier]
@@ -85,6 +90,17 @@ def _as_root(uid: int, gid: int, step: Step) -> bool:
     os.setresuid(uid, uid, uid)
     syscalls.drop_capabilities()
     return moved
+
+
+def _as_root_of_range(uid: int, gid: int, step: Step) -> bool:
+    """Be root over a range of uids, then content, which that root clones as the real one does."""
+    step.name = "user-namespace"
+    subuid.enter()
+    inner = attempt(ROOT, uid=1)
+    if inner.failure is not None:
+        step.name = inner.failure.step
+        raise OSError(inner.failure.errno or 0, inner.failure.message)
+    return inner.moved
 
 
 def _without_root(uid: int, gid: int, step: Step) -> bool:

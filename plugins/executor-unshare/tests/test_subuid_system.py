@@ -1,0 +1,164 @@
+"""The subuid tier: each content has a uid of its own, out of the range of an ordinary user."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from supervisor_unshare import subuid
+from supervisor_unshare.executor import UnshareExecutor
+
+from supervisor import (
+    Access,
+    Exit,
+    Job,
+    Mount,
+    PlaceKind,
+    PlaceRef,
+    Role,
+    Running,
+    SupervisorError,
+    layout,
+)
+
+pytestmark = pytest.mark.system
+RANGER = Path(__file__).parents[3] / "tests" / "support" / "ranger.sh"
+FIRST = 5_000_000
+AT = layout.at(Role.SOURCE)
+
+
+@pytest.fixture
+def node(new_node: Callable[..., Any], caller: int) -> Any:
+    if shutil.which("newuidmap") is None:
+        pytest.skip("not on this machine: newuidmap (Debian: uidmap)")
+    within = ("sh", str(RANGER), str(caller), str(FIRST))
+    return new_node(caller=caller, settings={"tier": "subuid"}, within=within)
+
+
+@pytest.fixture
+def job(job: Callable[..., Job]) -> Callable[..., Job]:
+    return partial(job, uid=0)
+
+
+@contextlib.contextmanager
+def being(uid: int) -> Iterator[None]:
+    """Be this user to whom one connects: root outside is nobody in the helper's namespace."""
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+async def executor(node: Any, nursery: trio.Nursery, caller: int) -> AsyncIterator[UnshareExecutor]:
+    made = UnshareExecutor(run_dir=node.run_dir)
+    with trio.fail_after(30):
+        with being(caller):
+            await nursery.start(made.serve)
+        yield made
+
+
+def source(content: int) -> dict[str, Any]:
+    """The fields of a job that has the application directory of a content."""
+    return {
+        "content": content,
+        "mounts": [Mount(role=Role.SOURCE, access=Access.WRITE, at=AT)],
+        "places": {"source/": PlaceRef(kind=PlaceKind.DEPLOYMENT, ids=(content, 1))},
+        "workdir": AT,
+    }
+
+
+async def said(executor: UnshareExecutor, job: Job) -> tuple[str, Any]:
+    receipt = await executor.start(job)
+    output = b"".join([chunk.data async for chunk in executor.output(receipt)])
+    first, *_, end = [seen async for seen in executor.watch(receipt)]
+    assert isinstance(first, Running)
+    assert isinstance(end, Exit)
+    return output.decode(), first
+
+
+async def test_each_content_has_its_own_uid_and_files_and_the_helper_removes_them(
+    node: Any, executor: UnshareExecutor, job: Callable[..., Job], caller: int
+) -> None:
+    assert "subuid" == executor.capabilities.tier
+    for content in (1, 7):
+        script = "id -u; mkdir -p deep/er; echo x > deep/er/file; chmod 700 deep"
+        output, running = await said(executor, job("/bin/sh", "-c", script, **source(content)))
+        assert f"{content}\n" == output
+        assert FIRST + content - 1 == running.endpoint.uid
+        made = os.lstat(f"{node.data_dir}/apps/{content}/1/deep/er/file")
+        assert (FIRST + content - 1,) * 2 == (made.st_uid, made.st_gid)
+    place = PlaceRef(kind=PlaceKind.DEPLOYMENT, ids=(7, 1))
+    await executor.remove(place)
+    assert [] == os.listdir(f"{node.data_dir}/apps/7")
+    assert caller == os.stat(f"{node.data_dir}/apps/7").st_uid
+
+
+async def test_what_a_server_of_the_rootless_tier_has_left_becomes_the_contents_own(
+    node: Any, executor: UnshareExecutor, job: Callable[..., Job], caller: int
+) -> None:
+    _leave(f"{node.data_dir}/apps/4/1", caller)
+    script = "cat inner/file && echo more > inner/more && readlink link"
+    output, _ = await said(executor, job("/bin/sh", "-c", script, **source(4)))
+    assert "old\n/etc/passwd\n" == output
+    assert FIRST + 3 == os.lstat(f"{node.data_dir}/apps/4/1/link").st_uid
+    assert 0 == os.stat("/etc/passwd").st_uid
+
+
+def _leave(top: str, owner: int) -> None:
+    """Make a directory as one of the rootless tier is."""
+    os.makedirs(f"{top}/inner", mode=0o700)
+    Path(top, "inner", "file").write_text("old\n")
+    Path(top, "link").symlink_to("/etc/passwd")
+    os.chmod(top, 0o755)  # by the content, perhaps
+    for path in (top, f"{top}/inner", f"{top}/inner/file", f"{top}/link", os.path.dirname(top)):
+        os.chown(path, owner, owner, follow_symlinks=False)
+    os.chmod(os.path.dirname(top), 0o700)
+
+
+async def test_a_content_can_neither_read_nor_signal_another(
+    node: Any, executor: UnshareExecutor, job: Callable[..., Job]
+) -> None:
+    await said(executor, job("/bin/sh", "-c", "echo x > secret", **source(1)))
+    script = f"cat {node.data_dir}/apps/1/1/secret; ls /proc | grep -c '^[0-9]'; chown 1 . 2>&1"
+    output, _ = await said(executor, job("/bin/sh", "-c", script, **source(2)))
+    assert "x" not in output.split()
+    assert "Operation not permitted" in output
+
+
+async def test_a_content_beyond_the_range_is_refused_and_so_is_a_foreign_uid(
+    executor: UnshareExecutor, job: Callable[..., Job]
+) -> None:
+    with pytest.raises(SupervisorError, match="beyond the 65536 uids"):
+        await executor.start(job("/usr/bin/true", content=70_000))
+    with pytest.raises(SupervisorError, match="needs a helper that runs as root"):
+        await executor.start(job("/usr/bin/true", uid=5))
+
+
+async def test_the_helper_goes_on_in_new_code_and_nothing_is_left(
+    node: Any, executor: UnshareExecutor, job: Callable[..., Job], caller: int
+) -> None:
+    receipt = await executor.start(job("/bin/sleep", "300", **source(3)))
+    with being(caller):
+        answer = await trio.to_thread.run_sync(node.renew)
+        assert "ready" == answer["type"]
+        assert [receipt] == [*await executor.list()]
+    findings = {one.name: one for one in await executor.check()}
+    assert findings["sandbox"].ok, findings["sandbox"]
+    await executor.stop(receipt, 0)
+    assert [] == node.directories()
+
+
+def test_the_largest_range_of_a_user_counts_by_name_or_number(tmp_path: Path) -> None:
+    file = tmp_path / "subuid"
+    file.write_text(f"# ours\nroot:1:2000\n{os.getuid()}:100000:65536\nother:1:99999\nroot:bad\n")
+    assert subuid.Range(first=100000, count=65536) == subuid.own_range(str(file))
+    assert "no range" in subuid.hindrance((str(tmp_path / "none"), str(file)))
