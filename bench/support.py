@@ -110,6 +110,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     print(flush=True)
 
 
+def name(pid: int) -> str:
+    """Give the name of a process, "" of one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def machine() -> None:
     """Print the line that stands above each table."""
     model = "unknown CPU"
@@ -206,8 +214,11 @@ def child(module: str, log: Path, fds: dict[str, int]) -> Iterator[subprocess.Po
 
 
 @contextmanager
-def helper(base: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The privileged helper alone, listening at base/run/helper.sock for this process."""
+def helper(base: Path, **more: object) -> Iterator[subprocess.Popen[bytes]]:
+    """The privileged helper alone, listening at base/run/helper.sock for this process.
+
+    more: settings besides those that it needs.
+    """
     for name in ("data", "run"):
         (base / name).mkdir(mode=0o711)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -226,6 +237,7 @@ def helper(base: Path) -> Iterator[subprocess.Popen[bytes]]:
         "mounts": [],
         "executables": [],
         "log_level": "warning",
+        **more,
     }
     memory_file = settings_file(settings)
     fds = {"settings": memory_file, "helper": listener.fileno()}

@@ -34,7 +34,10 @@ class Wanted:
 
 
 class Pool:
-    """Keep `size` clones of what was wanted last; make is called for each, and may raise."""
+    """Keep up to `size` clones, new ones for what was wanted last.
+
+    make is called for each, and may raise StartFailed and OSError.
+    """
 
     def __init__(self, loop: Loop, make: Callable[[Wanted], Clone], log: Log, size: int) -> None:
         self._loop = loop
@@ -51,19 +54,19 @@ class Pool:
         One whose preparation fails says so in its report.
         """
         self._wanted = wanted
-        for other in [one for one in self._waiting if one[0] != wanted or not _lives(one[1])]:
-            self._drop(other)
-        if self._waiting:
-            clone = self._waiting.pop(0)[1]
-            self._loop.unwatch(clone.pidfd)
-        else:
-            clone = self._make(wanted)
-        return clone
+        for one in self._waiting:
+            if one[0] == wanted and _lives(one[1]):
+                self._waiting.remove(one)
+                self._loop.unwatch(one[1].pidfd)
+                return one[1]
+        return self._make(wanted)
 
     def refill(self) -> None:
-        """Make what is missing, soon. Called when a start has succeeded, so that what always fails
-        is not tried without end."""
-        if not self._filling and len(self._waiting) < self._size:
+        """Make what is missing, soon.
+
+        Called when a start has succeeded: what always fails is not tried without end.
+        """
+        if self._size and not self._filling:
             self._filling = True
             self._loop.after(0.0, self._fill)
 
@@ -77,16 +80,22 @@ class Pool:
         """Make one, and the next in a later turn of the loop."""
         self._filling = False
         wanted = self._wanted
-        if wanted is None or len(self._waiting) >= self._size:
+        if wanted is None:
             return
+        for one in [one for one in self._waiting if one[0].generation != wanted.generation]:
+            self._drop(one)
+        if sum(one[0] == wanted for one in self._waiting) >= self._size:
+            return
+        if len(self._waiting) >= self._size:
+            self._drop(next(one for one in self._waiting if one[0] != wanted))
         try:
             clone = self._make(wanted)
         except (StartFailed, OSError) as error:  # the next start tries again and tells
             self._log.warning("not-prepared", reason=str(error))
             return
-        one = (wanted, clone)
-        self._waiting.append(one)
-        self._loop.watch(clone.pidfd, lambda: self._ended(one))
+        made = (wanted, clone)
+        self._waiting.append(made)
+        self._loop.watch(clone.pidfd, lambda: self._ended(made))
         self.refill()
 
     def _ended(self, one: tuple[Wanted, Clone]) -> None:
