@@ -74,14 +74,14 @@ def _showing(path: str) -> str:
 
 @attrs.define(eq=False)
 class Missing:
-    """What one run has not found. hint: of the last file that is hidden from it, or ""."""
+    """What one run has not found. hint: of the file that it missed last before its end, or ""."""
 
     executor: Executor
     output: Output
     content: Content
     mounts: Sequence[SiteMount] = ()
     hint: str = ""
-    _asked: set[str] = attrs.field(factory=set)
+    _found: dict[str, str] = attrs.field(factory=dict)  # path → what to say of it, or ""
     _one: trio.Lock = attrs.field(factory=trio.Lock)
 
     @classmethod
@@ -97,21 +97,22 @@ class Missing:
             if line.stream != "supervisor":
                 await self._look(line.text)
 
-    async def settle(self) -> str:
-        """Look at what was written last; give the hint."""
+    async def settle(self) -> None:
+        """Look at what was written last: it may be why the run has ended."""
         for text in self.output.last_lines():
-            await self._look(text)
-        return self.hint
+            self.hint = await self._look(text) or self.hint
 
-    async def _look(self, text: str) -> None:
+    async def _look(self, text: str) -> str:
+        said = ""
         for path in paths_in(text):
             async with self._one:
-                if path in self._asked or len(self._asked) >= MOST:
-                    continue
-                self._asked.add(path)
-                if await self._hides(path):
-                    self.hint = advice(path, self.mounts, self.content)
-                    self.output.say(f"[supervisor] {self.hint}")
+                if path not in self._found and len(self._found) < MOST:
+                    hidden = await self._hides(path)
+                    self._found[path] = advice(path, self.mounts, self.content) if hidden else ""
+                    if hidden:
+                        self.output.say(f"[supervisor] {self._found[path]}")
+                said = self._found.get(path, "") or said
+        return said
 
     async def _hides(self, path: str) -> bool:
         try:

@@ -126,6 +126,13 @@ async def test_a_living_process_has_the_hint_in_its_log_and_ends_without_it(hous
     assert "enough" == house.journal.last(worker.id).reason
 
 
+async def test_what_was_missed_long_before_the_end_is_not_its_reason(house: House) -> None:
+    house.executor.hidden = {DATA}
+    worker = await dies(house, R_ERROR + b"something else\n" * 30)
+    assert "ended with status 1" == house.journal.last(worker.id).reason
+    assert any("hidden by the sandbox" in line.text for line in worker.output.tail)
+
+
 async def test_no_content_asks_its_way_through_a_disk(house: House) -> None:
     lines = [b"cat: /srv/%d: No such file or directory\n" % n for n in range(100)]
     await dies(house, b"".join(lines))
