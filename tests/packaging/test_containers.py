@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -32,7 +31,6 @@ R_APP, PYTHON_APP = ROOT / "examples" / "shiny-r-hello", ROOT / "examples" / "sh
 DOCKERS_FILES = "golang-github-docker-docker-dev"
 DOCKERS_PROFILE = "usr/share/gocode/src/github.com/docker/docker/profiles/seccomp/default.json"
 SERVER = "http://127.0.0.1:3939"
-USER = 10001
 RESTRICTED = re.findall(r"^\| `(--user \S+ --cap-drop .*?)` \|", PAGE, re.MULTILINE)[0].split()
 KILLED_AFTER = 10.0  # seconds that `docker stop` gives
 
@@ -72,12 +70,14 @@ def shared_r(tmp_path_factory: pytest.TempPathFactory, needs: Needs) -> Path:
 
 
 @pytest.fixture
-def volume(tmp_path: Path, request: pytest.FixtureRequest) -> str:
-    """An empty folder of the host as the data volume: the option that says so."""
-    tmp_path.chmod(0o755)
-    if "restricted" in request.node.name:
-        os.chown(tmp_path, USER, USER)
-    return f"--volume={tmp_path}:/data"
+def volume(podman: Podman, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """An empty volume that the server may use: the option that says so."""
+    if "restricted" not in request.node.name:
+        tmp_path.chmod(0o755)
+        return f"--volume={tmp_path}:/data"
+    [chown] = commands("What each right gives")
+    podman.docker(*[word.replace("content:/data", "restricted:/data") for word in chown])
+    return "--volume=restricted:/data"
 
 
 def commands(heading: str) -> list[list[str]]:
