@@ -11,17 +11,14 @@ from supervisor.model import Purpose
 from supervisor.settings import Settings
 from supervisor.settings.places import ROOT_DATA_DIR
 
+SUBUID = "subuid"  # the tier in which contents have uids of their own though nothing is root
+
 
 def findings(settings: Settings, makers: Makers) -> list[Finding]:
     """Give a line for the tier, each interpreter, and each plugin that is missing or failed."""
-    found = [
-        Finding(
-            name="tier",
-            ok=not settings.rootless,
-            text=settings.tier,
-            fix="run it as root, for a uid per content" if settings.rootless else "",
-        )
-    ]
+    shared = settings.rootless and settings.tier != SUBUID
+    fix = "run it as root, for a uid per content" if shared else ""
+    found = [Finding(name="tier", ok=not shared, text=settings.tier, fix=fix)]
     data = volume.look(settings.data_dir, default=ROOT_DATA_DIR)
     if data is not None:
         found.append(Finding(name="data", ok=not data.fix, text=data.text, fix=data.fix))

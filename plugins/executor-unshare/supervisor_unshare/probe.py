@@ -12,7 +12,7 @@ from supervisor_unshare import filters, host, landlock, network_findings, site, 
 from supervisor_unshare.advice import advice
 from supervisor_unshare.cgroups import Hierarchies
 from supervisor_unshare.facts import Facts, observe
-from supervisor_unshare.rules import LANDLOCK, ROOTLESS, Rules
+from supervisor_unshare.rules import LANDLOCK, Rules
 from supervisor_unshare.steps import StartFailed
 from supervisor_unshare.tiers import KEEPS_APART
 from supervisor_unshare.trial import Failure, attempt
@@ -70,10 +70,6 @@ def _weaker(tier: str, *, moved: bool) -> list[dict[str, Any]]:
     if moved:
         text = "A filter refuses pivot_root here; sandboxes enter their root by move and chroot."
         found.append(_finding("new root", True, text))
-    if tier == ROOTLESS:
-        text = "All content has the caller's uid; namespaces alone keep it apart."
-        fix = "Run the server as root, or with [Privileged] Tier = subuid."
-        found.append(_finding("one uid", False, text, fix))
     if tier == LANDLOCK:
         version = landlock.version()
         text = (

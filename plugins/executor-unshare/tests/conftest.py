@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -39,6 +40,8 @@ from supervisor import (
 UID_FIRST = 1_000_000 + os.getpid() % 100_000 * 2000
 GATEWAY = 699_001
 CORE_GID = 699_002
+RANGE = 5_000_000
+RANGER = Path(__file__).parents[3] / "tests" / "support" / "ranger.sh"
 
 
 @attrs.define
@@ -245,6 +248,19 @@ def new_node() -> Iterator[Callable[..., Node]]:
         for sock in node.sockets.values():
             sock.close()
         shutil.rmtree(node.root)
+
+
+@pytest.fixture
+def new_ranger(new_node: Callable[..., Node], caller: int) -> Callable[[], Node]:
+    """Make a node of an ordinary user who has a range of uids, from RANGE on."""
+
+    def new() -> Node:
+        if shutil.which("newuidmap") is None:
+            pytest.skip("not on this machine: newuidmap (Debian: uidmap)")
+        within = ("sh", str(RANGER), str(caller), str(RANGE))
+        return new_node(caller=caller, settings={"tier": "subuid"}, within=within)
+
+    return new
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ WORLD = Path(__file__).with_name("world.py")
 PORT = 5432  # on the loopback of its host
 HOST_NETWORK = {56}  # by default content shares the host's loopback
 OF_TIERS: Mapping[str, Set[int]] = {
+    "subuid": HOST_NETWORK,
     "rootless": HOST_NETWORK,
     "landlock": HOST_NETWORK | {80},
 }
@@ -153,12 +154,17 @@ async def _probed(
     job: Callable[..., Job],
     nursery: trio.Nursery,
     listeners: tuple[str, int],
+    being: int = 0,
     **fields: Any,
 ) -> Mapping[str, str]:
-    """Run the probes in a sandbox of the node; give what came of each."""
+    """Run the probes in a sandbox of the node, as a core of this uid; give what came of each."""
     host = _host(Path(node.data_dir), node.process.pid, listeners)
     executor = UnshareExecutor(run_dir=node.run_dir)
-    await nursery.start(executor.serve)
+    os.seteuid(being)
+    try:
+        await nursery.start(executor.serve)
+    finally:
+        os.seteuid(0)
     asked = job(
         "/usr/bin/python3", f"{AT}/probes.py", json.dumps(host.arguments),
         mounts=[Mount(role=Role.SOURCE, access=Access.READ, at=AT)],
@@ -177,6 +183,7 @@ async def _probed(
 async def test_probes_inside_weaker_tiers(
     tier: str,
     new_node: Callable[..., Any],
+    new_ranger: Callable[[], Any],
     job: Callable[..., Job],
     caller: int,
     nursery: trio.Nursery,
@@ -186,8 +193,11 @@ async def test_probes_inside_weaker_tiers(
     if landlock.version() < 6:
         pytest.skip("not on this kernel: Landlock with scopes")
     monkeypatch.setenv("PROBE_SECRET", "x")
-    node = new_node(caller=caller, settings={"tier": tier})
-    found = await _probed(node, partial(job, uid=0), nursery, listeners)
+    if tier == "subuid":
+        node, being = new_ranger(), caller
+    else:
+        node, being = new_node(caller=caller, settings={"tier": tier}), 0
+    found = await _probed(node, partial(job, uid=0), nursery, listeners, being)
     assert OF_TIERS[tier] == allowed(found), found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -30,17 +29,13 @@ from supervisor import (
 )
 
 pytestmark = pytest.mark.system
-RANGER = Path(__file__).parents[3] / "tests" / "support" / "ranger.sh"
-FIRST = 5_000_000
+FIRST = 5_000_000  # RANGE of conftest
 AT = layout.at(Role.SOURCE)
 
 
 @pytest.fixture
-def node(new_node: Callable[..., Any], caller: int) -> Any:
-    if shutil.which("newuidmap") is None:
-        pytest.skip("not on this machine: newuidmap (Debian: uidmap)")
-    within = ("sh", str(RANGER), str(caller), str(FIRST))
-    return new_node(caller=caller, settings={"tier": "subuid"}, within=within)
+def node(new_ranger: Callable[[], Any]) -> Any:
+    return new_ranger()
 
 
 @pytest.fixture
