@@ -21,21 +21,19 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture
-def silent(tmp_path: Path) -> Iterator[Path]:
+def silent(tmp_path: Path, needs: Any) -> Iterator[Path]:
     """A directory on a FUSE file system whose server never says a word; it wakes at its end."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
+    needs.root()
     try:
         server = os.open("/dev/fuse", os.O_RDWR)
     except OSError as error:
-        pytest.skip(f"needs FUSE: {error}")
+        needs.kernel(False, f"FUSE: {error}")
     libc = ctypes.CDLL(None, use_errno=True)
     place = tmp_path / "with a blank"
     place.mkdir()
     options = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
-    if libc.mount(b"silent", bytes(place), b"fuse.silent", 0, options) != 0:
-        os.close(server)
-        pytest.skip(f"FUSE cannot be mounted here: {os.strerror(ctypes.get_errno())}")
+    mounted = libc.mount(b"silent", bytes(place), b"fuse.silent", 0, options) == 0
+    needs.kernel(mounted, f"FUSE: {os.strerror(ctypes.get_errno())}")
     yield place
     os.close(server)
     libc.umount2(bytes(place), 2)

@@ -53,12 +53,13 @@ def test_nothing_is_made_in_a_home_to_mount_on(tmp_path: Path) -> None:
 
 @pytest.mark.system
 async def test_a_process_sees_the_home_of_its_account_as_its_own(
-    new_node: Callable[..., Any], shell_job: Callable[..., Job], nursery: trio.Nursery
+    new_node: Callable[..., Any], shell_job: Callable[..., Job], nursery: trio.Nursery, needs: Any
 ) -> None:
+    needs.root()
     known = filter(None, map(accounts.named, ACCOUNTS))
     who = next((one for one in known if home_of(one, (), ())), None)
-    if who is None:
-        pytest.skip("needs an account with a home of its own")
+    needs.kernel(who is not None, "an account with a home of its own")
+    assert who is not None
     node = new_node(settings={"run_as_group": who.name})
     executor = UnshareExecutor(run_dir=node.run_dir)
     await nursery.start(executor.serve)

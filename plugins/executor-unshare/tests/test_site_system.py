@@ -207,17 +207,15 @@ async def test_without_root_it_is_the_same(
     assert "Read-only file system" in await says(f"touch {AT}/open/more", uid=0)
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="needs FUSE")
-@pytest.mark.skipif(shutil.which("bindfs") is None, reason="needs bindfs")
 async def test_a_bindfs_that_shows_files_as_another_user_s_is_shown(
-    started: Callable[..., Awaitable[Says]], data: Path, uid_first: int
+    started: Callable[..., Awaitable[Says]], data: Path, uid_first: int, needs: Any
 ) -> None:
+    needs.program("bindfs")
     (data / "x.csv").chmod(0o600)  # root's alone
     user = str(uid_first + 1)
     view = ["bindfs", "-u", user, "-p", "u+rX", str(data), str(data / "inner")]
     made = subprocess.run(view, capture_output=True, text=True, check=False)  # noqa: ASYNC221
-    if made.returncode:
-        pytest.skip(f"no FUSE here: {made.stderr.strip()}")
+    needs.kernel(made.returncode == 0, f"FUSE, for bindfs: {made.stderr.strip()}")
     try:
         says = await started(
             SiteMount(name="read", path=str(data / "inner"), at=AT, contents=("1",)),
