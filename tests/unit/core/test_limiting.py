@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from supervisor.core.limiting import Given, limits_of
+from supervisor.core.limiting import Given, lacking, limits_of
 from supervisor.errors import SupervisorError
 from supervisor.limits import Allowed
 from supervisor.model import Content, ContentId, Guid, Limits
@@ -65,3 +65,9 @@ def test_no_high_mark_is_promised_where_nobody_says_what_is_used(
     assert Given(limits=Limits(memory_max=1000)) == given
     with pytest.raises(SupervisorError, match="cannot enforce memory_high"):
         limits_of(content(memory_max=1000, memory_high=5), NOTHING, executor)
+
+
+def test_doctor_learns_which_limits_of_the_server_do_not_hold(executor: ScriptedExecutor) -> None:
+    allowed = Allowed(default={"cpu": 2.0, "pids": 7}, most={"tmp": 5})
+    assert ("cpu_limit", "tmp_limit") == lacking(allowed, executor)
+    assert () == lacking(NOTHING, executor)
