@@ -22,6 +22,7 @@ pytest_plugins = ["supervisor.testing.fixtures"]
 CI = os.environ.get("CI", "").lower() in ("1", "true")
 ROOT = Path(__file__).parent
 CONTENT_PYTHON = ROOT / ".dev" / "python" / "bin" / "python"
+STREAMLIT = ROOT / ".dev" / "streamlit"
 
 # In CI a test may be skipped for what no package can give, or a plugin does not promise.
 ALLOWED_IN_CI = ("not on this kernel:", "not claimed:")
@@ -57,6 +58,19 @@ class Needs:
             " (./dev test makes it)",
         )
         return str(CONTENT_PYTHON)
+
+    def streamlit(self) -> Path:
+        """A Python environment with Streamlit; gives its directory."""
+        python = STREAMLIT / "bin" / "python"
+        self._need(python.exists(), f"needs Streamlit in {STREAMLIT} (./dev test makes it)")
+        return STREAMLIT
+
+    def debian(self, *packages: str) -> None:
+        """These packages of Debian, where no program tells of them."""
+        for package in packages:
+            self._need(
+                _answers("dpkg-query", "-L", package), f"needs Debian's {package} (./dev system)"
+            )
 
     def chromium(self) -> str:
         """A browser; gives its path."""
