@@ -67,7 +67,12 @@ class Served:
 
 
 def plan_for(
-    runtime: Runtime, installation: Installation, *, entrypoint: str = "app", purpose: Purpose
+    runtime: Runtime,
+    installation: Installation,
+    *,
+    entrypoint: str = "app",
+    purpose: Purpose,
+    app_mode: str = "",
 ) -> Plan:
     """Ask a runtime for a plan about some content."""
     return runtime.plan(
@@ -79,7 +84,7 @@ def plan_for(
                 content=ContentId(1),
                 bundle=BundleId(1),
                 runtime=runtime.name,
-                app_mode="",
+                app_mode=app_mode,
                 entrypoint=entrypoint,
             ),
             installation=installation,

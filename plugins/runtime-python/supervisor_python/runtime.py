@@ -21,20 +21,20 @@ from supervisor import (
     SupervisorError,
     layout,
 )
-from supervisor_python import installations
+from supervisor_python import installations, streamlit
 from supervisor_python.detect import detect
 
 _ROLES = (Role.SOURCE, Role.SCRATCH, Role.HOME, Role.STATE, Role.SOCKET)
 
 
 class PythonRuntime(Runtime):
-    """Shiny for Python apps, served by uvicorn on a Unix socket from an installed environment."""
+    """Shiny for Python apps, served by uvicorn on a Unix socket, and Streamlit apps, on a port."""
 
     name = "python"
-    looks_for = "app.py that imports shiny"
+    looks_for = "app.py that imports shiny or streamlit"
 
     def detect(self, files: Sequence[SourceFile], manifest: Mapping[str, Any]) -> Detected | None:
-        """Say that the bundle is a Shiny for Python app, or None."""
+        """Say that the bundle is a Shiny for Python or Streamlit app, or None."""
         return detect(files, manifest)
 
     def installations(self, settings: Mapping[str, Sequence[str]]) -> Sequence[Installation]:
@@ -47,6 +47,8 @@ class PythonRuntime(Runtime):
             raise SupervisorError(
                 "no-runtime", f"The Python runtime cannot {purpose.value} {context.content.name!r}."
             )
+        if context.deployment.app_mode == streamlit.APP_MODE:
+            return streamlit.plan(context, _environment())
         return Plan(
             argv=(
                 context.installation.executable,
@@ -56,7 +58,13 @@ class PythonRuntime(Runtime):
                 "import os; exec(os.environ.pop('SUPERVISOR_LAUNCHER'))",
                 context.deployment.entrypoint,
             ),
-            env=_environment(),
+            env={
+                **_environment(),
+                "SUPERVISOR_LAUNCHER": files("supervisor_python")
+                .joinpath("launch.py")
+                .read_text("utf-8"),
+                "SUPERVISOR_LISTEN": layout.LISTEN_AT,
+            },
             workdir=layout.at(Role.SOURCE),
             mounts=tuple(
                 Mount(role=role, access=Access.WRITE, at=layout.at(role)) for role in _ROLES
@@ -73,8 +81,6 @@ def _environment() -> dict[str, str]:
         "LANG": "C.UTF-8",
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "PYTHONUNBUFFERED": "1",
-        "SUPERVISOR_LAUNCHER": files("supervisor_python").joinpath("launch.py").read_text("utf-8"),
-        "SUPERVISOR_LISTEN": layout.LISTEN_AT,
         "SUPERVISOR_STATE": layout.at(Role.STATE),
         "TMPDIR": layout.at(Role.SCRATCH),
     }

@@ -161,3 +161,29 @@ def test_a_virtual_environment_shows_itself_and_what_it_was_made_from(needs: Any
     assert "" != installation.detail["shiny"]
     assert {str(Path(python).parents[1]), "/usr"} <= {*installation.prefixes, "/usr"}
     assert 2 <= len(installation.prefixes)
+
+
+def streamlit_app(entrypoint: str, score: int) -> Detected:
+    return Detected(
+        runtime="python",
+        kind=ContentKind.APP,
+        app_mode="python-streamlit",
+        entrypoint=entrypoint,
+        score=score,
+    )
+
+
+def test_an_app_py_that_imports_streamlit_is_recognised() -> None:
+    assert streamlit_app("app.py", 50) == detect(app("import streamlit as st\n"), {})
+    manifest = {"metadata": {"appmode": "python-streamlit", "entrypoint": "main.py"}}
+    assert streamlit_app("main.py", 100) == detect([], manifest)
+
+
+def test_streamlit_is_served_on_a_port() -> None:
+    plan = plan_for(
+        PythonRuntime(), ANY_PYTHON, entrypoint="main.py", purpose=Purpose.SERVE,
+        app_mode="python-streamlit",
+    )  # fmt: skip
+    assert (ANY_PYTHON.executable, "-u", "-m", "streamlit", "run", "main.py") == plan.argv
+    assert str(plan.port) == plan.env["STREAMLIT_SERVER_PORT"]
+    assert "SUPERVISOR_LISTEN" not in plan.env
