@@ -105,9 +105,10 @@ def _wrong_path(mount: SiteMount, hidden: Sequence[str]) -> Iterator[Misplaced]:
         around = covered(secret, [mount.path])
         if around or covered(mount.path, [secret]):
             where = f"{secret} lies in it" if around else f"it lies in {secret}"
+            why = "" if mount.path == secret else f"{where}, which "
             yield Misplaced(
                 mount.name,
-                f"Path = {mount.path} cannot be shown: {where}, which content must not see",
+                f"Path = {mount.path} cannot be shown: {why or 'it is what '}content must not see",
                 "Name the directories that content needs, one section each.",
             )
             return

@@ -274,7 +274,9 @@ def _misfits(configuration: Configuration) -> Iterator[SupervisorError]:
     for name, mount in configuration.mounts.items():
         if not mount.path:
             yield SupervisorError("settings-invalid", f'[Mount "{name}"] has no Path')
-    for problem in misplaced(site_mounts(configuration), _hidden(configuration)):
+    own = (configuration.server.data_dir, configuration.server.run_dir)
+    hidden = (*_hidden(configuration), *(path for path in own if path))
+    for problem in misplaced(site_mounts(configuration), hidden):
         yield SupervisorError("settings-invalid", str(problem), hint=problem.hint)
 
 

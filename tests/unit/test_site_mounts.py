@@ -45,7 +45,7 @@ def test_what_sites_need_may_be_shown(path: str, at: str) -> None:
     [
         ("/", "lies in it"),
         ("/var/lib", "/var/lib/content-supervisor lies in it"),
-        ("/var/lib/content-supervisor", "lies in it"),
+        ("/var/lib/content-supervisor", "it is what content must not see"),
         ("/var/lib/content-supervisor/db", "it lies in /var/lib/content-supervisor"),
         ("/etc", "/etc/content-supervisor lies in it"),
         ("/proc/1", "it lies in /proc"),
@@ -158,6 +158,9 @@ def test_wrong_settings_are_refused_by_their_section(text: str, said: str) -> No
 
 
 def test_the_database_and_the_file_itself_are_hidden_too() -> None:
+    text = '[Server]\nDataDir = /data/cs\n[Mount "m"]\nPath = /data\n'
+    with pytest.raises(SupervisorError, match="/data/cs lies in it"):
+        configure(parse(text, "test.gcfg"))
     text = '[Database]\nDir = /srv/db\n[Mount "m"]\nPath = /srv\n'
     with pytest.raises(SupervisorError, match="/srv/db lies in it"):
         configure(parse(text, "test.gcfg"))
