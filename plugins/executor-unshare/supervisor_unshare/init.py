@@ -67,8 +67,9 @@ def watch(
     """
     os.chdir("/")
     leave_streams()
+    next_signal = _waiting(fd, listener)
     report(fd, "running", "true")
-    status = _wait(main, fd, uplink, _waiting(fd, listener))
+    status = _wait(main, fd, uplink, next_signal)
     if tmp is not None and os.statvfs("/tmp").f_bavail == 0:
         report(fd, "tmp_full", str(tmp))
     report(fd, "status", str(status))

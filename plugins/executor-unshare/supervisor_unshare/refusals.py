@@ -38,14 +38,14 @@ class Refusals:
         self._told = told
         self._calls: list[int] = []
         self._signals = _signal_descriptor(signals)
-        self._poll = select.poll()
+        self._ready = select.epoll()
         for fd in (listener, self._signals):
-            self._poll.register(fd, select.POLLIN)
+            self._ready.register(fd, select.EPOLLIN)
 
     def wait(self) -> int:
         """Answer calls until a signal has come; give its number."""
         while True:
-            ready = dict(self._poll.poll())
+            ready = dict(self._ready.poll())
             if self._listener in ready:
                 self._answer()
             if self._signals in ready:

@@ -76,7 +76,9 @@ async def test_where_clone3_is_filtered_the_group_is_joined_later(
     for group in node.groups():
         with open(f"{group}/cgroup.procs", encoding="ascii") as file:  # noqa: ASYNC230
             groups.append(file.read().split())
-    assert [2] == [len(pids) for pids in groups if init in pids]
+    counts = [len(pids) for pids in groups if init in pids]
+    assert counts
+    assert {2} == set(counts)  # in each group of its own: init and the program
     await executor.stop(receipt, 0)
     node.wait_for_nothing()  # the next one is still joining, perhaps
 

@@ -105,7 +105,9 @@ async def test_init_holds_nothing_of_the_host(
     found = {name: os.readlink(f"{held}/{name}") for name in os.listdir(held)}
     streams = {found.pop(name) for name in ("0", "1", "2")}
     assert {"/dev/null"} == streams
-    own = {"anon_inode:seccomp notify", "anon_inode:[signalfd]"}  # what it waits for
+    own = {
+        f"anon_inode:{name}" for name in ("seccomp notify", "[signalfd]", "[eventpoll]")
+    }  # what it waits for
     rest = [name for name in found.values() if name not in own]
     assert ["pipe"] == [name.partition(":")[0] for name in rest]  # its reports
     await executor.stop(receipt, 0)
