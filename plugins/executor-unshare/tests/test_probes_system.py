@@ -12,7 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from supervisor_unshare import filters, landlock
 from supervisor_unshare.executor import UnshareExecutor
 
 from supervisor import Access, Egress, Job, Mount, PlaceKind, PlaceRef, Role, layout
+from tests.support.ablation import LAYERS, Layers, table, write_row
 
 pytestmark = pytest.mark.system
 
@@ -37,12 +38,6 @@ OF_TIERS: Mapping[str, Set[int]] = {
     "rootless": HOST_NETWORK,
     "landlock": HOST_NETWORK | {80},
 }
-ALLOWED = {
-    "nothing": HOST_NETWORK,
-    "landlock": HOST_NETWORK | {55, 74},
-    "seccomp": HOST_NETWORK | {18, 20, 22, 25, 26, 27, 41, 42, 46, 49},
-}
-OF_THE_KERNEL = {29, 30, 31, 32, 33, 47, 48, 50, 51}  # without the filter, it decides
 
 
 @attrs.frozen
@@ -95,28 +90,37 @@ def _host(data_dir: Path, pid: int, listeners: tuple[str, int]) -> Host:
     return Host(arguments, app)
 
 
+def names() -> Mapping[int, str]:
+    """Give what the probes try, by number."""
+    probes = re.findall(r"^    (\d+): \(\s*\"([^\"]+)\"", PROGRAM.read_text(), re.M)
+    return {int(number): name for number, name in probes}
+
+
 def allowed(found: Mapping[str, str]) -> set[int]:
     """Give the numbers of the probes that were not refused."""
     return {int(number) for number, how in found.items() if how == "allowed"}
 
 
-@pytest.mark.parametrize("without", ["nothing", "landlock", "seccomp"])
-async def test_probes_inside(
-    without: str,
+@pytest.mark.parametrize("layers", LAYERS, ids=lambda layers: layers.title)
+async def test_probes_inside_layer_by_layer(
+    layers: Layers,
     new_node: Callable[..., Any],
     job: Callable[..., Job],
     nursery: trio.Nursery,
     listeners: tuple[str, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """What is measured is what the table of the documentation says; `./dev bench ablation`
+    writes that."""
     if landlock.version() < 6:
         pytest.skip("not on this kernel: Landlock with scopes")
     monkeypatch.setenv("PROBE_SECRET", "x")
-    layers: Sequence[str] = [] if without == "nothing" else [without]
-    node = new_node(settings={"without": layers})
-    found = await _probed(node, job, nursery, listeners)
-    undecided = OF_THE_KERNEL if without == "seccomp" else set()
-    assert ALLOWED[without] == allowed(found) - undecided, found
+    node = new_node(settings={"without": [*layers.without]})
+    found = await _probed(node, job, nursery, listeners, egress=layers.egress)
+    row = layers.row(allowed(found), names())
+    if os.environ.get("ABLATION") == "write":
+        write_row(row)
+    assert row in table(), found
 
 
 @pytest.mark.parametrize(
@@ -211,7 +215,7 @@ def test_each_probe_that_a_tier_allows_stands_in_the_documentation_with_its_reas
         assert f'{number}: ("{probe}"' in re.sub(r"\(\s+", "(", PROGRAM.read_text())
         assert len(reason) > 20
         told.setdefault(tier.strip("`"), set()).add(int(number))
-    assert {"root": ALLOWED["nothing"], **OF_TIERS} == told
+    assert {"root": HOST_NETWORK, **OF_TIERS} == told
     assert all(len(numbers) <= 10 for numbers in told.values())
 
 
