@@ -40,6 +40,7 @@ from supervisor import (
 UID_FIRST = 1_000_000 + os.getpid() % 100_000 * 2000
 GATEWAY = 699_001
 CORE_GID = 699_002
+HELPERS_GROUP = 699_003  # which no content may have
 RANGE = 5_000_000
 RANGER = Path(__file__).parents[3] / "tests" / "support" / "ranger.sh"
 
@@ -105,6 +106,12 @@ class Node:
         os.write(memory, json.dumps(message, default=dataclasses.asdict).encode())
         return memory
 
+    @property
+    def _groups(self) -> list[int] | None:
+        if self.within:
+            return None
+        return [HELPERS_GROUP] if self.caller is None and os.geteuid() == 0 else []
+
     def start(self) -> None:
         memory = self.settings_memory()
         self.control, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -126,7 +133,7 @@ class Node:
                 stderr=log,
                 user=None if self.within else self.caller,
                 group=None if self.within else self.caller,
-                extra_groups=None if self.within or self.caller is None else [],
+                extra_groups=self._groups,
             )
         os.close(memory)
         child.close()
