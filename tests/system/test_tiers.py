@@ -30,6 +30,12 @@ def refusing(*rules: str) -> tuple[str, ...]:
     return (sys.executable, str(REFUSING), *rules, "--")
 
 
+def reload(server: LiveServer) -> None:
+    """Reload, and wait until all parts are new."""
+    server.supervisor("reload")
+    server.until(lambda: " parent reloaded problems=0" in server.log(), 60, "reloaded")
+
+
 REFUSALS: list[tuple[str, int, Sequence[str], str, int, str]] = [
     ("", 0, NO_ADMIN, "sandbox-unavailable", 71, "--cap-add=SYS_ADMIN"),
     ("", 0, refusing("namespaces"), "sandbox-unavailable", 71, "seccomp=unconfined"),
@@ -89,6 +95,15 @@ def test_the_tier_has_one_name_wherever_it_is_told(restricted: LiveServer) -> No
     assert {"landlock"} == {run["tier"] for run in runs}
 
 
+def test_a_reload_keeps_the_tier_and_what_runs(restricted: LiveServer) -> None:
+    before = {run["id"]: run["pid"] for run in restricted.json("ps")}
+    assert before
+    reload(restricted)
+    runs = restricted.json("ps")
+    assert before == {run["id"]: run["pid"] for run in runs}
+    assert {"landlock"} == {run["tier"] for run in runs}
+
+
 def test_nothing_is_left_when_the_parent_is_killed(restricted: LiveServer) -> None:
     tree = [psutil.Process(restricted.parent), *psutil.Process(restricted.parent).children(True)]
     kill(restricted.parent)
@@ -121,6 +136,14 @@ async def test_both_apps_serve_with_uids_of_their_own_out_of_an_ordinary_users_r
         uids = {psutil.Process(run["pid"]).uids().real for run in runs}
         assert len(uids) == len(paths)
         assert all(FIRST <= uid < FIRST + 65536 for uid in uids)
+
+
+def test_a_reload_keeps_the_range_and_what_runs(ranger: LiveServer) -> None:
+    before = {run["id"]: run["pid"] for run in ranger.json("ps")}
+    assert before
+    reload(ranger)
+    assert before == {run["id"]: run["pid"] for run in ranger.json("ps")}
+    assert {"subuid"} == {run["tier"] for run in ranger.json("ps")}
 
 
 def test_content_that_is_removed_leaves_no_file_of_its_uid(ranger: LiveServer) -> None:
