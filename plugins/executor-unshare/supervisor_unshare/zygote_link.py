@@ -21,6 +21,10 @@ from supervisor_unshare.trial import attempt
 
 _PATIENCE = 20.0  # seconds for an answer
 _KEPT = ("LD_LIBRARY_PATH",)  # of our environment, where the interpreter needs it
+_ENDED = (
+    "the process that sandboxes are cloned from has ended; if the server's files have been replaced "
+    "since it was started: supervisor reload"
+)
 _CODE = "import sys; sys.path[:0] = {paths!r}; from supervisor_unshare import zygote; zygote.main()"
 
 
@@ -66,7 +70,7 @@ class ZygoteLink:
         for _ in range(2):  # one that has gone meanwhile is started again
             with contextlib.suppress(_Gone):
                 return self._cloned(kind, template, group)
-        raise StartFailed("zygote", None, "the process that sandboxes are cloned from has ended")
+        raise StartFailed("zygote", None, _ENDED)
 
     def _cloned(self, kind: Mapping[str, Any], template: int | None, group: Group) -> Clone:
         """Try once, with a socket and a pipe of its own: a clone of which nobody heard has lost
@@ -144,7 +148,7 @@ class ZygoteLink:
             said = {}
         if "ready" not in said:
             self.close()
-            text = said.get("message", "it ended; the service log has what it said")
+            text = said.get("message", _ENDED)
             raise StartFailed(said.get("step", "zygote"), said.get("errno"), text)
         return self._sock
 
