@@ -15,7 +15,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "doctor.md"
 # Whether these are in order depends on the kind of control groups that the host has.
 OF_GROUPS = {"limits", "totals"}
 HYBRID = Path("/sys/fs/cgroup/unified/cgroup.procs")  # those of the host whose outputs are shown
-_LINE = re.compile(r"^(ok  |note|FAIL)  ([a-z ]+): ", re.MULTILINE)
+_LISTENERS = re.compile(r"(?<=what listens here on TCP: ).*")  # whatever else runs here
+_LINE = re.compile(r"^(ok  |note|FAIL)  ([^:\n]+): ", re.MULTILINE)
 
 
 def hold(host: str, said: str, *, neutral: Mapping[str, str] | None = None) -> None:
@@ -25,6 +26,7 @@ def hold(host: str, said: str, *, neutral: Mapping[str, str] | None = None) -> N
     """
     for path, shown in (neutral or {}).items():
         said = said.replace(path, shown)
+    said = _LISTENERS.sub("127.0.0.1:3939 (python).", said)
     text = PAGE.read_text()
     block = re.compile(
         rf"(<!-- begin doctor {re.escape(host)} -->\n).*?(<!-- end doctor -->)", re.DOTALL

@@ -7,7 +7,10 @@ the gateway gets, the doorman makes (doorman.py).
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
+import signal
 import socket
 import struct
 from typing import NamedTuple
@@ -38,7 +41,41 @@ class Network(NamedTuple):
 def new() -> None:
     """Go on in a network namespace of one's own, with `lo` up."""
     syscalls.new_network_namespace()
-    loopback_up()
+    try:
+        loopback_up()
+    except PermissionError:  # a container with CAP_SYS_ADMIN has no CAP_NET_ADMIN by default
+        if os.geteuid() != 0:
+            raise
+        _enter_that_of_a_child()
+
+
+def _enter_that_of_a_child() -> None:
+    """Go on in a network namespace that a child has made, in a user namespace of its own.
+
+    There it may switch `lo` on. The namespace belongs to our user, root, whom content never is.
+    """
+    read, write = os.pipe2(os.O_CLOEXEC)
+    child, pidfd = syscalls.clone(0)
+    if child == 0:
+        try:
+            syscalls.die_with_parent()
+            syscalls.new_user_namespace()
+            syscalls.new_network_namespace()
+            loopback_up()
+            os.write(write, b"1")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(write)
+    try:
+        if not os.read(read, 1):
+            raise PermissionError(errno.EPERM, "lo cannot be switched on")
+        syscalls.enter_network_namespace(pidfd)
+    finally:
+        os.close(read)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(pidfd)
 
 
 def loopback_up() -> None:
