@@ -69,10 +69,10 @@ def groups_of(server: LiveServer) -> list[Path]:
     """The control groups of the server's runs, and of what waits to become one."""
     name = directory_name(str(server.run_dir))
     return [
-        group
-        for top in Path("/sys/fs/cgroup").rglob(name)
-        for group in top.iterdir()
-        if group.is_dir()
+        Path(top, group)
+        for top, groups, _ in os.walk("/sys/fs/cgroup")  # others' may go meanwhile
+        if os.path.basename(top) == name
+        for group in groups
     ]
 
 
