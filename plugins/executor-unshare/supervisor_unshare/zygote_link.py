@@ -22,7 +22,7 @@ from supervisor_unshare.trial import attempt
 _PATIENCE = 20.0  # seconds for an answer
 _KEPT = ("LD_LIBRARY_PATH",)  # of our environment, where the interpreter needs it
 _ENDED = (
-    "the process that sandboxes are cloned from has ended; if the server's files have been replaced "
+    "the process that sandboxes are cloned from has ended; if the server's files were replaced "
     "since it was started: supervisor reload"
 )
 _CODE = "import sys; sys.path[:0] = {paths!r}; from supervisor_unshare import zygote; zygote.main()"
