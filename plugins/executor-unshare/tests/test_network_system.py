@@ -87,10 +87,10 @@ def ask(host, port):
             return sock.recv(99).decode() or "nothing"
     except OSError as error:
         return type(error).__name__
-def abstract(name):
+def unix(kind, address):
     try:
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.connect("\\0" + name)
+        with socket.socket(socket.AF_UNIX, kind) as sock:
+            sock.connect(address)
             return "reached"
     except OSError as error:
         return type(error).__name__
@@ -101,7 +101,11 @@ print(json.dumps({
     "host": ask("198.51.100.2", 6000),
     "loopback": ask("127.0.0.1", 5432),
     "loopback 6": ask("::1", 5432),
-    "abstract": abstract(sys.argv[1]),
+    "abstract": unix(socket.SOCK_STREAM, "\\0" + sys.argv[1]),
+    "helper": unix(socket.SOCK_SEQPACKET, sys.argv[2] + "/helper.sock"),
+    "helper-connect": unix(socket.SOCK_SEQPACKET, sys.argv[2] + "/helper-connect.sock"),
+    "core": unix(socket.SOCK_STREAM, sys.argv[2] + "/core.sock"),
+    "neighbour": unix(socket.SOCK_STREAM, sys.argv[2] + "/w/other/app.sock"),
 }))
 """
 
@@ -126,15 +130,18 @@ def in_world(new_node: Callable[..., Node], nursery: trio.Nursery) -> InWorld:
 
 
 async def found_by(
-    executor: UnshareExecutor, job: Callable[..., Job], egress: Egress, **fields: Any
+    node: Node, executor: UnshareExecutor, job: Callable[..., Job], egress: Egress, **fields: Any
 ) -> dict[str, str]:
+    """What a process finds; whatever its egress, no socket of ours is among it."""
     with socket.socket(socket.AF_UNIX) as listener:
         name = f"test-{os.urandom(6).hex()}"
         listener.bind(f"\0{name}")
         listener.listen()
-        asked = job("/usr/bin/python3", "-c", LOOK, name, egress=egress, **fields)
+        asked = job("/usr/bin/python3", "-c", LOOK, name, node.run_dir, egress=egress, **fields)
         text = await said(executor, await executor.start(asked))
     answers: dict[str, str] = json.loads(text)
+    ours = {answers.pop(name) for name in ("helper", "helper-connect", "core", "neighbour")}
+    assert {"FileNotFoundError"} == ours
     return answers
 
 
@@ -151,25 +158,25 @@ REFUSED = "ConnectionRefusedError"
 async def test_each_egress_reaches_what_it_says(in_world: InWorld, job: Callable[..., Job]) -> None:
     node, executor = await in_world(settings={"loopback_ports": [7000]})
     with trio.fail_after(60):
-        assert NOWHERE == await found_by(executor, job, Egress.NONE)
-        user = await found_by(executor, job, Egress.USER)
+        assert NOWHERE == await found_by(node, executor, job, Egress.NONE)
+        user = await found_by(node, executor, job, Egress.USER)
         assert ("internet", "internet") == (user["internet"], user["by name"]), (user, node.log)
         assert user["router"] in (REFUSED, "TimeoutError")
         assert {REFUSED} == {user[of] for of in ("host", "loopback", "loopback 6", "abstract")}
-        host = await found_by(executor, job, Egress.HOST)
+        host = await found_by(node, executor, job, Egress.HOST)
         assert ("internet", "everywhere", "loopback") == (
             host["by name"], host["host"], host["loopback"],
         )  # fmt: skip
         assert host["abstract"] in ("PermissionError", REFUSED)
-    node.wait_for_nothing()
+    node.wait_for_nothing(10)
 
 
 async def test_a_named_port_of_the_hosts_loopback_is_open_to_egress_user(
     in_world: InWorld, job: Callable[..., Job]
 ) -> None:
-    _, executor = await in_world(settings={"loopback_ports": [5432]})
+    node, executor = await in_world(settings={"loopback_ports": [5432]})
     with trio.fail_after(60):
-        found = await found_by(executor, job, Egress.USER)
+        found = await found_by(node, executor, job, Egress.USER)
         assert ("internet", "loopback") == (found["internet"], found["loopback"])
 
 
@@ -178,11 +185,11 @@ async def test_without_root_egress_user_reaches_the_same(
 ) -> None:
     node, executor = await in_world(caller=caller)
     with trio.fail_after(60):
-        found = await found_by(executor, job, Egress.USER, uid=0)
+        found = await found_by(node, executor, job, Egress.USER, uid=0)
         assert ("internet", "internet") == (found["internet"], found["by name"]), (found, node.log)
         assert {REFUSED} == {found[of] for of in ("host", "loopback", "loopback 6", "abstract")}
-        assert NOWHERE == await found_by(executor, job, Egress.NONE, uid=0)
-    node.wait_for_nothing()
+        assert NOWHERE == await found_by(node, executor, job, Egress.NONE, uid=0)
+    node.wait_for_nothing(10)
 
 
 async def test_the_end_of_pasta_is_told_and_the_content_stays(
@@ -202,7 +209,34 @@ async def test_the_end_of_pasta_is_told_and_the_content_stays(
         assert "network-gone" in node.log
         assert [receipt.run] == [held.run for held in await executor.list()]
         await executor.stop(receipt, 0.0)
-    node.wait_for_nothing()
+    node.wait_for_nothing(10)
+
+
+OWN_LOOPBACK = """
+from multiprocessing import Pool
+from multiprocessing.managers import BaseManager
+manager = BaseManager(address=("127.0.0.1", 0), authkey=b"x")
+manager.start()
+with Pool(2) as pool:
+    print(sum(pool.map(abs, [-1, -2])), manager.address[0])
+manager.shutdown()
+"""
+CLUSTER = (
+    "cluster <- parallel::makePSOCKcluster(2);"
+    "cat(sum(unlist(parallel::parLapply(cluster, 1:2, identity))));"
+    "parallel::stopCluster(cluster)"
+)
+
+
+async def test_the_loopback_of_its_own_carries_clusters_and_pools(
+    executor: UnshareExecutor, job: Callable[..., Job]
+) -> None:
+    python = job("/usr/bin/python3", "-c", OWN_LOOPBACK, egress=Egress.NONE)
+    assert "3 127.0.0.1" == (await said(executor, await executor.start(python))).strip()
+    if shutil.which("Rscript") is None:
+        pytest.skip("not installed: R")
+    r = job("/usr/bin/Rscript", "--vanilla", "-e", CLUSTER, egress=Egress.NONE)
+    assert "3" == (await said(executor, await executor.start(r))).strip()
 
 
 async def test_pasta_ends_with_the_helper_that_is_killed(
@@ -231,7 +265,7 @@ async def test_a_device_that_is_missing_ends_the_start_and_says_so(
     with pytest.raises(SupervisorError, match="/dev/net/tun") as caught:
         await executor.start(job("/usr/bin/true", egress=Egress.USER))
     assert "egress-unavailable" == caught.value.code
-    node.wait_for_nothing()
+    node.wait_for_nothing(10)
 
 
 def command_of(pid: int) -> bytes:
