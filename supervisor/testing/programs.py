@@ -46,6 +46,21 @@ while True:
 """,
 )
 
+SERVES_A_PORT = Program(
+    name="serves a port",
+    language="python",
+    text="""
+import os, socket
+server = socket.create_server(("127.0.0.1", int(os.environ["SUPERVISOR_PORT"])))
+print("ready", flush=True)
+while True:
+    client, _ = server.accept()
+    with client:
+        if client.recv(65536):
+            client.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
+""",
+)
+
 TELLS = Program(
     name="tells",
     language="python",

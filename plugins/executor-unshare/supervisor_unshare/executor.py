@@ -212,7 +212,7 @@ class UnshareExecutor(Executor):
             tier=hello["tier"],
             run_as=hello["tier"] == "root",
             egress=frozenset(map(Egress, hello.get("egress", [Egress.HOST]))),
-            ports="egress" in hello,
+            ports=Egress.NONE in hello.get("egress", ()),
         )
         lines = {line["run"]: line for line in hello["runs"]}
         for run, view in self._views.items():

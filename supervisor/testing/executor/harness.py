@@ -37,6 +37,7 @@ def claims(capabilities: Capabilities) -> frozenset[str]:
     """Give what an executor claims, in the words that tests name their needs by."""
     words = {"output": capabilities.output, "usage": capabilities.usage}
     words["files shared with this node"] = capabilities.shared_files
+    words["content on a port"] = capabilities.ports
     words["a life beyond the core"] = capabilities.lifetime is not Lifetime.CORE
     limits = {f"the limit {name}" for name in capabilities.limits}
     purposes = {f"the purpose {purpose.value}" for purpose in capabilities.purposes}
@@ -75,16 +76,27 @@ class Harness:
         """Give the job as this executor needs it."""
         return job
 
-    def job(self, program: Program, *, stop_signal: str = "TERM", **fields: Any) -> Job:
+    def job(
+        self,
+        program: Program,
+        *,
+        stop_signal: str = "TERM",
+        port: int | None = None,
+        **fields: Any,
+    ) -> Job:
         """Make a job that runs a program."""
         mounts: tuple[Mount, ...] = fields.pop("mounts", ())
+        listens = {"SUPERVISOR_LISTEN": layout.LISTEN_AT}
+        if port is not None:
+            listens = {"SUPERVISOR_PORT": str(port)}
         plan = Plan(
             argv=program.command(shell=self.shell, python=self.python),
-            env={"PATH": "/usr/bin:/bin", "SUPERVISOR_LISTEN": layout.LISTEN_AT},
+            env={"PATH": "/usr/bin:/bin", **listens},
             workdir="/tmp",
             mounts=mounts,
             ready=self.rule,
             stop_signal=stop_signal,
+            port=port,
         )
         given = {
             "run": new_run_id(),

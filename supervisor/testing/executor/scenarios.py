@@ -11,6 +11,7 @@ from supervisor import layout
 from supervisor.interfaces import Executor
 from supervisor.layout import PlaceKind, PlaceRef, Role
 from supervisor.model import Access, Cause, Limits, Mount, place_key
+from supervisor.network import Egress
 from supervisor.testing import programs
 from supervisor.testing.executor.harness import Alive, Harness
 from supervisor.testing.executor.seen import by_stream, first_difference, read, until_exit
@@ -25,6 +26,15 @@ class Scenarios(Harness):
         """What listens on SUPERVISOR_LISTEN answers at the endpoint that Running names."""
         receipt = await executor.start(self.job(programs.SERVES))
         await self.reach(executor, receipt)
+
+    async def test_two_processes_on_the_same_port_are_both_reached(
+        self, executor: Executor
+    ) -> None:
+        """A plan that names a port has one of its own, which Executor.connect leads to."""
+        self.needs(executor, "content on a port")
+        for _ in range(2):
+            job = self.job(programs.SERVES_A_PORT, port=8000, egress=Egress.NONE)
+            await self.reach(executor, await executor.start(job))
 
     # Ends
 
