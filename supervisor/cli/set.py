@@ -58,7 +58,8 @@ def set_command(session: Session, content: str, changes: Sequence[str]) -> None:
 
     Keys: title, executor, run_as, egress, min_processes, max_processes, max_conns_per_process,
     load_factor, init_timeout, idle_timeout, connection_timeout, read_timeout, reconnect_timeout,
-    drain_timeout, drain_notice, memory_limit, memory_high, cpu_limit, pids_limit, files_limit, tmp_limit, nice.
+    drain_timeout, drain_notice, memory_limit, memory_high, cpu_limit, pids_limit, files_limit,
+    tmp_limit, nice.
     """
     from supervisor.cli.client import segment
 

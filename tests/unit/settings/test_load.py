@@ -295,7 +295,8 @@ def test_the_json_is_that_of_the_contract() -> None:
     } == message["entries"][0]  # fmt: skip
     assert {
         "data_dir", "run_dir", "rootless", "tier", "core_uid", "core_gid", "gateway_uid",
-        "gateway_gid", "install_uid", "install_gid", "admin_gid", "uid_first", "uid_last", "most_egress", "loopback_ports",
+        "gateway_gid", "install_uid", "install_gid", "admin_gid", "uid_first", "uid_last",
+        "most_egress", "loopback_ports",
         "several_nodes", "run_as", "run_as_group",
         "log_form", "log_level", "mounts", "server_address", "executables", "templates",
         "access_form", "trusted_proxies", "without", "hidden", "totals",
