@@ -192,12 +192,15 @@ async def test_without_root_egress_user_reaches_the_same(
     node.wait_for_nothing(10)
 
 
+@pytest.mark.parametrize("renewed", [False, True])
 async def test_the_end_of_pasta_is_told_and_the_content_stays(
-    in_world: InWorld, job: Callable[..., Job]
+    in_world: InWorld, job: Callable[..., Job], renewed: bool
 ) -> None:
     node, executor = await in_world()
     with trio.fail_after(60):
         receipt = await executor.start(job("/usr/bin/sleep", "60", egress=Egress.USER))
+        if renewed:
+            assert "ready" == (await trio.to_thread.run_sync(node.renew))["type"]
         (pasta,) = (pid for pid in node.processes() if b"pasta" in command_of(pid))
         os.kill(pasta, signal.SIGKILL)
         seen = b""
