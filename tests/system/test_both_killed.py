@@ -23,9 +23,10 @@ def test_what_was_starting_when_both_were_killed_is_swept_and_started_once_more(
     server: LiveServer,
 ) -> None:
     name = "both-killed"
-    command = [Path(sys.executable).parent / "supervisor", "deploy", BAD / "python-slow-start"]
+    program = str(Path(sys.executable).parent / "supervisor")
+    command = [program, "deploy", str(BAD / "python-slow-start"), "--name", name]
     deploying = subprocess.Popen(
-        [*command, "--name", name],
+        command,
         env={**os.environ, "SUPERVISOR_SOCKET": str(server.run_dir / "core.sock")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

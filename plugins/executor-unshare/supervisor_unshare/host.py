@@ -121,12 +121,22 @@ def _entry(path: str, shown: Sequence[str]) -> Bind | Link | None:
         if error.errno != errno.EINVAL:  # not a link
             raise
         return host_bind(path, _resolved(path))
-    real = os.path.realpath(path)
+    real = _real(path)
     if covered(real, shown) and real != path:
         return Link(target=path, to=target)
     return None if site.found(real) is None else host_bind(path, real)
 
 
 def _resolved(path: str) -> str:
-    real = os.path.realpath(path)
+    real = _real(path)
     return path if site.found(real) is None else real
+
+
+def _real(path: str) -> str:
+    """Follow the links of a path, as far as they lead; raises OSError where that cannot be told."""
+    try:
+        return os.path.realpath(path, strict=True)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        return os.path.realpath(path)

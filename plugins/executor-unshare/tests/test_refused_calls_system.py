@@ -98,6 +98,14 @@ def children(pid: int, name: str) -> list[int]:
     ]
 
 
+def until_empty(groups: Iterable[str]) -> None:
+    """Wait until no process is in any of these control groups."""
+    for group in groups:
+        until = time.monotonic() + 10
+        while Path(group, "cgroup.procs").read_text() and time.monotonic() < until:
+            time.sleep(0.005)
+
+
 @attrs.define
 class Core:
     """What a core asks of a helper, one packet at a time."""
@@ -252,6 +260,7 @@ class Sweep:
         if any(answer["type"] == "ended" for _, answer in starts):
             node.process.kill()
             node.process.wait(10)
+            until_empty(node.all_groups())
             node.start()  # sweeps
             self._core.settle()
         else:
