@@ -106,14 +106,18 @@ class LiveRun:
         """Whether the content's program has not been reported as executed."""
         return "running" not in self.facts
 
-    def listen(self) -> None:
-        """Read what init has reported so far, without waiting."""
-        with contextlib.suppress(BlockingIOError):
+    def listen(self) -> bool:
+        """Read what init has reported so far, without waiting; tell whether more may come."""
+        more = False
+        try:
             while data := os.read(self.report, 4096):
                 self.said += data
+        except BlockingIOError:
+            more = True
         *lines, self.said = self.said.split(b"\n")
         for line in lines:
             self.facts.update(json.loads(line))
+        return more
 
     def give_up(self, error: OSError) -> None:
         """End a run of which nothing can be heard."""

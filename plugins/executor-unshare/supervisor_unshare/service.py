@@ -233,11 +233,12 @@ class Service:
         self._loop.after(seconds, lambda: run.kill() if run.pidfd != -1 else None)
 
     def _reported(self, run: LiveRun) -> None:
+        more = False  # an init that ends has nothing to say while it waits for its last processes
         try:
-            run.listen()
+            more = run.listen()
         except OSError as error:
             run.give_up(error)
-        if "step" in run.facts or ("running" in run.facts and not _is_linked(run)):
+        if not more or "step" in run.facts or ("running" in run.facts and not _is_linked(run)):
             self._loop.unwatch(run.report)
         if "running" in run.facts and run.phase is Phase.STARTING:
             run.phase = Phase.RUNNING
