@@ -39,10 +39,13 @@ class Directories:
             for name in self._names(base, part):
                 if self._rules.several_nodes and name not in ours:
                     continue  # it may be another helper's, and in use
-                if places.is_small(base, (part, name)):
-                    places.remove(base, (part, name))
-                else:
-                    large.append((base, (part, name)))
+                try:
+                    if places.is_small(base, (part, name)):
+                        places.remove(base, (part, name))
+                        continue
+                except OSError:  # what cannot be removed is told of later, and hinders no start
+                    pass
+                large.append((base, (part, name)))
         return large
 
     def _names(self, base: int, part: str) -> list[str]:
@@ -141,6 +144,12 @@ class Directories:
 
 
 def remove_all(trees: Sequence[Tree]) -> None:
-    """Remove some trees."""
+    """Remove some trees; raises the last OSError once all have been tried."""
+    failure: OSError | None = None
     for base, parts in trees:
-        places.remove(base, parts)
+        try:
+            places.remove(base, parts)
+        except OSError as error:
+            failure = error
+    if failure is not None:
+        raise failure

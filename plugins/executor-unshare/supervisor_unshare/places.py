@@ -113,6 +113,9 @@ def remove(base: int, parts: Sequence[str]) -> None:
         if _unlinked(parent, name):
             return
         with opened(_open_own(parent, name)) as top:
+            if os.geteuid() == 0:  # else its owner could fill it for as long as we empty it
+                os.fchmod(top, 0o700)
+                os.fchown(top, 0, 0)
             _empty(top)
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(name, dir_fd=parent)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from supervisor_unshare import places, syscalls
+from supervisor_unshare.directories import Directories, remove_all
+from supervisor_unshare.rules import Rules
 
 
 @pytest.fixture
@@ -174,3 +176,58 @@ def test_a_sealed_tree_belongs_to_the_core(base: int, data: Path) -> None:
     places.seal(base, ("out",), owner=(70_000, 70_009))
     found = os.stat(data / "out/file")
     assert (70_000, 70_009) == (found.st_uid, found.st_gid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
+def test_its_owner_cannot_fill_a_place_for_as_long_as_it_is_removed(base: int, data: Path) -> None:
+    places.make(base, ("run",), owner=(70_001, 70_001), mode=0o700)
+    for number in range(3000):
+        (data / f"run/{number}").touch()
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:  # as an account that content runs as, which is at work outside as well
+        refused = 1
+        try:
+            os.chdir(data / "run")
+            os.setresuid(70_001, 70_001, 70_001)
+            os.write(write, b"x")
+            while os.path.exists("1500"):
+                pass
+            os.close(os.open("more", os.O_CREAT | os.O_WRONLY))
+        except OSError:
+            refused = 0
+        finally:
+            os._exit(refused)
+    os.read(read, 1)
+    for fd in (read, write):
+        os.close(fd)
+    try:
+        places.remove(base, ("run",))
+    finally:
+        _, status = os.waitpid(pid, 0)
+    assert not (data / "run").exists()
+    assert 0 == status
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
+def test_what_cannot_be_removed_hinders_no_start_and_no_other_removal(tmp_path: Path) -> None:
+    for name in ("data", "data/tmp", "data/tmp/held", "data/tmp/other", "run", "run/w"):
+        (tmp_path / name).mkdir()
+    rules = Rules(
+        tier="root", core_uid=0, core_gid=0, gateway_uid=0, gateway_gid=0, uid_first=1, uid_last=2
+    )
+    held = os.open(tmp_path / "data/tmp/held", os.O_PATH)
+    mount = syscalls.new_filesystem("tmpfs", {"size": "4k"}, 0)  # as fusermount makes them
+    syscalls.attach(mount, held)
+    try:
+        directories = Directories(str(tmp_path / "data"), str(tmp_path / "run"), rules)
+        left = directories.prepare()
+        assert ["held"] == [parts[-1] for _, parts in left]
+        (tmp_path / "data/tmp/other").mkdir()
+        with pytest.raises(OSError, match="busy"):
+            remove_all([*left, (left[0][0], ("tmp", "other"))])
+        assert ["held"] == os.listdir(tmp_path / "data/tmp")
+    finally:
+        os.close(held)
+        os.close(mount)
+        syscalls.detach(str(tmp_path / "data/tmp/held"))
