@@ -12,6 +12,7 @@ from supervisor.cli.show import Right, age, short_run, size, table
 from supervisor.cli.watch import interval_option, is_live, looks, show_live
 from supervisor.errors import SupervisorError
 
+FULL = "root"  # the tier that keeps everything apart
 SHORT = 8  # characters of a node's id
 HEADERS = "RUN CONTENT PURPOSE STATE PID SESSIONS CPU MEMORY AGE REASON".split()
 
@@ -48,14 +49,18 @@ def ps_command(
 
 
 def _table(runs: Sequence[dict[str, Any]], cpu: Mapping[str, str]) -> None:
-    """Print the runs; with their nodes where another one has any."""
-    rows = [_row(run, cpu) for run in runs]
-    if all(run.get("here", True) for run in runs):
-        table(HEADERS, rows)
-        return
-    nodes = [run["node"][:SHORT] for run in runs]
-    with_nodes = [(*row[:2], node, *row[2:]) for row, node in zip(rows, nodes, strict=True)]
-    table([*HEADERS[:2], "NODE", *HEADERS[2:]], with_nodes)
+    """Print the runs; with nodes where another one has any, with tiers where not all is kept."""
+    more: dict[str, list[str]] = {}
+    if not all(run.get("here", True) for run in runs):
+        more["NODE"] = [run["node"][:SHORT] for run in runs]
+    tiers = [run.get("tier") or "-" for run in runs]
+    if not set(tiers) <= {FULL, "-"}:
+        more["TIER"] = tiers
+    rows = []
+    for number, run in enumerate(runs):
+        first, second, *rest = _row(run, cpu)
+        rows.append((first, second, *(column[number] for column in more.values()), *rest))
+    table([*HEADERS[:2], *more, *HEADERS[2:]], rows)
 
 
 def _watch(session: Session, content: str | None, ended: bool, interval: float) -> int:
