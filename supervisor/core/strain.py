@@ -16,7 +16,7 @@ from supervisor.log import Log
 from supervisor.model import RunId, Usage
 
 LOOK_EACH = 2.0  # seconds
-SETTLED = 60.0  # seconds ready, before which a successor would be no better: it is only warned of
+SETTLED = 60.0  # seconds ready; what is high before that is only warned of: so would a successor be
 
 
 @attrs.define(eq=False)
@@ -27,7 +27,7 @@ class Strain:
     registry: Registry
     figures: Figures
     log: Log
-    _high: set[RunId] = attrs.field(factory=set)
+    _high: dict[RunId, bool] = attrs.field(factory=dict)  # whether it had settled then
     _kills: dict[RunId, int] = attrs.field(factory=dict)
 
     async def run(self) -> None:
@@ -49,7 +49,7 @@ class Strain:
                 self._count(worker, used[worker.id])
                 self._weigh(worker, used[worker.id])
         living = self.registry.workers.keys()
-        self._high &= living
+        self._high = {run: settled for run, settled in self._high.items() if run in living}
         self._kills = {run: count for run, count in self._kills.items() if run in living}
 
     def _count(self, worker: Worker, used: Usage) -> None:
@@ -69,14 +69,13 @@ class Strain:
         if mark is None or worker.state is not State.READY:
             return
         if used.memory < mark:
-            if worker.id in self._high:
-                self._high.discard(worker.id)
+            if self._high.pop(worker.id, None) is not None:
                 worker.tracked.note(reason="")
             return
         content = worker.tracked.run.content
         reason = f"its memory is high: {_megabytes(used.memory)} of {_megabytes(mark)}"
         if worker.id not in self._high:
-            self._high.add(worker.id)
+            self._high[worker.id] = _has_settled(worker)
             self.log.warning("memory-high", run=worker.id, content=content, memory=used.memory)
             worker.output.say(f"[supervisor] {reason}")
             worker.tracked.note(reason=reason)
@@ -85,10 +84,14 @@ class Strain:
             keeper.relieve(worker, reason)
 
     def _is_due(self, keeper: Keeper, worker: Worker) -> bool:
-        """Whether to replace it now: not a young one, and one at a time."""
-        ready = float("inf") if worker.ready_at is None else worker.ready_at
+        """Whether to replace it now: not one that was high when young, and one at a time."""
         replaced = any(w.id in self._high and w.state is State.DRAINING for w in keeper.workers)
-        return trio.current_time() - ready >= SETTLED and not replaced
+        return self._high[worker.id] and not replaced
+
+
+def _has_settled(worker: Worker) -> bool:
+    """Whether it has been ready for long; one that an earlier core has started was, to our mind."""
+    return worker.ready_at is None or trio.current_time() - worker.ready_at >= SETTLED
 
 
 def _megabytes(count: int) -> str:
