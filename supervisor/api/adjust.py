@@ -130,13 +130,11 @@ async def adjust(request: Request, ref: str, change: Mapping[str, Any]) -> Conte
             check(overrides, scheduler)
         if own != content.limits:
             Allowed.of(scheduler).check(attrs.asdict(own))
-        if change.keys() & set(_ASSIGNED):
+        if own != content.limits or change.keys() & set(_ASSIGNED):
             to = {name: change.get(name, getattr(content, name)) for name in _ASSIGNED}
-            await _assign(service, content.guid, Assignment(**to))
+            await _assign(service, content.guid, Assignment(limits=own, **to))
         if overrides != content.scaling:
             await service.scale(content.guid, overrides)
-        if own != content.limits:
-            await service.limit(content.guid, own)
         if "title" in change and change["title"] != content.title:
             await service.retitle(content.guid, change["title"])
         return await service.content(content.guid)

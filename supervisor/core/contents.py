@@ -20,7 +20,6 @@ from supervisor.core.disk import Disk
 from supervisor.core.elsewhere import Elsewhere, lease_views
 from supervisor.core.journal import Journal
 from supervisor.core.keeper import Keeper
-from supervisor.core.limiting import limits_of
 from supervisor.core.makers import Makers
 from supervisor.core.output import read_tail
 from supervisor.core.publish import Publisher
@@ -55,7 +54,6 @@ from supervisor.model import (
     ContentId,
     Deployment,
     DeploymentId,
-    Limits,
     Overrides,
     Run,
     Scaling,
@@ -340,16 +338,11 @@ class Contents(Service):
 
     async def assign(self, ref: str, to: Assignment) -> None:
         keeper = self.registry.keeper(ref)
-        changed = attrs.evolve(keeper.content, **attrs.asdict(to))
+        fields = attrs.asdict(to, recurse=False)
+        changed = attrs.evolve(keeper.content, **fields)
         if changed != keeper.content:
-            self.makers.check_assigned(changed)
-            await self._replace(keeper, **attrs.asdict(to))
-
-    async def limit(self, ref: str, limits: Limits) -> None:
-        keeper = self.registry.keeper(ref)
-        changed = attrs.evolve(keeper.content, limits=limits)
-        limits_of(changed, self.makers.allowed, self.makers.executor(changed))
-        await self._replace(keeper, limits=limits)
+            self.makers.check_assigned(changed, keeper.content)
+            await self._replace(keeper, **fields)
 
     async def _replace(self, keeper: Keeper, **fields: Any) -> None:
         await self._change(keeper, rolled=keeper.after_all_runs(time.time()), **fields)

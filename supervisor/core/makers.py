@@ -290,14 +290,16 @@ class Makers:
                 "no-executor", f"the executor {name!r} is not installed", hint=_INSTALL
             ) from None
 
-    def check_assigned(self, content: Content) -> None:
-        """Refuse an executor that cannot serve contents, and an account that none may run as."""
+    def check_assigned(self, content: Content, was: Content) -> None:
+        """Refuse what a content is to become where it could not run so; see Service.assign."""
         executor = self.executor(content)
         if Purpose.SERVE not in executor.capabilities.purposes:
             raise SupervisorError(
                 "no-executor", f"the executor {executor.name!r} cannot run applications"
             )
-        self.reach.check(content, executor)
+        limits_of(content, self.allowed, executor)
+        if (content.egress, content.executor) != (was.egress, was.executor):
+            self.reach.check(content, executor)
         if content.run_as is not None:
             self.run_as.account(content, executor)
 

@@ -16,11 +16,15 @@ from supervisor.network import Egress
 
 @attrs.frozen(kw_only=True)
 class Assignment:
-    """Who runs a content, as which account, and how far it reaches; None: the server's default."""
+    """Who runs a content, as which account, within which limits, and how far it reaches.
+
+    None: the server's default.
+    """
 
     executor: str | None = None
     run_as: str | None = None
     egress: Egress | None = None
+    limits: Limits = Limits()
 
 
 @attrs.frozen(kw_only=True)
@@ -187,18 +191,12 @@ class Service(ABC):
         """
 
     @abstractmethod
-    async def limit(self, ref: str, limits: Limits) -> None:
-        """Replace what was set of a content's limits; a rolling restart follows.
-
-        Raises SupervisorError with a code of `supervisor.limits.Allowed.check`, or
-        "limit-unenforceable" where its executor cannot enforce one of them.
-        """
-
-    @abstractmethod
     async def assign(self, ref: str, to: Assignment) -> None:
         """Replace how a content runs; a rolling restart follows.
 
-        Raises SupervisorError: no-executor, run-as-refused, egress-over-limit, egress-unavailable.
+        Raises SupervisorError, and nothing has changed: no-executor, run-as-refused,
+        egress-over-limit, egress-unavailable, or limit-unenforceable where its executor cannot
+        enforce one of the limits.
         """
 
     @abstractmethod

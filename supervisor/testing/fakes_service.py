@@ -35,7 +35,6 @@ from supervisor.model import (
     Content,
     ContentId,
     DeploymentId,
-    Limits,
     Overrides,
     Purpose,
     Run,
@@ -229,18 +228,12 @@ class FakeService(Service):
         self.views[content.guid] = attrs.evolve(view, content=content, scaling=scaling)
         self.calls.append(("scale", ref))
 
-    async def limit(self, ref: str, limits: Limits) -> None:
-        """Replace the limits."""
-        view = await self.content(ref)
-        self._keep(attrs.evolve(view, content=attrs.evolve(view.content, limits=limits)))
-        self.calls.append(("limit", ref))
-
     async def assign(self, ref: str, to: Assignment) -> None:
         """Set it; there are the executors "fake" and "other"."""
         view = await self.content(ref)
         if to.executor not in (None, "fake", "other"):
             raise SupervisorError("no-executor", f"There is no executor '{to.executor}'.")
-        content = attrs.evolve(view.content, executor=to.executor, egress=to.egress)
+        content = attrs.evolve(view.content, **attrs.asdict(to, recurse=False))
         self._keep(attrs.evolve(view, content=content))
         self.calls.append(("assign", ref))
 

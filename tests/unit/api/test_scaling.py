@@ -43,6 +43,15 @@ async def test_what_is_not_set_is_null(hello: Served) -> None:
     assert 3 == item["supervisor"]["scaling"]["max_processes"]
 
 
+async def test_executor_and_limits_are_assigned_as_one(hello: Served) -> None:
+    status, said = await patched(hello, OURS, executor="nowhere", memory_limit=1000)
+    view = await hello.service.content("hello")
+    assert (400, None) == (status, view.content.limits.memory_max)
+    status, said = await patched(hello, OURS, executor="other", memory_limit=1000)
+    assert (200, 1000) == (status, said["settings"]["memory_limit"]["own"])
+    assert 1 == hello.service.calls.count(("assign", view.content.guid))
+
+
 async def test_scaling_is_set_and_given_back(hello: Served) -> None:
     status, item = await patched(
         hello, "/v1/content/hello", max_processes=5, load_factor=1, idle_timeout=600

@@ -38,6 +38,7 @@ from supervisor.model import (
     ContentKind,
     DeploymentId,
     Job,
+    Limits,
     Plan,
     Purpose,
     Scaling,
@@ -470,6 +471,18 @@ async def test_another_executor_takes_over_though_nobody_visits(core: Core) -> N
     (new,) = keeper.workers
     assert State.READY is new.state
     assert 0 == keeper.scaling.least
+
+
+async def test_of_an_assignment_with_a_limit_that_cannot_hold_nothing_is_taken(core: Core) -> None:
+    before = await core.deployed()
+    with pytest.raises(SupervisorError, match="cannot enforce cpu_limit"):
+        await core.contents.assign("an-app", Assignment(executor="scripted", limits=Limits(cpu=1)))
+    keeper = core.contents.registry.keeper("an-app")
+    assert (before.executor, before.limits, before.rolled) == (
+        keeper.content.executor,
+        keeper.content.limits,
+        keeper.content.rolled,
+    )
 
 
 async def test_an_executor_that_is_away_is_said_by_ps_and_doctor(core: Core) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -13,10 +14,21 @@ import trio.testing
 from supervisor.core.archiving import LOOK_EACH, Spool
 from supervisor.core.disk import Disk
 from supervisor.core.makers import Makers
+from supervisor.core.reach import Reach
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Capabilities, Detected, Installation, Lifetime
 from supervisor.log import Log
-from supervisor.model import ContentKind, DeploymentId, PlaceKind, PlaceRef, Purpose, Role, Scaling
+from supervisor.model import (
+    ContentKind,
+    DeploymentId,
+    Limits,
+    PlaceKind,
+    PlaceRef,
+    Purpose,
+    Role,
+    Scaling,
+)
+from supervisor.network import Egress
 from supervisor.plugins.loading import Plugins
 from supervisor.settings.values import Share
 from supervisor.testing.executors import Behaviour, ScriptedExecutor
@@ -143,7 +155,22 @@ def test_files_are_kept_by_an_executor_of_this_node_whoever_serves() -> None:
 def test_contents_are_given_only_to_an_executor_that_serves() -> None:
     made = choosing(executor("unpacker", Lifetime.NODE, Purpose.UNPACK))
     with pytest.raises(SupervisorError, match="cannot run applications"):
-        made.check_assigned(a_content(executor="unpacker"))
+        made.check_assigned(a_content(executor="unpacker"), a_content())
+
+
+def test_a_content_with_limits_is_not_given_to_an_executor_that_cannot_hold_them() -> None:
+    limited = a_content(limits=Limits(cpu=0.5))
+    with pytest.raises(SupervisorError, match="'local' cannot enforce cpu_limit"):
+        choosing(LOCAL).check_assigned(attrs.evolve(limited, executor="local"), limited)
+
+
+def test_what_the_content_had_before_is_not_held_against_another_change() -> None:
+    made = choosing(LOCAL)
+    made.reach = Reach(most=Egress.USER)
+    before = a_content(egress=Egress.HOST)  # set before MostEgress was
+    made.check_assigned(attrs.evolve(before, limits=Limits(run_time=5.0)), before)
+    with pytest.raises(SupervisorError, match="more than the user"):
+        made.check_assigned(before, a_content())
 
 
 async def test_a_run_whose_archive_has_no_room_is_ended(
