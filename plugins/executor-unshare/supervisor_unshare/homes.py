@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable
 from supervisor.accounts import Account
 from supervisor.site_mounts import covered
 from supervisor_unshare.answering import answers
+from supervisor_unshare.jobs import Job
 from supervisor_unshare.plan_mounts import Entry
 
 
-def home_of(account: Account, hidden: Collection[str], shown: Iterable[Entry]) -> str | None:
+def home_of(account: Account | Job, hidden: Collection[str], shown: Iterable[Entry]) -> str | None:
     """Give the directory that an account's processes see as /home; None: an empty one of the run.
 
     It is the account's own, if that is there and belongs to it. One that holds what is hidden, or

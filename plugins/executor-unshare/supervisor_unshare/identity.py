@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from supervisor import accounts
+from supervisor_unshare.answering import in_time
 from supervisor_unshare.fields import Refused
 from supervisor_unshare.rules import ROOT, Rules, content_uid
 
@@ -16,13 +19,17 @@ _PURPOSES = frozenset({"serve", "render", "customize"})
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """owner: whose the content's files are on disk; account: the name, "" for the content's own."""
+    """owner: whose the content's files are on disk; account: the name, "" for the content's own.
+
+    home: the account's, as it is written, which need not be there.
+    """
 
     owner: int
     uid: int
     gid: int
     groups: tuple[int, ...] = ()
     account: str = ""
+    home: str = ""
 
 
 def identity(
@@ -48,15 +55,33 @@ def identity(
 
 
 def _account(uid: int, gid: int, groups: Sequence[int], owner: int, rules: Rules) -> Identity:
-    found = accounts.of_uid(uid)
+    try:
+        found, why = in_time(lambda: _look_up(uid, rules)) or (None, "")
+    except TimeoutError as error:
+        raise Refused(
+            f"the account with uid {uid} cannot be looked up: {error}",
+            code="run-as-refused",
+            hint="See the services that /etc/nsswitch.conf names for passwd and group.",
+        ) from None
     if found is None:
         raise Refused(f"this machine has no account with uid {uid}")
+    if why:
+        raise Refused(f"content may not run as uid {uid}: {why}", code="run-as-refused")
+    name = found["name"]
+    if gid != found["gid"] or not set(groups) <= set(found["groups"]) or 0 in (gid, *groups):
+        raise Refused(f"gid {gid} and groups {sorted(groups)} are not those of {name}")
+    return Identity(
+        owner=owner, uid=uid, gid=gid, groups=tuple(groups), account=name, home=found["home"]
+    )
+
+
+def _look_up(uid: int, rules: Rules) -> tuple[dict[str, Any] | None, str]:
+    """Give the account and why content may not run as it. May wait for a server, for minutes."""
+    found = accounts.of_uid(uid)
+    if found is None:
+        return None, ""
     forbidden = (0, rules.core_uid, rules.gateway_uid, rules.install_uid)
     why = accounts.refusal(
         found, default=rules.run_as, group=rules.run_as_group, forbidden=forbidden
     )
-    if why:
-        raise Refused(f"content may not run as uid {uid}: {why}", code="run-as-refused")
-    if gid != found.gid or not set(groups) <= set(found.groups) or 0 in (gid, *groups):
-        raise Refused(f"gid {gid} and groups {sorted(groups)} are not those of {found.name}")
-    return Identity(owner=owner, uid=uid, gid=gid, groups=tuple(groups), account=found.name)
+    return dataclasses.asdict(found), why

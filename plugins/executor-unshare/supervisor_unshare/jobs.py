@@ -46,7 +46,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job that has passed every rule. owner, uid, gid, groups and account as in Identity."""
+    """A job that has passed every rule. owner to home are as in Identity."""
 
     run: str
     content: int
@@ -62,6 +62,7 @@ class Job:
     gid: int = 0
     groups: tuple[int, ...] = ()
     account: str = ""
+    home: str = ""
     limits: Limits = field(default_factory=Limits)
     grace: float = 5.0
     stop_signal: str = "TERM"

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from supervisor import Egress, Log, accounts
+from supervisor import Egress, Log
 from supervisor.layout import MOUNT_ROOT
 from supervisor_unshare import (
     cgroups,
@@ -230,7 +230,6 @@ class Starter:
 
     def _own(self, job: Job, shown: host.Shown) -> tuple[Entry, ...]:
         asked = _asked(shown, job)
-        account = accounts.of_uid(job.uid) if job.account else None
         beside = (*shown.own, *asked)
         return plan_own(
             job,
@@ -238,7 +237,7 @@ class Starter:
             uid=job.uid,
             gid=job.gid,
             site=asked,
-            home=None if account is None else homes.home_of(account, self._rules.hidden, beside),
+            home=homes.home_of(job, self._rules.hidden, beside) if job.account else None,
         )
 
     def _network(self, job: Job) -> Network:

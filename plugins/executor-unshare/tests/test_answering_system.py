@@ -13,8 +13,10 @@ import pytest
 import trio
 from supervisor_unshare.answering import LIMIT, answers, kind_of
 from supervisor_unshare.executor import UnshareExecutor
+from supervisor_unshare.homes import home_of
 
 from supervisor import Job, SupervisorError
+from supervisor.accounts import Account
 from supervisor.site_mounts import SiteMount
 
 pytestmark = pytest.mark.system
@@ -53,6 +55,15 @@ def test_one_that_is_silent_is_asked_once_and_waited_for_once(silent: Path) -> N
     began = time.monotonic()
     assert not answers(path)
     assert time.monotonic() - began < LIMIT / 2
+
+
+def test_a_link_that_leads_to_a_silent_one_is_asked_too(silent: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").symlink_to(silent / "x")
+    began = time.monotonic()
+    assert not answers(str(tmp_path / "home"))
+    who = Account(name="who", uid=0, gid=0, groups=(0,), home=str(tmp_path / "home"))
+    assert home_of(who, (), ()) is None
+    assert time.monotonic() - began < LIMIT + 2
 
 
 async def test_only_what_is_shown_it_cannot_start(
