@@ -116,13 +116,7 @@ def _hold(link: socket.socket, uid: int) -> NoReturn:
     """Make the namespace as another user, send it, and keep it until the link ends."""
     try:
         try:
-            gid = _become(uid)
-            syscalls.show_memory()  # else /proc/self stays root's
-            syscalls.new_user_namespace()
-            _write("/proc/self/setgroups", "deny")
-            _write("/proc/self/gid_map", f"0 {gid} 1")
-            _write("/proc/self/uid_map", f"0 {uid} 1")
-            network.new()
+            new_network(uid)
             namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             socket.send_fds(link, [b"made"], [namespace])
         except OSError as error:
@@ -132,10 +126,21 @@ def _hold(link: socket.socket, uid: int) -> NoReturn:
         os._exit(0)
 
 
+def new_network(uid: int) -> None:
+    """Go on in a network namespace that belongs to a user namespace of this user."""
+    gid = become(uid)
+    syscalls.show_memory()  # else /proc/self stays root's
+    syscalls.new_user_namespace()
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/gid_map", f"0 {gid} 1")
+    _write("/proc/self/uid_map", f"0 {uid} 1")
+    network.new()
+
+
 def _execute(asked: Network, where: str, tun: int, output: int) -> NoReturn:
     try:
-        _show_host_files(asked.resolvers, tun)
-        _become(asked.uid)
+        show_host_files(asked.resolvers, tun)
+        become(asked.uid)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # those that the interpreter ignores
             signal.signal(number, signal.SIG_DFL)
         os.dup2(output, 2)  # the others are /dev/null, as the zygote's
@@ -148,7 +153,7 @@ def _execute(asked: Network, where: str, tun: int, output: int) -> NoReturn:
         os._exit(127)
 
 
-def _show_host_files(resolvers: str, tun: int) -> None:
+def show_host_files(resolvers: str, tun: int) -> None:
     """Show pasta alone, in mounts of its own, the device and which resolvers the host has."""
     syscalls.new_mount_namespace()
     dev = syscalls.new_filesystem("tmpfs", {"size": "64k", "mode": "0755"}, 0)
@@ -179,7 +184,7 @@ def _cover(path: str, mount: int) -> None:
     os.close(place)
 
 
-def _become(uid: int) -> int:
+def become(uid: int) -> int:
     """Be another user and give its group, where one is not that already."""
     if os.geteuid() != uid:
         os.setgroups([])

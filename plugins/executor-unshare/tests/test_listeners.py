@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
+import pytest
 from supervisor_unshare.listeners import Listener, here, parse
 from supervisor_unshare.network_findings import findings
 from supervisor_unshare.rules import Rules
@@ -59,6 +61,15 @@ def test_doctor_says_what_egress_user_lacks() -> None:
     (user, _) = findings(rules(), list)
     assert not user["ok"]
     assert "passt" in user["fix"]
+
+
+@pytest.mark.parametrize(("said", "ok"), [("", True), ("/dev/net/tun: Permission denied", False)])
+def test_doctor_tries_the_device_that_egress_user_needs(
+    said: str, ok: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("supervisor_unshare.network_findings.TUN", str(tmp_path))
+    (user, _) = findings(rules(pasta="/usr/bin/pasta"), list, lambda _: said)
+    assert (user["ok"], said in user["text"]) == (ok, True)
 
 
 def test_doctor_is_silent_about_what_nobody_may_have() -> None:
