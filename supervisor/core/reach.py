@@ -6,7 +6,7 @@ import attrs
 
 from supervisor import network
 from supervisor.errors import SupervisorError
-from supervisor.interfaces import Executor
+from supervisor.interfaces import Executor, Lifetime
 from supervisor.model import Content, Plan, Purpose
 from supervisor.network import Egress
 from supervisor.settings import Settings
@@ -67,10 +67,13 @@ def _refuse_unclaimed(egress: Egress, executor: Executor) -> None:
     claimed = executor.capabilities.egress
     if egress not in claimed:
         here = ", ".join(sorted(claimed)) or "none at all"
+        lacks_passt = (
+            egress is Egress.USER and executor.capabilities.lifetime is not Lifetime.REMOTE
+        )
         raise SupervisorError(
             "egress-unavailable",
             f"the executor {executor.name!r} cannot give egress {egress} here, but {here}",
             hint=f"Egress user needs the package passt (apt install passt) on this machine. {_HINT}"
-            if egress is Egress.USER
+            if lacks_passt
             else _HINT,
         )

@@ -45,11 +45,12 @@ class RunAs:
             return None
         account = self.named(name)
         if not executor.capabilities.run_as:
+            other = "`run_as=default`" if content.run_as else "take RunAs out of [Applications]"
             raise SupervisorError(
                 "run-as-refused",
                 f"the executor {executor.name!r} runs content under its own uid alone, not as"
                 f" {name!r}",
-                hint="Give the content another executor, or `run_as=default`.",
+                hint=f"Give the content another executor, or {other}.",
             )
         return account
 

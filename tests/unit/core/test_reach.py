@@ -80,6 +80,15 @@ def test_what_the_executor_cannot_give_is_not_replaced_by_more(
     assert "egress-unavailable" == refused.value.code
 
 
+def test_a_package_of_this_machine_is_no_help_where_processes_are_elsewhere() -> None:
+    far = executor(HOST)
+    far.capabilities = attrs.evolve(far.capabilities, lifetime=Lifetime.REMOTE)
+    for claims, helps in ((executor(HOST), True), (far, False)):
+        with pytest.raises(SupervisorError) as refused:
+            Reach(default=USER).of_run(a_content(), Purpose.SERVE, PLAN, claims)
+        assert helps is ("passt" in refused.value.hint)
+
+
 def test_a_content_may_not_be_set_beyond_the_bound() -> None:
     content = attrs.evolve(a_content(), egress=HOST)
     with pytest.raises(SupervisorError) as refused:

@@ -50,8 +50,12 @@ def test_what_is_not_allowed_is_refused_with_the_reason(run_as: RunAs, name: str
 
 
 def test_an_executor_that_knows_no_accounts_is_named() -> None:
-    with pytest.raises(SupervisorError, match="under its own uid alone"):
+    with pytest.raises(SupervisorError, match="under its own uid alone") as caught:
         ALLOWED.account(a_content(run_as="games"), executor(able=False))
+    assert "run_as=default" in caught.value.hint
+    with pytest.raises(SupervisorError, match="under its own uid alone") as caught:
+        RunAs(default="games").account(a_content(), executor(able=False))
+    assert "run_as=default" not in caught.value.hint  # that is what it has
 
 
 def test_a_server_without_root_ignores_the_servers_default() -> None:
