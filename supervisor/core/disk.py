@@ -13,6 +13,11 @@ from supervisor.errors import SupervisorError
 from supervisor.interfaces import Finding
 from supervisor.settings.values import Share
 
+_BRING_BACK = (
+    "Put the directory back where it was. To move it, stop the server first and name its new"
+    " place in [Server] DataDir."
+)
+
 
 class Space(NamedTuple):
     """Bytes of a file system: what this user may still write, and all of it."""
@@ -38,15 +43,26 @@ class Disk:
         return max((share.of(total) for share in self.kept), default=0)
 
     async def refuse_full(self, more: int = 0) -> None:
-        """Raise SupervisorError("disk-full") where `more` bytes would leave less than the floor."""
-        left, total = await trio.to_thread.run_sync(self.space)
+        """Raise SupervisorError("disk-full") where `more` bytes would leave less than the floor.
+
+        Or "unavailable", where there is no such directory any more.
+        """
+        try:
+            left, total = await trio.to_thread.run_sync(self.space)
+        except OSError as error:
+            raise SupervisorError(
+                "unavailable", self._away(error), hint=_BRING_BACK, recoverable=True
+            ) from None
         floor = self.floor(total)
         if left - more < floor:
             raise full(f"{_amount(left)} are left of its disk, {_amount(floor)} stay free", more)
 
     def finding(self) -> Finding:
         """Say how full it is, for `supervisor doctor`."""
-        left, total = self.space()
+        try:
+            left, total = self.space()
+        except OSError as error:
+            return Finding(name="disk", ok=False, text=self._away(error), fix=_BRING_BACK)
         floor = self.floor(total)
         text = f"{_amount(left)} of {_amount(total)} are left at {self.path}"
         if left >= floor:
@@ -57,6 +73,9 @@ class Disk:
             text=f"{text}; uploads are refused below {_amount(floor)} (Housekeeping.MinFreeSpace)",
             fix="make room: `supervisor gc` removes what is not needed",
         )
+
+    def _away(self, error: OSError) -> str:
+        return f"Server.DataDir = {self.path} is away: {error.strerror}"
 
 
 def full(why: str, more: int = 0) -> SupervisorError:

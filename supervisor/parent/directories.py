@@ -70,14 +70,17 @@ def data_directories(data_dir: str, who: Identities) -> Iterator[Directory]:
         )
 
 
-def make_data_dir(data_dir: str, who: Identities) -> None:
+def make_data_dir(data_dir: str, who: Identities) -> bool:
     """Make DataDir and its directories, or check those that are there. May be called again.
+
+    Tells whether there was none before.
 
     Raises SupervisorError("data-dir-unusable"). A directory that is there already is never given
     another owner or other permissions itself: it may be somebody else's.
     """
     try:
-        if not os.path.isdir(data_dir):
+        is_new = not os.path.isdir(data_dir)
+        if is_new:
             os.makedirs(os.path.dirname(data_dir), 0o755, exist_ok=True)
             Directory(
                 path=data_dir,
@@ -88,6 +91,7 @@ def make_data_dir(data_dir: str, who: Identities) -> None:
         _refuse_strange(data_dir, who)
         for directory in data_directories(data_dir, who):
             directory.make()
+        return is_new
     except OSError as error:
         raise SupervisorError(
             "data-dir-unusable",

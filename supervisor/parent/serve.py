@@ -63,7 +63,7 @@ def serve(
                 what=f"the directory {settings.run_dir}",
             )
         )
-        directories.make_data_dir(settings.data_dir, who)
+        is_new = directories.make_data_dir(settings.data_dir, who)
         plan.refuse_closed()
         locks.append(
             lock.hold_data_dir(
@@ -77,7 +77,7 @@ def serve(
         for want in sockets.unix_sockets(who):
             unix[want.name] = sockets.listen_unix(settings.run_dir, want)
         log.write_to(logs.service)
-        _introduce(settings, log, terminal, http)
+        _introduce(settings, log, terminal, http, is_new=is_new)
         return _tree(plan, locks, http, unix, logs, log=log, command=command, load=load).run()
     finally:
         _give_back(plan, locks, http, unix, logs)
@@ -235,7 +235,12 @@ def _give_back(
 
 
 def _introduce(
-    settings: Settings, log: Log, terminal: int, http: Mapping[str, socket.socket]
+    settings: Settings,
+    log: Log,
+    terminal: int,
+    http: Mapping[str, socket.socket],
+    *,
+    is_new: bool,
 ) -> None:
     addresses = [_url(sock) for name, sock in http.items() if not name.startswith(ports.METRICS)]
     where = settings.logging.service
@@ -244,7 +249,7 @@ def _introduce(
     lines = (
         f"content-supervisor {__version__}, tier {settings.tier}{caller}",
         f"  listens on  {', '.join(addresses)}",
-        f"  data        {settings.data_dir}",
+        f"  data        {settings.data_dir}{' (new, empty)' if is_new else ''}",
         *([f"  NOTE        {data.text}. {data.fix}"] if data and data.fix else []),
         f"  sockets     {settings.run_dir}",
         f"  settings    {settings.file or 'built-in defaults'}",
@@ -254,7 +259,7 @@ def _introduce(
         os.write(terminal, ("\n".join(lines) + "\n").encode())
     log.info(
         "serving", version=__version__, tier=settings.tier, addresses=",".join(addresses),
-        data_dir=settings.data_dir, run_dir=settings.run_dir,
+        data_dir=settings.data_dir, run_dir=settings.run_dir, new=is_new,
     )  # fmt: skip
     if data and data.fix:
         log.warning("data-dir", problem=data.text, hint=data.fix)
