@@ -19,6 +19,7 @@ _OWN_ROLES = frozenset({Role.SCRATCH, Role.HOME, Role.SOCKET})  # given to every
 _STOP_SIGNALS = frozenset({"TERM", "INT"})
 _MAX_ARGUMENTS = 4096
 _MAX_GROUPS = 1024
+_NICEST = 19  # the kernel's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +240,6 @@ def _limits(value: Any) -> Limits:
         whole = name not in ("cpu", "run_time")
         if type(limit) is not int and (whole or type(limit) is not float):
             raise Refused(f"the limit {name} is not a number", code="bad-request")
-        if not 0 < limit < 2**53:
+        if not 0 < limit < 2**53 or (name == "nice" and limit > _NICEST):
             raise Refused(f"the limit {name} is out of range", code="bad-request")
     return Limits(**value)

@@ -136,6 +136,7 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         _set("limits.memory_max", -1),
         _set("limits.pids", 1.5),
         _set("limits.files", True),
+        _set("limits.nice", 10_000),
     ],
 )
 def test_a_job_that_breaks_a_rule_is_refused(
