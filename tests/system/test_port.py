@@ -135,13 +135,15 @@ def test_a_content_may_not_reach_further_than_the_server_allows(server: LiveServ
     refused = server.supervisor("set", "one-app", "egress=host", check=False)
     assert 0 != refused.returncode
     assert "MostEgress" in refused.stderr
-    assert "egress" in server.supervisor("set", "one-app").stdout
+    egress = server.json("set", "one-app")["settings"]["egress"]
+    assert {"value": "none", "own": None, "server": "none"} == egress
 
 
 def test_after_a_reload_the_same_process_is_reached(server: LiveServer) -> None:
     _, _, cookie = get(server, "two-app")
     before = [run["id"] for run in server.rows("ps", name="two-app")]
     server.supervisor("reload")
+    server.until(lambda: " parent reloaded problems=0" in server.log(), 60, "reloaded")
     server.until(lambda: 200 == get(server, "two-app", cookie)[0], 20)
     assert "hellotwo-app" == echoed(server, server.path("two-app"), cookie)
     assert before == [run["id"] for run in server.rows("ps", name="two-app")]
