@@ -288,10 +288,11 @@ class Keeper(Crew):
         self.wake()
 
     def relieve(self, worker: Worker, reason: str) -> None:
-        """Replace one worker: it gets no new sessions, and another is started."""
-        self._retire(worker, reason)
-        self.demand_until = trio.current_time() + DEMAND
-        self.wake()
+        """Replace one worker, unless it is being replaced or no other would be started."""
+        if self.counts(worker) and self.failures.retry_at < FOREVER:
+            self._retire(worker, reason)
+            self.demand_until = trio.current_time() + DEMAND
+            self.wake()
 
     def restart(self, content: Content) -> None:
         """Replace all workers at once and forget every failure."""

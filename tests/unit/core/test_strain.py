@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import attrs
+import pytest
 import trio
 
 from supervisor.core.calls import CALL_LIMIT
@@ -16,6 +17,7 @@ from supervisor.core.tracked import UNKILLABLE
 from supervisor.core.worker import Worker
 from supervisor.lifecycle import State
 from supervisor.model import Limits, Overrides, Receipt, RunId, Usage
+from supervisor.policy import FOREVER
 from supervisor.testing.executors import Behaviour
 from supervisor.testing.house import House, a_content, keeping
 
@@ -117,6 +119,24 @@ async def test_a_process_that_an_earlier_core_has_started_is_replaced_too(house:
         used.memory[adopted.id] = 95 * MIB
         await strained(house, keeper, used).look()
         assert State.READY is not state_of(adopted)
+
+
+@pytest.mark.parametrize("why", ["starts have failed", "it is being replaced"])
+async def test_a_process_without_a_successor_goes_on_serving(house: House, why: str) -> None:
+    used = Used()
+    async with keeping(house.keeper(LIMITED)) as keeper:
+        await until_ready(house, 1)
+        (only,) = keeper.workers
+        await trio.sleep(SETTLED)
+        if why == "starts have failed":
+            while keeper.failures.retry_at < FOREVER:
+                keeper.failures.note("start-failed", "it did not listen", ())
+        else:
+            rolled = keeper.after_all_runs(0.0)
+            keeper.content = attrs.evolve(keeper.content, rolled=rolled)
+        used.memory[only.id] = 95 * MIB
+        await strained(house, keeper, used).look()
+        assert State.READY is state_of(only)
 
 
 async def test_one_process_of_a_content_is_replaced_at_a_time(house: House) -> None:
