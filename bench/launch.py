@@ -25,16 +25,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+import launch_layers
 import support
 import trio
+from launch_job import ENV, job
 from supervisor_unshare.executor import UnshareExecutor
 
-from supervisor import Egress, Exit, Job, Plan, Purpose, Running, packets, to_json
-from supervisor.model import ContentId, new_run_id
+from supervisor import Egress, Exit, Running, packets, to_json
 
 TRUE = "/bin/true"
-UID = 700_001
-ENV = {"PATH": "/usr/bin:/bin"}
 BINDS = [
     path
     for path in (
@@ -52,22 +51,6 @@ SLEEP = ("/bin/sleep", str(LIFE))
 PAUSE = 0.3  # seconds between starts that come one by one, as they do on a server
 
 Way = Callable[[], float]  # start once; seconds until it has ended
-
-
-def job(*argv: str, egress: Egress = Egress.HOST) -> Job:
-    """Make a job that runs a command in the sandbox of one content."""
-    plan = Plan(argv=argv, env=ENV, workdir="/tmp")
-    purpose = Purpose.SERVE
-    content = ContentId(1)
-    return Job(
-        run=new_run_id(),
-        content=content,
-        purpose=purpose,
-        plan=plan,
-        uid=UID,
-        gid=UID,
-        egress=egress,
-    )
 
 
 class Asking:
@@ -312,7 +295,7 @@ async def main(rounds: int) -> None:
     compare_steps(rounds)
     with support.directory() as base, support.helper(base) as process:
         compare_whole(base, rounds)
-        compare_one_by_one(base, rounds // 4)
+        compare_one_by_one(base, max(1, rounds // 4))
         executor = UnshareExecutor(run_dir=str(base / "run"), forget_after=0.5)
         async with trio.open_nursery() as nursery:
             await nursery.start(executor.serve)
@@ -327,6 +310,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
     trio.run(main, parser.parse_args().rounds)
-    import launch_layers
-
     trio.run(launch_layers.main, 5)

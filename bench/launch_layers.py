@@ -12,9 +12,9 @@ import subprocess
 from contextlib import ExitStack
 from statistics import median
 
-import launch
 import support
 import trio
+from launch_job import job
 from supervisor_unshare.executor import UnshareExecutor
 
 PYTHON = "/usr/bin/python3"
@@ -40,7 +40,7 @@ SETS = {
 
 async def inside(executor: UnshareExecutor) -> list[float]:
     """Let a sandbox measure itself; nanoseconds of getppid, and of open and close."""
-    receipt = await executor.start(launch.job(PYTHON, "-I", "-S", "-c", PROGRAM))
+    receipt = await executor.start(job(PYTHON, "-I", "-S", "-c", PROGRAM))
     said = b"".join([chunk.data async for chunk in executor.output(receipt)])
     async for _ in executor.watch(receipt):
         pass
