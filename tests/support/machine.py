@@ -179,7 +179,7 @@ class Machine:
         raise AssertionError
 
     async def _stay(self, process: Process, name: str, rest: str) -> int:
-        if name in ("serves", "tells"):
+        if name in ("serves", "serves a port", "tells"):
             return await self._answer(process)
         if name == "stubborn":
             process.ignores = ALL
@@ -225,15 +225,15 @@ class Machine:
             await trio.sleep(0.05)
 
     async def _answer(self, process: Process) -> int:
-        """Answer every request on the run's socket."""
-        body = b"ok"
+        """Answer every request on the run's socket, or on the port of its own network."""
+        body, port = b"ok", process.job.plan.port
         if process.program == programs.TELLS:
             place = process.job.places["source/"]
             text = self.data_dir.joinpath(*layout.components(place), "tiny.txt").read_text()
             body = f"{text} {os.urandom(6).hex()}".encode()
         directory = self.sockets / process.job.run
         directory.mkdir(exist_ok=True)
-        path = directory / layout.SOCKET_NAME
+        path = directory / (layout.SOCKET_NAME if port is None else f"port-{port}")
         path.unlink(missing_ok=True)
         plain = socket.socket(socket.AF_UNIX)
         plain.bind(os.fspath(path))  # trio would do this in a thread, and a mock clock run ahead

@@ -6,6 +6,7 @@ What runs is the backend's, as in a helper or a cluster: it goes on when a core 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
 import attrs
@@ -16,6 +17,7 @@ from supervisor import (
     Cause,
     Executor,
     Exit,
+    InnerEndpoint,
     Job,
     Lifetime,
     Observation,
@@ -25,10 +27,12 @@ from supervisor import (
     Receipt,
     RunId,
     Running,
+    SupervisorError,
     UnixEndpoint,
     Usage,
     layout,
 )
+from supervisor.model import Endpoint
 from tests.support.machine import KILL, SIGNALS, Machine, Process
 
 
@@ -146,6 +150,7 @@ class MemoryExecutor(Executor):
         limits=frozenset({"memory_max", "pids", "files", "tmp", "run_time"}),
         output=True,
         usage=True,
+        ports=True,
     )
 
     def __init__(self, backend: Backend) -> None:
@@ -188,12 +193,24 @@ class MemoryExecutor(Executor):
             return Pending(reason="it waits for its turn")
         return Running(endpoint=self.endpoint(held), pid=held.leader.pid)
 
-    def endpoint(self, held: Held) -> UnixEndpoint | None:
+    def endpoint(self, held: Held) -> Endpoint | None:
         """Say where a run listens."""
-        directory = self.backend.machine.sockets / held.job.run
-        return UnixEndpoint(
-            directory=os.fspath(directory), name=layout.SOCKET_NAME, uid=os.geteuid()
-        )
+        directory = os.fspath(self.backend.machine.sockets / held.job.run)
+        port = held.job.plan.port
+        if port is not None:
+            return InnerEndpoint(run=held.job.run, port=port, directory=directory, uid=os.geteuid())
+        return UnixEndpoint(directory=directory, name=layout.SOCKET_NAME, uid=os.geteuid())
+
+    async def connect(self, endpoint: InnerEndpoint) -> socket.socket:
+        await trio.lowlevel.checkpoint()
+        inside = socket.socket(socket.AF_UNIX)
+        try:
+            inside.connect(f"{endpoint.directory}/port-{endpoint.port}")
+        except OSError as error:
+            inside.close()
+            raise SupervisorError("unavailable", f"nothing listens: {error}") from None
+        inside.setblocking(False)
+        return inside
 
     def forget(self, held: Held) -> None:
         """Keep no more of a run whose end was told."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 
 import attrs
@@ -10,9 +11,11 @@ import trio
 from supervisor import (
     Exit,
     Finding,
+    InnerEndpoint,
     Job,
     Receipt,
     RunId,
+    SupervisorError,
     new_run_id,
 )
 from supervisor.testing import programs
@@ -225,3 +228,16 @@ class DoctorFails(MemoryExecutor):
 
     async def check(self) -> Sequence[Finding]:
         return ["all is well"]  # type: ignore[list-item]
+
+
+class KnowsOneNetwork(MemoryExecutor):
+    """A port leads to the first process that asked for it, gone or not.
+
+    test_two_processes_on_the_same_port_are_both_reached
+    """
+
+    async def connect(self, endpoint: InnerEndpoint) -> socket.socket:
+        held = next(iter(self.backend.runs))
+        if held != endpoint.run:
+            raise SupervisorError("unavailable", f"{endpoint.port} is another's")
+        return await super().connect(endpoint)

@@ -10,6 +10,7 @@ import trio
 from supervisor import (
     Cause,
     Exit,
+    InnerEndpoint,
     Observation,
     Pending,
     Receipt,
@@ -17,6 +18,7 @@ from supervisor import (
     Running,
     UnixEndpoint,
 )
+from supervisor.model import Endpoint
 from tests.support.memory_executor import Backend, Held, MemoryExecutor
 
 
@@ -57,6 +59,7 @@ class NeverRuns(MemoryExecutor):
     test_no_call_holds_the_loop
     test_the_first_observation_comes_at_once_and_running_before_exit
     test_the_same_job_twice_is_one_process_and_one_receipt
+    test_two_processes_on_the_same_port_are_both_reached
     test_watching_may_end_and_begin_again
     """
 
@@ -240,9 +243,10 @@ class RunningIsNowhere(MemoryExecutor):
 
     test_a_process_that_serves_is_reached_by_the_endpoint_of_running
     test_a_run_outlives_the_core_and_is_adopted_by_the_next
+    test_two_processes_on_the_same_port_are_both_reached
     """
 
-    def endpoint(self, held: Held) -> UnixEndpoint | None:
+    def endpoint(self, held: Held) -> Endpoint | None:
         return None
 
 
@@ -251,8 +255,12 @@ class RunningIsElsewhere(MemoryExecutor):
 
     test_a_process_that_serves_is_reached_by_the_endpoint_of_running
     test_a_run_outlives_the_core_and_is_adopted_by_the_next
+    test_two_processes_on_the_same_port_are_both_reached
     """
 
-    def endpoint(self, held: Held) -> UnixEndpoint | None:
+    def endpoint(self, held: Held) -> Endpoint | None:
         right = super().endpoint(held)
-        return right and attrs.evolve(right, name="other.sock")
+        if isinstance(right, UnixEndpoint):
+            return attrs.evolve(right, name="other.sock")
+        assert isinstance(right, InnerEndpoint)
+        return attrs.evolve(right, port=right.port + 1)
