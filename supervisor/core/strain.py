@@ -90,8 +90,12 @@ class Strain:
 
 
 def _has_settled(worker: Worker) -> bool:
-    """Whether it has been ready for long; one that an earlier core has started was, to our mind."""
-    return worker.ready_at is None or trio.current_time() - worker.ready_at >= SETTLED
+    """Whether it has been ready for long, under an earlier core too: that is on record."""
+    tracked, here = worker.tracked, worker.ready_at
+    since = tracked.run.ready
+    return (here is not None and trio.current_time() - here >= SETTLED) or (
+        since is not None and tracked.clock() - since >= SETTLED
+    )
 
 
 def _megabytes(count: int) -> str:

@@ -11,6 +11,7 @@ import trio
 from supervisor.core.calls import CALL_LIMIT
 from supervisor.core.figures import Figures
 from supervisor.core.keeper import Keeper
+from supervisor.core.limiting import Given
 from supervisor.core.registry import Registry
 from supervisor.core.strain import LOOK_EACH, SETTLED, Strain
 from supervisor.core.tracked import UNKILLABLE
@@ -19,7 +20,7 @@ from supervisor.lifecycle import State
 from supervisor.model import Limits, Overrides, Receipt, RunId, Usage
 from supervisor.policy import FOREVER
 from supervisor.testing.executors import Behaviour
-from supervisor.testing.house import House, a_content, keeping
+from supervisor.testing.house import House, a_content, a_job, a_run, keeping
 
 MIB = 1 << 20
 LIMITED = a_content(
@@ -112,10 +113,12 @@ async def test_a_process_that_is_high_when_young_is_only_warned_of(house: House)
 
 async def test_a_process_that_an_earlier_core_has_started_is_replaced_too(house: House) -> None:
     used = Used()
-    async with keeping(house.keeper(LIMITED)) as keeper:
-        await until_ready(house, 1)
-        (adopted,) = keeper.workers
-        adopted.ready_at = None
+    run = a_run(state=State.READY, ready=house.clock() - 2 * SETTLED)
+    receipt = await house.executor.start(a_job(run))
+    adopted = house.worker(attrs.evolve(run, receipt=receipt))
+    adopted.given = Given(limits=LIMITED.limits)
+    async with keeping(house.keeper(LIMITED, workers=[adopted], known={})) as keeper:
+        await adopted.ready.wait()
         used.memory[adopted.id] = 95 * MIB
         await strained(house, keeper, used).look()
         assert State.READY is not state_of(adopted)
