@@ -25,7 +25,7 @@ from tests.support.nspawn import debian
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "content-supervisor"
-BASE = "docker.io/library/debian:12"
+BASE = "localhost/debian:12"  # what the short name of the Dockerfile finds first
 GROUPS = f"supervisor-containers-{os.getpid()}"
 # What this site's programs need to reach Debian's mirror and a Python index.
 SITE = (Path("/etc/pip.conf"), Path("/usr/local/share/ca-certificates"))
