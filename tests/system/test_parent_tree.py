@@ -283,7 +283,7 @@ def test_the_first_lines_name_version_tier_addresses_data_and_log() -> None:
         assert head[0].startswith("content-supervisor ")
         assert head[0].endswith(f"tier {tier}")
         assert f"  listens on  http://127.0.0.1:{one.port}/" == head[1]
-        assert f"  data        {one.directory}/data" == head[2]
+        assert f"  data        {one.directory}/data (new, empty)" == head[2]
         assert "standard error" in head[5]
 
 
