@@ -12,8 +12,8 @@ import sys
 import time
 
 sys.path.insert(0, sys.argv[1])
-from supervisor_unshare import syscalls
-from supervisor_unshare.opened import opened
+from supervisor_unshare.linux import syscalls
+from supervisor_unshare.linux.opened import opened
 
 UID = 700_001
 BINDS = sys.argv[2:]

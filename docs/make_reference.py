@@ -18,7 +18,7 @@ import click
 import make_pictures
 import make_testing
 from make_diagrams import bundle_diagram, run_diagram
-from supervisor_unshare.filters import RULES
+from supervisor_unshare.linux.filters import RULES
 
 from supervisor.api.app import API_ROUTES
 from supervisor.cli import root

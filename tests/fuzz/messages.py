@@ -17,11 +17,11 @@ if __name__ == "__main__":
 
     sys.path.insert(0, str(Path(__file__).parents[2]))
     with atheris.instrument_imports(include=["supervisor", "supervisor_unshare", "json"]):
-        from supervisor_unshare import fields, jobs, rules, verbs
+        from supervisor_unshare.requests import fields, jobs, rules, verbs
 
         from supervisor import packets
 else:
-    from supervisor_unshare import fields, jobs, rules, verbs
+    from supervisor_unshare.requests import fields, jobs, rules, verbs
 
     from supervisor import packets
 

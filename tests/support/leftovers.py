@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 import psutil
-from supervisor_unshare.cgroups import directory_name
+from supervisor_unshare.limits.cgroups import directory_name
 
 from tests.support.server import LiveServer
 

@@ -10,7 +10,7 @@ import errno
 import os
 import sys
 
-from supervisor_unshare import filters, syscalls
+from supervisor_unshare.linux import filters, syscalls
 
 _CALLS = {"openat2": 437, "landlock_create_ruleset": 444}
 

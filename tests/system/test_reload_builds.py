@@ -33,7 +33,7 @@ BROKEN = {
     "core": {"supervisor/core/keeper.py": ("from __future__", "from from __future__")},
     "gateway": {"supervisor/gateway/link.py": ("from __future__", "import no_such_thing_at_all #")},
     "parent": {"supervisor/parent/watch.py": ("from __future__", "def (")},
-    "helper": {f"{UNSHARE}/loop.py": ("from __future__", "import no_such_thing_at_all #")},
+    "helper": {f"{UNSHARE}/linux/loop.py": ("from __future__", "import no_such_thing_at_all #")},
     "store": {f"{STORE}/plugin.py": ("from __future__", "import no_such_thing_at_all #")},
     "state": {"supervisor/parent/handover.py": ("VERSION = 1", "VERSION = 2")},
 }

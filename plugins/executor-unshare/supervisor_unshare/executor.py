@@ -44,10 +44,10 @@ from supervisor import (
     packets,
     to_json,
 )
-from supervisor_unshare import host
 from supervisor_unshare.connection import Connection
-from supervisor_unshare.hiding import hides
-from supervisor_unshare.plan_mounts import ETC, OWN_ETC
+from supervisor_unshare.root import host
+from supervisor_unshare.root.hiding import hides
+from supervisor_unshare.root.plan_mounts import ETC, OWN_ETC
 
 _CHUNK = 64 * 1024
 _REMEMBERED = 1000  # exits of forgotten runs, so that a second watch gives the same Exit

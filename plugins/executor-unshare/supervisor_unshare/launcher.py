@@ -20,14 +20,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from supervisor import Log, __version__, packets
-from supervisor_unshare import detect, probe, renew, subuid, syscalls, verbs
-from supervisor_unshare.configured import read_rules, read_settings
-from supervisor_unshare.fields import Refused
-from supervisor_unshare.loop import Link, Loop
-from supervisor_unshare.rules import SUBUID
-from supervisor_unshare.runs import LiveRun
-from supervisor_unshare.service import Answer, Fail, Service
-from supervisor_unshare.steps import StartFailed
+from supervisor_unshare.helper import renew
+from supervisor_unshare.helper.configured import read_rules, read_settings
+from supervisor_unshare.helper.runs import LiveRun
+from supervisor_unshare.helper.service import Answer, Fail, Service
+from supervisor_unshare.linux import syscalls
+from supervisor_unshare.linux.loop import Link, Loop
+from supervisor_unshare.requests import verbs
+from supervisor_unshare.requests.fields import Refused
+from supervisor_unshare.requests.rules import SUBUID
+from supervisor_unshare.sandbox.steps import StartFailed
+from supervisor_unshare.tiers import detect, probe, subuid
 
 _MOST_GATEWAYS = 4  # old ones may still serve their visitors to the end
 _CLEANUP = 0.8  # seconds of a stop that are kept for killing and removing

@@ -20,8 +20,8 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from supervisor_unshare.cgroups import directory_name
 from supervisor_unshare.executor import UnshareExecutor
+from supervisor_unshare.limits.cgroups import directory_name
 
 from supervisor import (
     Egress,

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import trio
-from supervisor_unshare.answering import LIMIT, answers, kind_of
 from supervisor_unshare.executor import UnshareExecutor
-from supervisor_unshare.homes import home_of
+from supervisor_unshare.linux.answering import LIMIT, answers, kind_of
+from supervisor_unshare.root.homes import home_of
 
 from supervisor import Job, SupervisorError
 from supervisor.accounts import Account

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from supervisor_unshare import beneath, syscalls
+from supervisor_unshare.linux import beneath, syscalls
 
 _READ, _PATH = os.O_RDONLY, os.O_PATH
 _FLAGS = {

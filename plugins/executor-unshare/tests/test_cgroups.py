@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from supervisor_unshare import cgroups
-from supervisor_unshare.jobs import Limits
+from supervisor_unshare.limits import cgroups
+from supervisor_unshare.requests.jobs import Limits
 
 RUN_DIR = "/run/content-supervisor"
 NAME = cgroups.directory_name(RUN_DIR)

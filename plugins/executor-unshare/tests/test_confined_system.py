@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import trio
-from supervisor_unshare import landlock
 from supervisor_unshare.executor import UnshareExecutor
-from supervisor_unshare.tiers import LEAST_LANDLOCK
+from supervisor_unshare.linux import landlock
+from supervisor_unshare.tiers.choice import LEAST_LANDLOCK
 
 from supervisor import (
     Access,

@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from supervisor_unshare.filters import NUMBERS, RULES, program
+from supervisor_unshare.linux.filters import NUMBERS, RULES, program
 
 ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 HEADERS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from supervisor_unshare.executor import UnshareExecutor
-from supervisor_unshare.hiding import hides
+from supervisor_unshare.root.hiding import hides
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import attrs
 import pytest
 import trio
 from supervisor_unshare.executor import UnshareExecutor
-from supervisor_unshare.homes import home_of
-from supervisor_unshare.plan_mounts import Base, Bind
+from supervisor_unshare.root.homes import home_of
+from supervisor_unshare.root.plan_mounts import Base, Bind
 
 from supervisor import Job, accounts
 from supervisor.accounts import Account

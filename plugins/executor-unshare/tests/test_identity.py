@@ -7,11 +7,11 @@ import signal
 import time
 
 import pytest
-from supervisor_unshare import answering
-from supervisor_unshare.answering import LIMIT, in_time
-from supervisor_unshare.fields import Refused
-from supervisor_unshare.identity import Identity, identity
-from supervisor_unshare.rules import Rules
+from supervisor_unshare.linux import answering
+from supervisor_unshare.linux.answering import LIMIT, in_time
+from supervisor_unshare.requests.fields import Refused
+from supervisor_unshare.requests.identity import Identity, identity
+from supervisor_unshare.requests.rules import Rules
 
 from supervisor import accounts
 from supervisor.accounts import Account

@@ -7,9 +7,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from supervisor_unshare.listeners import Listener, here, parse
-from supervisor_unshare.network_findings import findings
-from supervisor_unshare.rules import Rules
+from supervisor_unshare.requests.rules import Rules
+from supervisor_unshare.tiers.listeners import Listener, here, parse
+from supervisor_unshare.tiers.network_findings import findings
 
 from supervisor import Egress
 
@@ -67,7 +67,7 @@ def test_doctor_says_what_egress_user_lacks() -> None:
 def test_doctor_tries_the_device_that_egress_user_needs(
     said: str, ok: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("supervisor_unshare.network_findings.TUN", str(tmp_path))
+    monkeypatch.setattr("supervisor_unshare.tiers.network_findings.TUN", str(tmp_path))
     (user, _) = findings(rules(pasta="/usr/bin/pasta"), list, lambda _: said)
     assert (user["ok"], said in user["text"]) == (ok, True)
 

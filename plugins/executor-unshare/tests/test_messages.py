@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from supervisor_unshare import verbs
+from supervisor_unshare.requests import verbs
 
 from tests.fuzz import messages
 

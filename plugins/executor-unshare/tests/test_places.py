@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from supervisor_unshare import places, syscalls
-from supervisor_unshare.directories import Directories, remove_all
-from supervisor_unshare.rules import Rules
+from supervisor_unshare.helper import places
+from supervisor_unshare.helper.directories import Directories, remove_all
+from supervisor_unshare.linux import syscalls
+from supervisor_unshare.requests.rules import Rules
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from supervisor_unshare import host, site
-from supervisor_unshare.host import look, shown_trees
-from supervisor_unshare.jobs import Job, PlacedMount
-from supervisor_unshare.plan_mounts import (
+from supervisor_unshare.requests.jobs import Job, PlacedMount
+from supervisor_unshare.root import host, site
+from supervisor_unshare.root.host import look, shown_trees
+from supervisor_unshare.root.plan_mounts import (
     ETC,
     OWN_ETC,
     OWN_FILES,

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from supervisor_unshare.loop import Loop
-from supervisor_unshare.pool import Pool, Wanted
-from supervisor_unshare.steps import StartFailed
+from supervisor_unshare.helper.pool import Pool, Wanted
+from supervisor_unshare.linux.loop import Loop
+from supervisor_unshare.sandbox.steps import StartFailed
 
 from supervisor import Log
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 import pytest
-from supervisor_unshare import probe
+from supervisor_unshare.tiers import probe
 
 
 @pytest.mark.parametrize(

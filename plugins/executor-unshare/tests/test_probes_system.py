@@ -20,8 +20,8 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from supervisor_unshare import filters, landlock
 from supervisor_unshare.executor import UnshareExecutor
+from supervisor_unshare.linux import filters, landlock
 
 from supervisor import Access, Egress, Job, Mount, PlaceKind, PlaceRef, Role, layout
 from tests.support.ablation import LAYERS, Layers, table, write_row

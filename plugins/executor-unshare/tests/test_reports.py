@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from supervisor_unshare.cgroups import Group
-from supervisor_unshare.jobs import Job
-from supervisor_unshare.loop import Loop
-from supervisor_unshare.runs import LiveRun, Phase
-from supervisor_unshare.service import Service
+from supervisor_unshare.helper.runs import LiveRun, Phase
+from supervisor_unshare.helper.service import Service
+from supervisor_unshare.limits.cgroups import Group
+from supervisor_unshare.linux.loop import Loop
+from supervisor_unshare.requests.jobs import Job
 
 from supervisor import Egress
 

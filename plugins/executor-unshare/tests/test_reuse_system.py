@@ -21,7 +21,7 @@ Node = Any
 # In a pid namespace of its own the next pid can be chosen.
 SAME_PID = """
 import json, os, time
-from supervisor_unshare.runs import start_ticks
+from supervisor_unshare.helper.runs import start_ticks
 def child():
     pid = os.fork()
     if pid == 0:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import trio
-from supervisor_unshare import subuid
 from supervisor_unshare.executor import UnshareExecutor
+from supervisor_unshare.tiers import subuid
 
 from supervisor import (
     Access,

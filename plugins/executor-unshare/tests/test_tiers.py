@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 import pytest
-from supervisor_unshare.advice import advice
-from supervisor_unshare.facts import Facts
-from supervisor_unshare.tiers import Unavailable, choose
-from supervisor_unshare.trial import Failure, Outcome
+from supervisor_unshare.tiers.advice import advice
+from supervisor_unshare.tiers.choice import Unavailable, choose
+from supervisor_unshare.tiers.facts import Facts
+from supervisor_unshare.tiers.trial import Failure, Outcome
 
 WORKS = Outcome()
 EVERY_CAPABILITY = (1 << 41) - 1

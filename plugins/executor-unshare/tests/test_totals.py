@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from supervisor_unshare import endings, filters, totals
-from supervisor_unshare.cgroups import Group, Hierarchies
-from supervisor_unshare.endings import Hits
-from supervisor_unshare.totals import Totals
+from supervisor_unshare.limits import endings, totals
+from supervisor_unshare.limits.cgroups import Group, Hierarchies
+from supervisor_unshare.limits.endings import Hits
+from supervisor_unshare.limits.totals import Totals
+from supervisor_unshare.linux import filters
 
 MACHINE = Totals(memory=8_000_000_000, pids=32768)
 MIB = 1 << 20

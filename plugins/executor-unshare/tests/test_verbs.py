@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from supervisor_unshare import jobs
-from supervisor_unshare.fields import Refused
-from supervisor_unshare.rules import Rules
-from supervisor_unshare.verbs import CORE_VERBS, GATEWAY_VERBS, parse
+from supervisor_unshare.requests import jobs
+from supervisor_unshare.requests.fields import Refused
+from supervisor_unshare.requests.rules import Rules
+from supervisor_unshare.requests.verbs import CORE_VERBS, GATEWAY_VERBS, parse
 
 from supervisor import Egress, Job, to_json
 from supervisor.layout import MOUNT_ROOT

@@ -1,0 +1,1 @@
+"""The root that a sandbox shows: planned as data, then built."""

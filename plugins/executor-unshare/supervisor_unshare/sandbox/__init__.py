@@ -1,0 +1,1 @@
+"""What runs in the process that becomes a sandbox, from its clone to the content's exec."""
