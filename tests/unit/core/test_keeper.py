@@ -183,7 +183,7 @@ async def test_a_failure_that_will_mend_by_itself_is_never_given_up(house: House
     house.refuse = SupervisorError("store-unavailable", "away", recoverable=True)
     async with keeping(house.keeper()) as keeper:
         for _ in range(20):
-            await admit_in(keeper, 10)
+            await admit_in(keeper, 15)  # the delays below SOON alone may add up to 13
             await trio.sleep(100)
         house.refuse = None
         assert Verdict.WORKER is (await admit_in(keeper, 10)).verdict
