@@ -15,11 +15,9 @@ LAYERS = ("linux", "requests", "limits", "network", "root", "sandbox", "tiers", 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*/*.py")), ids=lambda path: path.name)
 def test_a_folder_imports_only_from_those_below_it(path: Path) -> None:
     allowed = LAYERS[: LAYERS.index(path.parent.name) + 1]
-    nodes = [
-        one for one in ast.walk(ast.parse(path.read_text())) if isinstance(one, ast.ImportFrom)
-    ]
-    for module in (node.module or "" for node in nodes):
-        package, _, inner = module.partition(".")
+    nodes = ast.walk(ast.parse(path.read_text()))
+    for node in (one for one in nodes if isinstance(one, ast.ImportFrom)):
+        package, _, inner = (node.module or "").partition(".")
         if package == "supervisor_unshare":
             assert inner.split(".")[0] in allowed, f"{path} imports {node.module}"
 
