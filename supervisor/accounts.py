@@ -1,12 +1,22 @@
-"""The accounts of this machine that content may run as, where an administrator says so."""
+"""The accounts of this machine that content may run as, where an administrator says so.
+
+They may lie on a server (sssd, LDAP) that does not answer; then these functions return late or
+never, and `os.getgrouplist` holds up every thread of its process. Who must not wait runs this file
+by a bare interpreter and ends that: see `main`. Standard library only.
+"""
 
 from __future__ import annotations
 
 import grp
+import json
 import os
 import pwd
+import signal
+import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+_PATIENCE = 30  # seconds after which nobody waits for this program any more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +67,15 @@ def refusal(account: Account, *, default: str, group: str, forbidden: Collection
     return ""
 
 
+def main() -> None:
+    """Read {name, default, group, forbidden} as JSON; write the account, or null, and a refusal."""
+    signal.alarm(_PATIENCE)
+    question = json.load(sys.stdin)
+    account = named(question.pop("name"))
+    refused = refusal(account, **question) if account else ""
+    json.dump([account and asdict(account), refused], sys.stdout)
+
+
 def _shared(group: str, default: str) -> grp.struct_group | None:
     try:
         if group:
@@ -76,3 +95,7 @@ def _account(entry: pwd.struct_passwd) -> Account:
         groups=tuple(sorted(groups)),
         home=entry.pw_dir,
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -60,6 +60,9 @@ _TABLE = (
     Code("plan-refused", 400, 65, "A runtime asked for more than its purpose may have."),
     Code("limit-unenforceable", 400, 78, "The executor cannot enforce a limit of the content."),
     Code("run-as-refused", 400, 77, "Content may not run as this account; the message says why."),
+    Code(
+        "accounts-unavailable", 503, 69, "The machine's accounts (sssd, LDAP) do not answer; retry."
+    ),
     Code("egress-over-limit", 400, 78, "The content may not reach as far into the network."),
     Code("egress-unavailable", 500, 78, "The network that content is to have cannot be had here."),
     Code("no-executor", 500, 78, "No installed plugin can run this content."),

@@ -341,7 +341,7 @@ class Contents(Service):
         fields = attrs.asdict(to, recurse=False)
         changed = attrs.evolve(keeper.content, **fields)
         if changed != keeper.content:
-            self.makers.check_assigned(changed, keeper.content)
+            await self.makers.check_assigned(changed, keeper.content)
             await self._replace(keeper, **fields)
 
     async def _replace(self, keeper: Keeper, **fields: Any) -> None:

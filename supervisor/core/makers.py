@@ -111,7 +111,7 @@ class Makers:
         executor = self.executor(content)
         await self.executors.wait_for(executor)
         given = limits_of(content, self.allowed, executor)
-        account = self.run_as.account(content, executor)
+        account = await self.run_as.account(content, executor)
         run = self._run(content, Purpose.SERVE, executor, deployment.id, attempt)
         plan = await self.plan(content, deployment)
         job = await self._job(
@@ -290,7 +290,7 @@ class Makers:
                 "no-executor", f"the executor {name!r} is not installed", hint=_INSTALL
             ) from None
 
-    def check_assigned(self, content: Content, was: Content) -> None:
+    async def check_assigned(self, content: Content, was: Content) -> None:
         """Refuse what a content is to become where it could not run so; see Service.assign."""
         executor = self.executor(content)
         if Purpose.SERVE not in executor.capabilities.purposes:
@@ -300,8 +300,8 @@ class Makers:
         limits_of(content, self.allowed, executor)
         if (content.egress, content.executor) != (was.egress, was.executor):
             self.reach.check(content, executor)
-        if content.run_as is not None:
-            self.run_as.account(content, executor)
+        if content.run_as and (content.run_as, content.executor) != (was.run_as, was.executor):
+            await self.run_as.account(content, executor)
 
     def runtime(self, name: str) -> Runtime:
         """Give a runtime by name."""

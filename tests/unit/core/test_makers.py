@@ -152,25 +152,25 @@ def test_files_are_kept_by_an_executor_of_this_node_whoever_serves() -> None:
         choosing(NO_FILES).keeper_of_files()
 
 
-def test_contents_are_given_only_to_an_executor_that_serves() -> None:
+async def test_contents_are_given_only_to_an_executor_that_serves() -> None:
     made = choosing(executor("unpacker", Lifetime.NODE, Purpose.UNPACK))
     with pytest.raises(SupervisorError, match="cannot run applications"):
-        made.check_assigned(a_content(executor="unpacker"), a_content())
+        await made.check_assigned(a_content(executor="unpacker"), a_content())
 
 
-def test_a_content_with_limits_is_not_given_to_an_executor_that_cannot_hold_them() -> None:
+async def test_a_content_with_limits_is_not_given_to_an_executor_that_cannot_hold_them() -> None:
     limited = a_content(limits=Limits(cpu=0.5))
     with pytest.raises(SupervisorError, match="'local' cannot enforce cpu_limit"):
-        choosing(LOCAL).check_assigned(attrs.evolve(limited, executor="local"), limited)
+        await choosing(LOCAL).check_assigned(attrs.evolve(limited, executor="local"), limited)
 
 
-def test_what_the_content_had_before_is_not_held_against_another_change() -> None:
+async def test_what_the_content_had_before_is_not_held_against_another_change() -> None:
     made = choosing(LOCAL)
     made.reach = Reach(most=Egress.USER)
     before = a_content(egress=Egress.HOST)  # set before MostEgress was
-    made.check_assigned(attrs.evolve(before, limits=Limits(run_time=5.0)), before)
+    await made.check_assigned(attrs.evolve(before, limits=Limits(run_time=5.0)), before)
     with pytest.raises(SupervisorError, match="more than the user"):
-        made.check_assigned(before, a_content())
+        await made.check_assigned(before, a_content())
 
 
 async def test_a_run_whose_archive_has_no_room_is_ended(
