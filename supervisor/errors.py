@@ -64,7 +64,7 @@ _TABLE = (
         "accounts-unavailable", 503, 69, "The machine's accounts (sssd, LDAP) do not answer; retry."
     ),
     Code("egress-over-limit", 400, 78, "The content may not reach as far into the network."),
-    Code("egress-unavailable", 500, 78, "The network that content is to have cannot be had here."),
+    Code("egress-unavailable", 409, 78, "The network that content is to have cannot be had here."),
     Code("no-executor", 500, 78, "No installed plugin can run this content."),
     Code("executor-away", 503, 69, "The executor of the content cannot be reached; retry."),
     Code("no-store", 500, 78, "No installed plugin provides the configured database."),

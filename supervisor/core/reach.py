@@ -12,7 +12,10 @@ from supervisor.network import Egress
 from supervisor.settings import Settings
 
 _OURS = frozenset({Purpose.UNPACK, Purpose.TIDY})  # programs of ours: they need no network
-_HINT = "`supervisor set CONTENT egress=…` and [Network] say how far content reaches."
+_HINT = (
+    "`supervisor set CONTENT egress=…` takes one that can be had, `executor=…` another executor;"
+    " Egress and MostEgress of [Network] hold for all contents. `supervisor doctor` says more."
+)
 
 
 @attrs.frozen(kw_only=True)

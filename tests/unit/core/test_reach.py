@@ -96,3 +96,11 @@ def test_a_content_may_not_be_set_beyond_the_bound() -> None:
     assert "egress-over-limit" == refused.value.code
     Reach(most=USER).check(attrs.evolve(content, egress=USER), ALL)
     Reach(most=NONE).check(attrs.evolve(content, egress=None), ALL)
+
+
+def test_an_egress_that_cannot_be_had_is_the_requests_fault_and_says_what_can_be_done() -> None:
+    with pytest.raises(SupervisorError, match="but host") as refused:
+        Reach().check(attrs.evolve(a_content(), egress=NONE), executor(HOST))
+    assert 409 == refused.value.http_status
+    assert "egress=" in refused.value.hint
+    assert "executor=" in refused.value.hint
