@@ -1,6 +1,8 @@
-"""What the core itself adds to `supervisor doctor`: the tier, interpreters, plugins."""
+"""What the core itself adds to `supervisor doctor`: tier, interpreters, executors, plugins."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from supervisor import volume
 from supervisor.core.lacking import findings as missing_plugins
@@ -35,15 +37,24 @@ def findings(settings: Settings, makers: Makers) -> list[Finding]:
                     fix=f"install one, or set [{name}] Executable",
                 )
             )
-    for name, executor in makers.executors.by_name.items():
-        serves = Purpose.SERVE in executor.capabilities.purposes
-        if serves and (names := lacking(makers.allowed, executor)):
-            text = f"does not hold here: {', '.join(names)}, which [Scheduler] sets for all"
-            fix = "see which limits the executor has, or take them out of the settings"
-            found.append(Finding(name=f"limits {name}", ok=False, text=text, fix=fix))
+    found += _unmet(makers)
     found += missing_plugins(makers.plugins)
     for view in makers.plugins.views():
         if view.problem:
             fix = "the service log has the details"
             found.append(Finding(name=f"plugin {view.name}", ok=False, text=view.problem, fix=fix))
     return found
+
+
+def _unmet(makers: Makers) -> Iterator[Finding]:
+    """Yield what the settings want for all content that an executor of here does not give."""
+    for name, executor in makers.executors.by_name.items():
+        if Purpose.SERVE not in executor.capabilities.purposes or makers.executors.away(name):
+            continue
+        if names := lacking(makers.allowed, executor):
+            text = f"does not hold here: {', '.join(names)}, which [Scheduler] sets for all"
+            fix = "see which limits the executor has, or take them out of the settings"
+            yield Finding(name=f"limits {name}", ok=False, text=text, fix=fix)
+        text, fix = makers.reach.unmet(executor)
+        if text:
+            yield Finding(name=f"egress {name}", ok=False, text=text, fix=fix)

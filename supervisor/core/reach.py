@@ -31,6 +31,10 @@ class Reach:
         section = settings.network
         return cls(default=Egress[section.egress], most=Egress[section.most_egress])
 
+    def unmet(self, executor: Executor) -> tuple[str, str]:
+        """Say what content this executor does not start, and what to do; "", "" where it does."""
+        return network.unmet(self.default, self.most, executor.capabilities.egress)
+
     def check(self, content: Content, executor: Executor) -> None:
         """Refuse what a content wants, if it is too much here or its executor cannot give it.
 

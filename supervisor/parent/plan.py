@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import cache_from_source
 
+from supervisor import network
 from supervisor.errors import CODES, SupervisorError
+from supervisor.network import Egress
 from supervisor.parent import identity, ports, tier, trust
 from supervisor.parent.child import Program, environment, sealed
 from supervisor.parent.handover import State
@@ -33,13 +35,17 @@ from supervisor.settings.sections import SECTIONS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """A configuration, who its parts are, and their programs: name → argv."""
+    """A configuration, who its parts are, and their programs: name → argv.
+
+    egress: how far this host can let content reach, as far as is known.
+    """
 
     configuration: Configuration
     who: Identities
     settings: Settings
     argvs: Mapping[str, tuple[str, ...]]
     environ: Mapping[str, str]
+    egress: frozenset[Egress] = frozenset(Egress)
 
     @classmethod
     def of(
@@ -96,7 +102,13 @@ class Plan:
             asked.to_json(entries=False),
             environ=environment(self.environ, self.who.helper, rootless=self.who.rootless),
         )
-        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, tier=found))
+        settings = dataclasses.replace(self.settings, tier=found.name)
+        return dataclasses.replace(self, settings=settings, egress=found.egress)
+
+    def unmet(self) -> tuple[str, str]:
+        """Say what content will not start here by the settings, and what to do; or "", ""."""
+        wanted = self.configuration.network
+        return network.unmet(Egress[wanted.egress], Egress[wanted.most_egress], self.egress)
 
     def kept(self, state: State) -> Iterator[str]:
         """Yield a warning for each setting that has changed and cannot by a reload."""

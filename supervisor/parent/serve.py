@@ -19,7 +19,7 @@ from supervisor.parent.notify import Notifier
 from supervisor.parent.plan import Plan
 from supervisor.parent.reload import Reload, keep_to_ourselves
 from supervisor.parent.tree import Tree
-from supervisor.settings import Configuration, Settings, configure
+from supervisor.settings import Configuration, configure
 from supervisor.settings.places import ROOT_DATA_DIR
 from supervisor.settings.sections import Logging
 
@@ -77,7 +77,7 @@ def serve(
         for want in sockets.unix_sockets(who):
             unix[want.name] = sockets.listen_unix(settings.run_dir, want)
         log.write_to(logs.service)
-        _introduce(settings, log, terminal, http, is_new=is_new)
+        _introduce(plan, log, terminal, http, is_new=is_new)
         return _tree(plan, locks, http, unix, logs, log=log, command=command, load=load).run()
     finally:
         _give_back(plan, locks, http, unix, logs)
@@ -235,19 +235,22 @@ def _give_back(
 
 
 def _introduce(
-    settings: Settings,
+    plan: Plan,
     log: Log,
     terminal: int,
     http: Mapping[str, socket.socket],
     *,
     is_new: bool,
 ) -> None:
+    settings = plan.settings
     addresses = [_url(sock) for name, sock in http.items() if not name.startswith(ports.METRICS)]
     where = settings.logging.service
     data = volume.look(settings.data_dir, default=ROOT_DATA_DIR)
+    problem, hint = plan.unmet()
     caller = f" (uid {settings.core_uid})" if settings.rootless else ""
     lines = (
         f"content-supervisor {__version__}, tier {settings.tier}{caller}",
+        *([f"  NOTE        {problem}. {hint}"] if problem else []),
         f"  listens on  {', '.join(addresses)}",
         f"  data        {settings.data_dir}{' (new, empty)' if is_new else ''}",
         *([f"  NOTE        {data.text}. {data.fix}"] if data and data.fix else []),
@@ -263,6 +266,8 @@ def _introduce(
     )  # fmt: skip
     if data and data.fix:
         log.warning("data-dir", problem=data.text, hint=data.fix)
+    if problem:
+        log.warning("egress", problem=problem, hint=hint)
 
 
 def _url(sock: socket.socket) -> str:

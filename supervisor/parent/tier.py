@@ -6,15 +6,25 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from supervisor.errors import CODES, SupervisorError
+from supervisor.network import Egress
 from supervisor.parent.child import sealed
 
 _SECONDS = 30.0
 
 
-def ask(argv: Sequence[str], settings: bytes, *, environ: Mapping[str, str]) -> str:
-    """Run the helper's program with `--tier` and give the name that it says (see protocols.md).
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tier:
+    """What the helper says of this host. egress: how far content can be let reach in this tier."""
+
+    name: str
+    egress: frozenset[Egress]
+
+
+def ask(argv: Sequence[str], settings: bytes, *, environ: Mapping[str, str]) -> Tier:
+    """Run the helper's program with `--tier` and give what it says (see protocols.md).
 
     settings: as for the helper, with the tier that is wanted. Raises SupervisorError with the
     helper's own code and words where the host does not give it.
@@ -37,7 +47,9 @@ def ask(argv: Sequence[str], settings: bytes, *, environ: Mapping[str, str]) -> 
     finally:
         os.close(fd)
     if "tier" in found:
-        return str(found["tier"])
+        return Tier(
+            name=str(found["tier"]), egress=frozenset(map(Egress, found.get("egress", Egress)))
+        )
     if found.get("code") in CODES:
         raise SupervisorError(found["code"], found["message"], hint=found["hint"])
     said = done.stderr.decode(errors="replace").strip() or f"status {done.returncode}"

@@ -110,6 +110,17 @@ def test_nothing_is_left_when_the_parent_is_killed(restricted: LiveServer) -> No
     assert gone([process.pid for process in tree], 1.0)
 
 
+def test_networks_that_the_tier_has_not_are_told_at_the_start_and_by_doctor(needs: Any) -> None:
+    needs.root()
+    extra = "[Privileged]\nTier = landlock\n[Network]\nMostEgress = USER\n"
+    with live_server(uid=CALLER, extra=extra, start=False) as one:
+        one.start()
+        assert "NOTE        no content starts: MostEgress" in one.log().splitlines()[1]
+        found = {line["name"]: line for line in one.json("doctor")}
+        assert not found["egress unshare"]["ok"]
+        assert found["egress unshare"]["text"].startswith("no content starts: MostEgress")
+
+
 @pytest.fixture(scope="module")
 def ranger(everything: None) -> Iterator[LiveServer]:
     """A server of an ordinary user who has a range of uids."""

@@ -52,10 +52,8 @@ class Rules:
     @property
     def reaches(self) -> frozenset[Egress]:
         """How far content can be let reach here, and may."""
-        there = {Egress.HOST}
-        if self.tier != LANDLOCK:
-            there |= {Egress.NONE, *([Egress.USER] if self.pasta else [])}
-        return frozenset(one for one in there if one is one.within(self.egress))
+        given = networks(self.tier, self.pasta)
+        return frozenset(one for one in given if one is one.within(self.egress))
 
     @property
     def rootless(self) -> bool:
@@ -66,6 +64,13 @@ class Rules:
     def programs(self) -> tuple[str, ...]:
         """The places of mounts that content may be started from: those that it cannot change."""
         return tuple(mount.at for mount in self.site if not mount.writable)
+
+
+def networks(tier: str, pasta: str) -> frozenset[Egress]:
+    """Give how far content can be let reach in a tier. pasta: the program, "" for none."""
+    if tier == LANDLOCK:
+        return frozenset({Egress.HOST})
+    return frozenset({Egress.NONE, Egress.HOST, *([Egress.USER] if pasta else [])})
 
 
 def content_uid(uid: int, content: int, rules: Rules) -> int:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from supervisor_unshare.network import uplink
+from supervisor_unshare.requests.rules import networks
 from supervisor_unshare.tiers import subuid
 from supervisor_unshare.tiers.choice import AUTO, KEEPS_APART, Unavailable, choose
 from supervisor_unshare.tiers.facts import observe
@@ -14,7 +16,7 @@ from supervisor_unshare.tiers.trial import attempt
 
 
 def answer(settings: Mapping[str, Any]) -> str:
-    """Give JSON: `tier` and `says`, or `code`, `message` and `hint` where the start must stop."""
+    """Give JSON: `tier`, `egress` and `says`, or `code`, `message` and `hint` for a refusal."""
     root = os.geteuid() == 0
     uid = settings["uid_last"] if root else os.geteuid()
     facts = observe(
@@ -28,4 +30,5 @@ def answer(settings: Mapping[str, Any]) -> str:
     except Unavailable as refusal:
         found = {"code": refusal.code, "message": str(refusal), "hint": refusal.hint}
         return json.dumps(found)
-    return json.dumps({"tier": choice.tier, "says": KEEPS_APART[choice.tier]})
+    egress = sorted(networks(choice.tier, uplink.installed()))
+    return json.dumps({"tier": choice.tier, "egress": egress, "says": KEEPS_APART[choice.tier]})
