@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -185,10 +185,12 @@ class Store(ABC):
     several_nodes: bool = False
 
     @abstractmethod
-    def migrate(self) -> None:
+    def migrate(self, permit: Callable[[float, Sequence[Lease]], None] | None = None) -> None:
         """Bring the schema to this version, under a lock of the store. A newer one is refused.
 
-        Raises SupervisorError: schema-newer, data-dir-network, data-dir-unusable. Idempotent.
+        Before anything is changed `permit` gets what `leases` gives, under that lock: an older
+        server may be at work. What it raises leaves all as it was. Idempotent. Raises
+        SupervisorError: schema-newer, data-dir-network, data-dir-unusable.
         """
 
     @abstractmethod

@@ -17,13 +17,15 @@ import trio
 
 from supervisor.api.access import api_settings
 from supervisor.api.server import serve_api
+from supervisor.core import lease
 from supervisor.core.configured import Configured
 from supervisor.core.control import Control, dump_stacks_on_signal
 from supervisor.core.executors import default_of
 from supervisor.core.libraries import take_over
 from supervisor.core.server import Server, Sockets, context_of, store_of
 from supervisor.core.trials import Trials
-from supervisor.errors import SupervisorError
+from supervisor.errors import StoreUnavailable, SupervisorError
+from supervisor.interfaces import Store
 from supervisor.log import Log
 from supervisor.plugins.loading import Plugins, unread
 from supervisor.settings import Settings
@@ -78,7 +80,7 @@ def check(settings: Settings) -> int:
                 raise SupervisorError(
                     "plugin-invalid", f"the plugin {view.name}: {view.problem}", hint=hint
                 )
-        store_of(settings, plugins)
+        _ask_store(store_of(settings, plugins)(context_of(settings)), settings)
         if not plugins.executors:
             raise SupervisorError("no-executor", "no installed plugin can run content")
         default_of(settings.applications.executor, plugins.executors)
@@ -87,6 +89,17 @@ def check(settings: Settings) -> int:
         sys.stderr.write(f"{error}\n")
         return error.exit_status
     return 0
+
+
+def _ask_store(store: Store, settings: Settings) -> None:
+    """Raise SupervisorError where the records are newer, or cannot be changed for this version."""
+    try:
+        node = Path(settings.run_dir, "core", "node").read_text().strip()
+        lease.can_enter(store, node)
+    except (StoreUnavailable, FileNotFoundError):
+        pass  # the new core waits for it as the old one does
+    finally:
+        store.close()
 
 
 def list_plugins(settings: Settings, without: Sequence[str]) -> int:

@@ -6,7 +6,9 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -21,11 +23,16 @@ RENEW_EACH = 5.0
 CONTENT = "content/"
 NODE = "node/"
 SEAT = "seat/"
+_OLDER = "the records are of an older version, and a server is at work on them"
 SHORT = 8  # characters of a node's id that people are shown
 
 _OWNER = re.compile(
     r"(?P<node>[^:]*):(?P<pid>\d+) on (?P<host>.*) since (?P<since>\S+) tick (?P<tick>\d+)\Z"
 )
+
+
+class _Permitted(Exception):
+    """The records may be changed, and are not to be."""
 
 
 @attrs.frozen(kw_only=True)
@@ -137,6 +144,54 @@ def take(
     if lease is None:
         raise held(store.holder(name) or holder, ttl)
     return lease
+
+
+def enter(store: Store, owner: Owner, *, several: bool, ttl: float = TTL) -> Lease:
+    """Bring the records to this version, and take the lease of a node as `join` does; blocking.
+
+    Nobody else may be at work where they have to be changed. Raises as `refuse_living`, `join` and
+    Store.migrate do; then no lease is held.
+    """
+    permit = partial(refuse_living, node=owner.node, why=_OLDER)
+    store.migrate(permit)
+    lease = join(store, owner, several=several, ttl=ttl)
+    try:
+        store.migrate(permit)  # a newer server may have, before it could see our lease
+    except BaseException:
+        store.release(lease)
+        raise
+    return lease
+
+
+def can_enter(store: Store, node: str) -> None:
+    """Raise what `enter` would, were the living core of this node gone; nothing is changed."""
+
+    def permit(now: float, found: Sequence[Lease]) -> None:
+        others = [one for one in found if node_of(one) != node]
+        refuse_living(now, others, node=node, why=_OLDER)
+        raise _Permitted
+
+    with suppress(_Permitted):
+        store.migrate(permit)
+
+
+def refuse_living(now: float, found: Sequence[Lease], *, node: str, why: str) -> None:
+    """Raise data-dir-held where one of the leases is a server's that lives, or did a moment ago.
+
+    now and found: as Store.leases gives them. node: its dead cores do not count.
+    """
+    is_dead = is_dead_core_of(node)
+    for one in found:
+        if is_of_server(one) and one.expires > now and not is_dead(one):
+            owner = Owner.read(one.owner)
+            who = one.owner if owner is None else f"pid {owner.pid} on {owner.host}"
+            raise SupervisorError(
+                "data-dir-held",
+                f"{why}: {who}",
+                hint="Stop it first. If it was killed, its claim ends by itself within"
+                f" {one.expires - now:.0f} seconds: try again then.",
+                recoverable=True,
+            )
 
 
 def join(store: Store, owner: Owner, *, several: bool, ttl: float = TTL) -> Lease:

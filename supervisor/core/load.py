@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 import trio
 
+from supervisor.core import lease
 from supervisor.core.server import context_of, store_of
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import KINDS, Counter, Row, Store
@@ -58,7 +59,7 @@ def _store(settings: Settings) -> Store:
     plugins = Plugins(log=log)
     trio.run(partial(plugins.load, context_of(settings), disabled=settings.plugins.disable))
     store: Store = store_of(settings, plugins)(context_of(settings))
-    store.migrate()
+    store.migrate(partial(lease.refuse_living, node="", why="a server uses the records"))
     return store
 
 

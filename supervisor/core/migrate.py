@@ -27,6 +27,8 @@ from supervisor.log import Log
 from supervisor.plugins.loading import Plugins
 from supervisor.settings import Settings
 
+_USED = "a server uses the records"
+
 
 def main() -> int:
     """Copy; a refusal is one message on standard error and its exit status."""
@@ -58,13 +60,15 @@ def _migrate(settings: Settings, source: str | None, to: str) -> dict[str, int]:
         )
     with ExitStack() as stack:
         opened: list[Store] = []
+        node = _node(settings)
+        permit = partial(lease.refuse_living, node=node, why=_USED)
         for provider in (source, to):
             make = store_of(settings, plugins, provider=provider)
             store = make(context_of(settings))
             stack.callback(store.close)
-            store.migrate()
+            store.migrate(permit)
             opened.append(store)
-        return copy(opened[0], opened[1], _node(settings))
+        return copy(opened[0], opened[1], node)
 
 
 def _node(settings: Settings) -> str:
@@ -81,13 +85,14 @@ def copy(source: Store, target: Store, node: str = "") -> dict[str, int]:
     nothing was copied: data-dir-held where a server uses one of the stores, conflict where the
     target is not empty, not-copied.
     """
-    refuse_living(source, node)
-    refuse_living(target, node)
+    refuse_living = partial(lease.refuse_living, node=node, why=_USED)
+    refuse_living(*source.leases())
+    refuse_living(*target.leases())
     read = Tally()
 
     def rows() -> Iterator[Row]:
         yield from read.counted(source.dump())
-        refuse_living(source, node)  # one that was started meanwhile; nothing is committed yet
+        refuse_living(*source.leases())  # one that was started meanwhile; nothing is committed yet
 
     target.load(rows())
     written = Tally()
@@ -100,23 +105,6 @@ def copy(source: Store, target: Store, node: str = "") -> dict[str, int]:
             hint="The store that was copied from is unchanged.",
         )
     return read.counts
-
-
-def refuse_living(store: Store, node: str) -> None:
-    """Raise data-dir-held where a server holds a lease of the store, or did a moment ago."""
-    is_dead = lease.is_dead_core_of(node)
-    now, leases = store.leases()
-    for held in leases:
-        if lease.is_of_server(held) and held.expires > now and not is_dead(held):
-            owner = lease.Owner.read(held.owner)
-            who = held.owner if owner is None else f"pid {owner.pid} on {owner.host}"
-            raise SupervisorError(
-                "data-dir-held",
-                f"a server uses the records: {who}",
-                hint="Stop it first. If it was killed, its claim ends by itself within"
-                f" {held.expires - now:.0f} seconds: try again then.",
-                recoverable=True,
-            )
 
 
 @attrs.define

@@ -122,7 +122,7 @@ class Server:
     async def _with_journal(self, store: Store, node: str) -> None:
         owner, ttl = lease.Owner.here(node), self.settings.server.lease_timeout
         held = await trio.to_thread.run_sync(
-            lambda: lease.join(store, owner, several=self.settings.several_nodes, ttl=ttl)
+            lambda: lease.enter(store, owner, several=self.settings.several_nodes, ttl=ttl)
         )
         observers = Observers(plugins=self.plugins, log=self.log)
         journal = Journal(
@@ -295,9 +295,7 @@ class Server:
         make = store_of(self.settings, self.plugins)
         if kinds := lacking(self.plugins):
             self.log.warning("plugins-missing", problem=in_words(kinds), hint=how_to_install())
-        store: Store = await trio.to_thread.run_sync(make, context_of(self.settings))
-        await trio.to_thread.run_sync(store.migrate)
-        return store
+        return await trio.to_thread.run_sync(make, context_of(self.settings))
 
     def _section(self, name: str) -> dict[str, list[str]]:
         return self.settings.plugin_sections().get(name.lower(), {})

@@ -31,6 +31,7 @@ class MemoryStore(Store):
     """A store that keeps its records in this object. Behaves as the contract says.
 
     clock: the database's clock, in seconds. batches: the changes of each apply that succeeded.
+    is_older: whether `migrate` has something to change.
     """
 
     name = "memory"
@@ -38,6 +39,7 @@ class MemoryStore(Store):
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
+        self.is_older = False
         self.batches: list[tuple[Change, ...]] = []
         self.transitions: list[Transition] = []
         self._records: dict[str, dict[str | int, Record]] = {kind: {} for kind in INDEXED}
@@ -56,8 +58,12 @@ class MemoryStore(Store):
     def enter(self, method: str) -> None:
         """Come by before each call does anything; misbehaving stores wait or raise here."""
 
-    def migrate(self) -> None:
+    def migrate(self, permit: Callable[[float, Sequence[Lease]], None] | None = None) -> None:
         self.enter("migrate")
+        with self._lock:
+            if self.is_older and permit is not None:
+                permit(*self.leases())
+            self.is_older = False
 
     def next_id(self, kind: str) -> int:
         self.enter("next_id")

@@ -319,7 +319,7 @@ class Eraser(Good):
     test_what_was_written_is_there_for_the_next_core
     """
 
-    def migrate(self) -> None:
+    def migrate(self, permit: Callable[[float, Sequence[Lease]], None] | None = None) -> None:
         self._records = {kind: {} for kind in self._records}
 
 

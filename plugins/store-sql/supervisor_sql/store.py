@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby
 from typing import Any
@@ -52,9 +52,9 @@ class SqlStore(Store):
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def migrate(self) -> None:
+    def migrate(self, permit: Callable[[float, Sequence[Lease]], None] | None = None) -> None:
         with self._telling(starting=True):
-            schema.migrate(self._backend)
+            schema.migrate(self._backend, permit)
 
     def next_id(self, kind: str) -> int:
         last = counters.c.last
@@ -132,10 +132,8 @@ class SqlStore(Store):
             return claimed
 
     def leases(self) -> tuple[float, Sequence[Lease]]:
-        query = select(leases).where(leases.c.owner != "").order_by(leases.c.name)
         with self._reading() as connection:
-            now = connection.execute(select(self._backend.now)).scalar_one()
-            return now, [Lease(**row._mapping) for row in connection.execute(query)]
+            return schema.all_leases(connection, self._backend)
 
     def holder(self, name: str) -> Lease | None:
         with self._reading() as connection:

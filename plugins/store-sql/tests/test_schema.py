@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from supervisor_sql.sqlite import Sqlite
 from supervisor_sql.store import SqlStore
 from supervisor_sql.tables import metadata
 
-from supervisor import SupervisorError
+from supervisor import Lease, SupervisorError
 from supervisor.testing.store import content, new
 
 
@@ -125,6 +125,31 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was_and_its_copy(
     kept = store.get("content", 1)
     assert kept is not None
     assert "kept" == kept.title
+
+
+def test_who_is_at_work_is_asked_before_an_older_schema_is_changed(
+    backend: Sqlite, store: SqlStore
+) -> None:
+    store.migrate()
+    held = store.claim("node/older", "older", 30.0)
+    with backend.writing() as connection:
+        connection.exec_driver_sql("DROP TABLE nodes")
+    set_revision(backend, "0001")
+
+    def refuse(now: float, leases: Sequence[Lease]) -> None:
+        assert [held] == leases
+        assert now < leases[0].expires
+        raise SupervisorError("data-dir-held", "somebody lives")
+
+    with pytest.raises(SupervisorError, match="somebody lives"):
+        store.migrate(refuse)
+    with backend.reading() as connection:
+        assert "0001" == schema.stored_revision(connection)
+    assert ["supervisor.db"] == copies(backend)
+    store.migrate(lambda now, leases: None)
+    with backend.reading() as connection:
+        assert schema.REVISION == schema.stored_revision(connection)
+    store.migrate(refuse)  # there is nothing to change any more
 
 
 def test_a_server_killed_in_a_migration_leaves_what_was_there(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -13,6 +13,7 @@ from supervisor.interfaces import Change, Store
 from supervisor.lifecycle import State
 from supervisor.model import (
     ContentId,
+    Lease,
     Transition,
     new_run_id,
 )
@@ -211,8 +212,11 @@ class Invariants(StoreFixtures):
             store.claim("l", "me", 60.0)
 
     def test_migrating_again_changes_nothing(self, store: Store) -> None:
+        def permit(now: float, leases: Sequence[Lease]) -> None:
+            raise AssertionError("asked though nothing is to be changed")
+
         store.apply([new("content", content(1))])
-        store.migrate()
+        store.migrate(permit)
         assert store.get("content", 1) is not None
 
     def test_closing_twice_is_closing(self, store: Store) -> None:

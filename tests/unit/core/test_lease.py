@@ -13,7 +13,7 @@ import pytest
 from supervisor.core import lease as leases
 from supervisor.core.lease import Owner
 from supervisor.errors import LeaseLost, SupervisorError
-from supervisor.model import ContentId
+from supervisor.model import ContentId, Lease
 from supervisor.testing.fakes import MemoryStore
 
 
@@ -184,3 +184,69 @@ def test_the_name_of_a_lease_says_whose_it_is() -> None:
     assert [None] * 4 == [
         leases.content_of(name) for name in ("content/", "content/x", "node/1", "12")
     ]
+
+
+# -- records of an older version ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_records_are_not_changed_while_a_server_of_an_older_version_is_at_work(
+    several: bool,
+) -> None:
+    store = MemoryStore()
+    leases.enter(store, owner(node="older"), several=several)
+    store.is_older = True
+    before = store.leases()[1]
+    with pytest.raises(SupervisorError, match=r"older version.*pid 4711 on a host") as caught:
+        leases.enter(store, owner(node="newer"), several=several)
+    assert "data-dir-held" == caught.value.code
+    assert store.is_older
+    assert before == store.leases()[1]
+
+
+def test_records_are_changed_once_the_older_server_has_gone() -> None:
+    now = 0.0
+    store = MemoryStore(clock=lambda: now)
+    leases.enter(store, owner(node="older"), several=True)
+    store.is_older = True
+    now = leases.TTL + 1
+    assert "node/newer" == leases.enter(store, owner(node="newer"), several=True).name
+    assert not store.is_older
+
+
+def test_a_dead_core_of_this_node_does_not_keep_its_successor_from_changing_the_records(
+    dead_pid: int,
+) -> None:
+    store = MemoryStore()
+    leases.enter(store, owner(pid=dead_pid), several=True)
+    store.is_older = True
+    leases.enter(store, owner(), several=True)
+    assert not store.is_older
+
+
+def test_a_newer_server_that_came_before_our_lease_was_seen_ends_the_start() -> None:
+    class Overtaken(MemoryStore):
+        def claim(self, name: str, owner: str, ttl: float) -> Lease | None:
+            self.is_newer = True
+            return super().claim(name, owner, ttl)
+
+        def migrate(self, permit: object = None) -> None:
+            if hasattr(self, "is_newer"):
+                raise SupervisorError("schema-newer", "the database has schema 2")
+
+    store = Overtaken()
+    with pytest.raises(SupervisorError, match="schema 2"):
+        leases.enter(store, owner(), several=True)
+    assert () == tuple(store.leases()[1])
+
+
+def test_a_reload_asks_first_and_changes_nothing(neighbour: Owner) -> None:
+    store = MemoryStore()
+    leases.enter(store, neighbour, several=True)  # the core that the reload replaces
+    store.is_older = True
+    leases.can_enter(store, neighbour.node)
+    assert store.is_older
+    store.claim("node/other", str(owner(node="other")), 30.0)
+    with pytest.raises(SupervisorError, match="older version"):
+        leases.can_enter(store, neighbour.node)
+    assert store.is_older
