@@ -177,7 +177,7 @@ async def test_a_broken_build_is_refused_and_nothing_changes(
 async def test_a_helper_that_cannot_take_over_stays_and_works_with_the_new_core(
     server: LiveServer, wheels: dict[str, Path], apps: list[tuple[str, str]], tmp_path: Path
 ) -> None:
-    changes = {**NEWER, f"{UNSHARE}/renew.py": ("VERSION = 1", "VERSION = 2")}
+    changes = {**NEWER, f"{UNSHARE}/helper/renew.py": ("VERSION = 1", "VERSION = 2")}
     async with open_sessions(apps) as sessions:
         helper, running = server.helper, content(server)
         install(server.python, build(tmp_path, changes=changes))
