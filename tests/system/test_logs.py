@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from tests.support.server import LiveServer, live_server, server_directory
 pytestmark = pytest.mark.system
 
 APP = Path(__file__).parents[1] / "content" / "python-tells-what-it-saw"
+GUIDE = Path(__file__).parents[2] / "docs" / "howto" / "logs.md"
 FILES = {
     "ServiceLog": "log/service.log",
     "AccessLog": "log/access.log",
@@ -153,6 +158,88 @@ def test_every_line_of_every_log_is_an_object(server: LiveServer) -> None:
     assert not any("forged" in r for r in records(server, "access"))
     for name in ("service", "audit"):
         assert records(server, name)
+
+
+@pytest.fixture
+def logrotate(needs: Any, server: LiveServer) -> Callable[[str], None]:
+    """Rotate with the configuration of the docs, by the script of its language there."""
+    program = needs.program("logrotate")
+    text = GUIDE.read_text()
+    (configuration,) = re.findall(r"```\n(/var/log/.*?)```", text, re.DOTALL)
+    (signal_,) = re.findall(r"```sh\n(kill -USR1 .*?)\n```", text)
+    command = "supervisor reopen-logs >/dev/null"
+    assert command in configuration
+    asking = f"SUPERVISOR_SOCKET={server.run_dir}/core.sock {server.command.parent}/{command}"
+    told = signal_.replace("/run/content-supervisor", str(server.run_dir))
+    file = server.base / "logrotate.conf"
+
+    def rotate(by: str) -> None:
+        script = asking if by == "command" else told
+        found = configuration.replace("/var/log/content-supervisor", f"{server.base}/log")
+        file.write_text(found.replace(command, script))
+        file.chmod(0o644)
+        state = server.base / "logrotate.state"
+        subprocess.run([program, "--force", "--state", state, file], check=True, timeout=60)
+
+    return rotate
+
+
+def everything_of(server: LiveServer, name: str) -> list[str]:
+    """The lines of a log and of all that was moved away, the oldest first."""
+    files = sorted((server.base / "log").glob(f"{name}.log*"), key=lambda file: _age(file.name))
+    opened = (gzip.open if file.suffix == ".gz" else open for file in files)
+    return [
+        line
+        for open_, file in zip(opened, files, strict=True)
+        for line in open_(file, "rt").read().splitlines()
+    ]
+
+
+def _age(name: str) -> int:
+    """0 for the newest, less the older a file is."""
+    return -int((re.findall(r"\.log\.(\d+)", name) or ["0"])[0])
+
+
+def test_logrotate_loses_no_line_and_doubles_none(
+    server: LiveServer, logrotate: Callable[[str], None]
+) -> None:
+    done = threading.Event()
+    asked = itertools.count()
+
+    def ask() -> None:
+        while not done.is_set():
+            get(server, f"/__ping__?turn-{next(asked)}-")
+
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(ask)
+        try:
+            for n, by in enumerate(("command", "signal", "command", "signal")):
+                server.supervisor("set", "told", f"title=turn-{n}-")
+                before = everything_of(server, "service")
+                logrotate(by)
+                server.until(
+                    lambda was=before: (
+                        reopenings(everything_of(server, "service"))  # type: ignore[misc]
+                        == reopenings(was) + 1
+                    ),
+                    10,
+                )
+        finally:
+            done.set()
+        asking.result(10)
+    last = next(asked)
+    assert last > 20
+    server.until(lambda: f"turn-{last - 1}-" in everything_of(server, "access")[-1], 5)
+    turns = re.findall(r"turn-(\d+)-", "\n".join(everything_of(server, "access")))
+    assert [str(n) for n in range(last)] == turns
+    assert list("0123") == re.findall(r"turn-(\d+)-", "\n".join(everything_of(server, "audit")))
+    for name in ("service", "access", "audit"):
+        assert all(json.loads(line) for line in everything_of(server, name))
+    assert list((server.base / "log").glob("access.log.*.gz"))
+
+
+def reopenings(lines: Sequence[str]) -> int:
+    return sum('"logs-reopened"' in line for line in lines)
 
 
 def test_a_reader_of_standard_error_that_hangs_stops_nothing(needs: Any) -> None:
