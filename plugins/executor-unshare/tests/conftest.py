@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import json
 import os
@@ -14,12 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 import trio
+from supervisor_unshare.connection import Connection
 from supervisor_unshare.executor import UnshareExecutor
 from supervisor_unshare.limits.cgroups import directory_name
 
@@ -41,7 +44,8 @@ UID_FIRST = 1_000_000 + os.getpid() % 100_000 * 2000
 GATEWAY = 699_001
 CORE_GID = 699_002
 HELPERS_GROUP = 699_003  # which no content may have
-RANGE = 5_000_000
+RANGE = 300_000_000 + os.getpid() % 50_000 * 65_536  # as many uids, of this process's own too
+_SETRESUID = {"x86_64": 117, "aarch64": 147}
 RANGER = Path(__file__).parents[3] / "tests" / "support" / "ranger.sh"
 
 
@@ -170,25 +174,41 @@ class Node:
         self.process.wait(10)
 
     def processes(self) -> list[int]:
-        """The pids of every living process of the content uids, or of the caller in a namespace."""
+        """The pids of every living process of the content uids, or of the caller in a sandbox."""
         found = []
         for name in filter(str.isdigit, os.listdir("/proc")):
             try:
                 uid = os.stat(f"/proc/{name}").st_uid
-                namespace = os.readlink(f"/proc/{name}/ns/pid")
-                own = os.readlink("/proc/self/ns/pid")
+                apart = os.readlink(f"/proc/{name}/ns/pid") != os.readlink("/proc/self/ns/pid")
                 with open(f"/proc/{name}/status", encoding="utf-8") as file:
                     status = file.read()
             except OSError:
                 continue
             owner = int(status.split("Uid:")[1].split()[0])
-            content = UID_FIRST <= owner <= UID_FIRST + 1000 or UID_FIRST <= uid <= UID_FIRST + 1000
-            if self.caller is not None:
-                content = owner == self.caller
+            if self.tier == "landlock":  # which has no namespaces
+                apart = int(name) != self._helper and "Name:\tcontent-zygote" not in status
             ended = "State:\tZ" in status  # and not waited for yet by the machine's own init
-            if namespace != own and content and not ended:
+            if apart and not ended and (uid in self.uids or owner in self.uids):
                 found.append(int(name))
         return found
+
+    @property
+    def _helper(self) -> int:
+        return -1 if self.process is None else self.process.pid
+
+    @property
+    def uids(self) -> range:
+        """Whose processes are contents'."""
+        if self.tier == "subuid":
+            return range(RANGE, RANGE + 65_536)
+        if self.caller is not None:
+            return range(self.caller, self.caller + 1)
+        return range(UID_FIRST, UID_FIRST + 1001)
+
+    @property
+    def tier(self) -> str:
+        """The tier that it has been told to have, or ""."""
+        return str(self.settings.get("tier", ""))
 
     def groups(self) -> list[str]:
         """The control groups of the runs of this node."""
@@ -257,15 +277,53 @@ def new_node() -> Iterator[Callable[..., Node]]:
         shutil.rmtree(node.root)
 
 
+class _Called(UnshareExecutor):
+    """An executor of a server that runs as this user."""
+
+    def __init__(self, uid: int, *, run_dir: str, **fields: Any) -> None:
+        super().__init__(run_dir=run_dir, **fields)
+        self._helper = _CallingAs(
+            uid, f"{run_dir}/helper.sock", connected=self._adopt, event=self._heard
+        )
+
+
+class _CallingAs(Connection):
+    def __init__(self, uid: int, path: str, **fields: Any) -> None:
+        super().__init__(path, **fields)
+        self._uid = uid
+
+    async def _connect(self) -> socket.socket:
+        with _being(self._uid):
+            return await super()._connect()
+
+
+@contextlib.contextmanager
+def _being(uid: int) -> Iterator[None]:
+    """Be this user to whom one connects: root outside is nobody in the namespace of a ranger.
+
+    This thread alone, by the call itself: the C library's would change all of them.
+    """
+    _set_effective_uid(uid)
+    try:
+        yield
+    finally:
+        _set_effective_uid(0)
+
+
+def _set_effective_uid(uid: int) -> None:
+    if ctypes.CDLL(None).syscall(_SETRESUID[os.uname().machine], -1, uid, -1) != 0:
+        raise OSError(f"this thread cannot be uid {uid}")
+
+
 @pytest.fixture
-def new_ranger(new_node: Callable[..., Node], caller: int) -> Callable[[], Node]:
+def new_ranger(new_node: Callable[..., Node], caller: int) -> Callable[..., Node]:
     """Make a node of an ordinary user who has a range of uids, from RANGE on."""
 
-    def new() -> Node:
+    def new(**settings: Any) -> Node:
         if shutil.which("newuidmap") is None:
             pytest.skip("not on this machine: newuidmap (Debian: uidmap)")
         within = ("sh", str(RANGER), str(caller), str(RANGE))
-        return new_node(caller=caller, settings={"tier": "subuid"}, within=within)
+        return new_node(caller=caller, settings={"tier": "subuid", **settings}, within=within)
 
     return new
 
@@ -276,9 +334,31 @@ def node(new_node: Callable[..., Node]) -> Node:
 
 
 @pytest.fixture
-async def executor(node: Node, nursery: trio.Nursery) -> AsyncIterator[UnshareExecutor]:
+def executor_of() -> Callable[..., UnshareExecutor]:
+    """Make an executor of a node; a helper that knows one user alone is called as that one."""
+
+    def make(node: Node, **fields: Any) -> UnshareExecutor:
+        if node.tier == "subuid" and node.caller is not None:
+            return _Called(node.caller, run_dir=node.run_dir, **fields)
+        return UnshareExecutor(run_dir=node.run_dir, **fields)
+
+    return make
+
+
+@pytest.fixture
+def new_executor(
+    node: Node, executor_of: Callable[..., UnshareExecutor]
+) -> Callable[..., UnshareExecutor]:
+    """Make executors of the node."""
+    return partial(executor_of, node)
+
+
+@pytest.fixture
+async def executor(
+    new_executor: Callable[..., UnshareExecutor], nursery: trio.Nursery
+) -> AsyncIterator[UnshareExecutor]:
     """An executor that is connected to the node's helper, for half a minute."""
-    made = UnshareExecutor(run_dir=node.run_dir)
+    made = new_executor()
     await nursery.start(made.serve)
     with trio.fail_after(30):
         yield made
@@ -342,6 +422,11 @@ def shell_job(job: Callable[..., Job]) -> Callable[..., Job]:
 @pytest.fixture
 def uid_first() -> int:
     return UID_FIRST
+
+
+@pytest.fixture
+def range_first() -> int:
+    return RANGE
 
 
 @pytest.fixture

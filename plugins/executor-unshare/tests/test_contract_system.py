@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import attrs
 import pytest
 from supervisor_unshare.executor import UnshareExecutor
+from supervisor_unshare.linux import landlock
+from supervisor_unshare.tiers.choice import LEAST_LANDLOCK
 
 from supervisor import Job, RunId
 from supervisor.testing import Alive, ExecutorContract, NewExecutor, Program
@@ -25,8 +28,8 @@ class TestUnshareExecutor(ExecutorContract):
         type(self).uid = uid_first + 1
 
     @pytest.fixture
-    def new_executor(self, node: Node) -> NewExecutor:
-        return lambda: UnshareExecutor(run_dir=node.run_dir, forget_after=0.2)
+    def new_executor(self, new_executor: Callable[..., UnshareExecutor]) -> NewExecutor:
+        return partial(new_executor, forget_after=0.2)
 
     @pytest.fixture
     def alive(self, node: Node) -> Alive:
@@ -52,3 +55,17 @@ class TestUnshareExecutorWithoutRoot(TestUnshareExecutor):
 
     def adapt(self, job: Job, program: Program) -> Job:
         return job
+
+
+class TestUnshareExecutorWithARangeOfUids(TestUnshareExecutorWithoutRoot):
+    @pytest.fixture
+    def node(self, new_ranger: Callable[[], Node]) -> Node:
+        return new_ranger()
+
+
+class TestUnshareExecutorWithoutNamespaces(TestUnshareExecutorWithoutRoot):
+    @pytest.fixture
+    def node(self, new_node: Callable[..., Node], caller: int) -> Node:
+        if landlock.version() < LEAST_LANDLOCK:
+            pytest.skip("not on this kernel: Landlock")
+        return new_node(caller=caller, settings={"tier": "landlock"})

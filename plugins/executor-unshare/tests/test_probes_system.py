@@ -107,6 +107,7 @@ async def test_probes_inside_layer_by_layer(
     new_node: Callable[..., Any],
     job: Callable[..., Job],
     nursery: trio.Nursery,
+    executor_of: Callable[..., UnshareExecutor],
     listeners: tuple[str, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -116,7 +117,7 @@ async def test_probes_inside_layer_by_layer(
         pytest.skip("not on this kernel: Landlock with scopes")
     monkeypatch.setenv("PROBE_SECRET", "x")
     node = new_node(settings={"without": [*layers.without]})
-    found = await _probed(node, job, nursery, listeners, egress=layers.egress)
+    found = await _probed(node, job, nursery, listeners, executor_of(node), egress=layers.egress)
     row = layers.row(allowed(found), names())
     if os.environ.get("ABLATION") == "write":
         write_row(row)
@@ -133,6 +134,7 @@ async def test_probes_inside_with_a_network_of_its_own(
     new_node: Callable[..., Any],
     job: Callable[..., Job],
     nursery: trio.Nursery,
+    executor_of: Callable[..., UnshareExecutor],
     listeners: tuple[str, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -149,7 +151,7 @@ async def test_probes_inside_with_a_network_of_its_own(
     name, port = listeners
     where = (name, PORT if within else port)
     asked = job if root else partial(job, uid=0)
-    found = await _probed(node, asked, nursery, where, egress=egress)
+    found = await _probed(node, asked, nursery, where, executor_of(node), egress=egress)
     assert ({80} if within else set()) == allowed(found), found
 
 
@@ -158,17 +160,12 @@ async def _probed(
     job: Callable[..., Job],
     nursery: trio.Nursery,
     listeners: tuple[str, int],
-    being: int = 0,
+    executor: UnshareExecutor,
     **fields: Any,
 ) -> Mapping[str, str]:
-    """Run the probes in a sandbox of the node, as a core of this uid; give what came of each."""
+    """Run the probes in a sandbox of the node; give what came of each."""
     host = _host(Path(node.data_dir), node.process.pid, listeners)
-    executor = UnshareExecutor(run_dir=node.run_dir)
-    os.seteuid(being)
-    try:
-        await nursery.start(executor.serve)
-    finally:
-        os.seteuid(0)
+    await nursery.start(executor.serve)
     asked = job(
         "/usr/bin/python3", f"{AT}/probes.py", json.dumps(host.arguments),
         mounts=[Mount(role=Role.SOURCE, access=Access.READ, at=AT)],
@@ -191,17 +188,15 @@ async def test_probes_inside_weaker_tiers(
     job: Callable[..., Job],
     caller: int,
     nursery: trio.Nursery,
+    executor_of: Callable[..., UnshareExecutor],
     listeners: tuple[str, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if landlock.version() < 6:
         pytest.skip("not on this kernel: Landlock with scopes")
     monkeypatch.setenv("PROBE_SECRET", "x")
-    if tier == "subuid":
-        node, being = new_ranger(), caller
-    else:
-        node, being = new_node(caller=caller, settings={"tier": tier}), 0
-    found = await _probed(node, partial(job, uid=0), nursery, listeners, being)
+    node = new_ranger() if tier == "subuid" else new_node(caller=caller, settings={"tier": tier})
+    found = await _probed(node, partial(job, uid=0), nursery, listeners, executor_of(node))
     assert OF_TIERS[tier] == allowed(found), found
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ from supervisor import (
 )
 
 pytestmark = pytest.mark.system
-FIRST = 5_000_000  # RANGE of conftest
 AT = layout.at(Role.SOURCE)
 
 
@@ -41,25 +39,6 @@ def node(new_ranger: Callable[[], Any]) -> Any:
 @pytest.fixture
 def job(job: Callable[..., Job]) -> Callable[..., Job]:
     return partial(job, uid=0)
-
-
-@contextlib.contextmanager
-def being(uid: int) -> Iterator[None]:
-    """Be this user to whom one connects: root outside is nobody in the helper's namespace."""
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.fixture
-async def executor(node: Any, nursery: trio.Nursery, caller: int) -> AsyncIterator[UnshareExecutor]:
-    made = UnshareExecutor(run_dir=node.run_dir)
-    with trio.fail_after(30):
-        with being(caller):
-            await nursery.start(made.serve)
-        yield made
 
 
 def source(content: int) -> dict[str, Any]:
@@ -81,7 +60,7 @@ async def said(executor: UnshareExecutor, job: Job) -> str:
 
 
 async def test_each_content_has_its_own_uid_and_files_and_the_helper_removes_them(
-    node: Any, executor: UnshareExecutor, job: Callable[..., Job], caller: int
+    node: Any, executor: UnshareExecutor, job: Callable[..., Job], caller: int, range_first: int
 ) -> None:
     assert "subuid" == executor.capabilities.tier
     for content in (1, 7):
@@ -89,7 +68,7 @@ async def test_each_content_has_its_own_uid_and_files_and_the_helper_removes_the
         output = await said(executor, job("/bin/sh", "-c", script, **source(content)))
         assert f"{content}\n" == output
         made = os.lstat(f"{node.data_dir}/apps/{content}/1/deep/er/file")
-        assert (FIRST + content - 1,) * 2 == (made.st_uid, made.st_gid)
+        assert (range_first + content - 1,) * 2 == (made.st_uid, made.st_gid)
     place = PlaceRef(kind=PlaceKind.DEPLOYMENT, ids=(7, 1))
     await executor.remove(place)
     assert [] == os.listdir(f"{node.data_dir}/apps/7")
@@ -97,13 +76,13 @@ async def test_each_content_has_its_own_uid_and_files_and_the_helper_removes_the
 
 
 async def test_what_a_server_of_the_rootless_tier_has_left_becomes_the_contents_own(
-    node: Any, executor: UnshareExecutor, job: Callable[..., Job], caller: int
+    node: Any, executor: UnshareExecutor, job: Callable[..., Job], caller: int, range_first: int
 ) -> None:
     _leave(f"{node.data_dir}/apps/4/1", caller)
     script = "cat inner/file && echo more > inner/more && readlink link"
     output = await said(executor, job("/bin/sh", "-c", script, **source(4)))
     assert "old\n/etc/passwd\n" == output
-    assert FIRST + 3 == os.lstat(f"{node.data_dir}/apps/4/1/link").st_uid
+    assert range_first + 3 == os.lstat(f"{node.data_dir}/apps/4/1/link").st_uid
     assert 0 == os.stat("/etc/passwd").st_uid
 
 
@@ -138,17 +117,16 @@ async def test_a_content_beyond_the_range_is_refused_and_so_is_a_foreign_uid(
 
 
 async def test_the_helper_goes_on_in_new_code_and_nothing_is_left(
-    node: Any, executor: UnshareExecutor, job: Callable[..., Job], caller: int
+    node: Any, executor: UnshareExecutor, job: Callable[..., Job], range_first: int
 ) -> None:
     receipt = await executor.start(job("/bin/sleep", "300", **source(3)))
-    with being(caller):
-        answer = await trio.to_thread.run_sync(node.renew)
-        assert "ready" == answer["type"]
-        assert [receipt] == [*await executor.list()]
+    answer = await trio.to_thread.run_sync(node.renew)
+    assert "ready" == answer["type"]
+    assert [receipt] == [*await executor.list()]
     async for seen in executor.watch(receipt):
         assert isinstance(seen, Running)
         assert isinstance(seen.endpoint, UnixEndpoint)
-        assert FIRST + 2 == seen.endpoint.uid  # as core and gateway see it
+        assert range_first + 2 == seen.endpoint.uid  # as core and gateway see it
         break
     findings = {one.name: one for one in await executor.check()}
     assert findings["sandbox"].ok, findings["sandbox"]
