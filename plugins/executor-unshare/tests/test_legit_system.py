@@ -78,13 +78,17 @@ OF_NEW_ROOT = ("pw_name", "Sys.info()", 'list.files("/")')
 ENV = {"HOME": "/home", "TMPDIR": "/tmp"}  # as the core sets them
 
 
-@pytest.fixture(params=["root", "rootless", "landlock"])
+@pytest.fixture(params=["root", "subuid", "rootless", "landlock"])
 def tier(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def node(tier: str, new_node: Callable[..., Any], caller: int) -> Any:
+def node(
+    tier: str, new_node: Callable[..., Any], new_ranger: Callable[[], Any], caller: int
+) -> Any:
+    if tier == "subuid":
+        return new_ranger()
     return new_node(caller=None if tier == "root" else caller, settings={"tier": tier})
 
 
