@@ -173,6 +173,12 @@ class Node:
         self.control.close()
         self.process.wait(10)
 
+    def free_sockets(self) -> None:
+        """Unmount what a killed helper has left, which the next would have done."""
+        left = [run for run in Path(self.run_dir).glob("w/*") if run.is_mount()]
+        if left:
+            subprocess.run(["umount", "--lazy", *left], check=True)
+
     def processes(self) -> list[int]:
         """The pids of every living process of the content uids, or of the caller in a sandbox."""
         found = []
@@ -274,6 +280,7 @@ def new_node() -> Iterator[Callable[..., Node]]:
             node.hang_up()
         for sock in node.sockets.values():
             sock.close()
+        node.free_sockets()
         shutil.rmtree(node.root)
 
 

@@ -21,6 +21,25 @@ PYTHON = "/usr/bin/python3"
 
 BOMB = "import os, signal\ntry:\n  while os.fork(): pass\n  signal.pause()\nexcept BlockingIOError:"
 
+FILL = """
+import socket, time
+written = sockets = 0
+try:
+    with open("file", "wb", 0) as file:
+        while written < 1 << 20:
+            written += file.write(bytes(4096))
+except OSError:
+    pass
+try:
+    while sockets < 1000:
+        socket.socket(socket.AF_UNIX).bind(f"s{sockets}")
+        sockets += 1
+except OSError:
+    pass
+print(written, sockets, flush=True)
+time.sleep(600)
+"""
+
 
 async def ended(executor: UnshareExecutor, job: Job) -> Exit:
     receipt = await executor.start(job)
@@ -38,6 +57,11 @@ async def said(executor: UnshareExecutor, receipt: Receipt) -> str:
         if b"\n" in text:
             break
     return text.decode()
+
+
+def is_mounted(node: Node, receipt: Receipt) -> bool:
+    """Whether the directory of its socket is a file system of its own."""
+    return os.path.ismount(f"{node.run_dir}/w/{receipt.run}")
 
 
 def needs(executor: UnshareExecutor, limit: str) -> None:
@@ -122,27 +146,36 @@ async def test_temporary_files_have_one_limit_wherever_they_lie(
 
 
 async def test_the_directory_of_its_socket_cannot_fill_the_servers(
-    node: Node, executor: UnshareExecutor, shell_job: Jobs
+    node: Node, executor: UnshareExecutor, job: Jobs
 ) -> None:
-    at = "/opt/content-supervisor/mnt/socket"
-    job = shell_job(
-        f"head -c 1000000 /dev/zero > {at}/a; stat -c %s {at}/a; exec sleep 600",
-        limits=Limits(tmp=8 * MIB),
-    )
-    receipt = await executor.start(job)
-    assert MIB / 8 > int(await said(executor, receipt))
-    assert ["a"] == os.listdir(f"{node.run_dir}/w/{job.run}")  # the gateway sees the same
+    wanted = job(PYTHON, "-c", FILL, workdir="/opt/content-supervisor/mnt/socket")
+    receipt = await executor.start(wanted)
+    written, sockets = map(int, (await said(executor, receipt)).split())
+    assert 64 * 1024 >= written
+    assert 0 < sockets < 64
+    there = os.listdir(f"{node.run_dir}/w/{wanted.run}")  # the gateway sees the same
+    assert sockets == sum(name.startswith("s") for name in there)
     await executor.stop(receipt, 0)
-    assert [] == node.leftovers()
+    await trio.to_thread.run_sync(node.wait_for_nothing)
 
 
 async def test_sockets_that_a_killed_helper_has_left_are_swept(
     node: Node, executor: UnshareExecutor, shell_job: Jobs
 ) -> None:
-    await executor.start(shell_job("exec sleep 600", limits=Limits(tmp=8 * MIB)))
+    receipt = await executor.start(shell_job("exec sleep 600"))
+    assert is_mounted(node, receipt)
     node.kill()
     node.start()
     node.wait_for_nothing()
+
+
+async def test_a_helper_that_ends_leaves_no_mount(
+    node: Node, executor: UnshareExecutor, shell_job: Jobs
+) -> None:
+    receipt = await executor.start(shell_job("exec sleep 600"))
+    assert is_mounted(node, receipt)
+    await trio.to_thread.run_sync(node.hang_up)
+    assert [] == node.leftovers()
 
 
 async def test_a_nice_content_is_nice(executor: UnshareExecutor, shell_job: Jobs) -> None:

@@ -12,7 +12,7 @@ import pytest
 import trio
 from supervisor_unshare.executor import UnshareExecutor
 
-from supervisor import Cause, Exit, Job
+from supervisor import Cause, Exit, Job, Limits
 
 pytestmark = pytest.mark.system
 
@@ -86,14 +86,15 @@ async def warm(
     return executor
 
 
+@pytest.mark.parametrize("limits", [Limits(), Limits(tmp=1 << 20)])
 async def test_a_start_takes_one_that_waits_and_it_is_used_once(
-    node: Node, warm: UnshareExecutor, shell_job: Callable[..., Job]
+    node: Node, warm: UnshareExecutor, shell_job: Callable[..., Job], limits: Limits
 ) -> None:
     used: list[int] = []
     ahead = 0
     while ahead < 3:
         ready = await waiting(node)
-        used.append(await finished(warm, shell_job("true")))
+        used.append(await finished(warm, shell_job("true", limits=limits)))
         ahead += used[-1] in ready  # not where something was mounted on the machine meanwhile
         assert len(used) < 20
     assert len(used) == len(set(used))

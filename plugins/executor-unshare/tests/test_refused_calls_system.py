@@ -305,14 +305,18 @@ def test_every_call_of_a_start_may_fail(node: Node, shell_job: Callable[..., Job
 def test_every_kind_of_call_that_makes_the_shared_root_may_fail(
     node: Node, shell_job: Callable[..., Job], tmp_path: Path
 ) -> None:
-    def change_mounts() -> None:
-        subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path], check=True)
-        subprocess.run(["umount", tmp_path], check=True)
+    def change_mounts() -> None:  # otherwise than at the start before
+        change = ["umount"] if os.path.ismount(tmp_path) else ["mount", "-t", "tmpfs", "none"]
+        subprocess.run([*change, tmp_path], check=True)
 
     sweep = Sweep(Core(node, lambda: shell_job(LOOK)), change_mounts)
-    for name, count in sorted(sweep.survey()["helper"].items()):
-        for number in spread(count):
-            sweep.refuse(name, number, 1)
+    try:
+        for name, count in sorted(sweep.survey()["helper"].items()):
+            for number in spread(count):
+                sweep.refuse(name, number, 1)
+    finally:
+        if os.path.ismount(tmp_path):
+            change_mounts()
     assert "" == "\n".join(sweep.wrong)
 
 

@@ -62,7 +62,7 @@ class Directories:
         sockets = self._owner(job.uid, self._rules.gateway_gid)
         places.make(self._run_dir, (layout.RUN_SOCKETS, job.run), owner=sockets, mode=0o2710)
         # A mount of a user namespace is seen by nobody outside.
-        if job.limits.tmp is not None and sockets is not None and self._rules.tier == ROOT:
+        if sockets is not None and self._rules.tier == ROOT:
             self._limit_sockets(job.run, sockets)
         for mount in job.mounts:
             if mount.writable:
@@ -76,13 +76,11 @@ class Directories:
         uid, gid = map(str, owner)
         options = {"size": _SOCKETS_SIZE, "nr_inodes": "64", "mode": "2710", "uid": uid, "gid": gid}
         flags = syscalls.ATTR_NOSUID | syscalls.ATTR_NODEV | syscalls.ATTR_NOEXEC
-        mount = syscalls.new_filesystem("tmpfs", options, flags)
-        place = self.open_socket_directory(run)
-        try:
+        with (
+            places.opened(syscalls.new_filesystem("tmpfs", options, flags)) as mount,
+            places.opened(self.open_socket_directory(run)) as place,
+        ):
             syscalls.attach(mount, place)
-        finally:
-            os.close(place)
-            os.close(mount)
 
     def _free_sockets(self, run: str) -> None:
         if self._rules.tier == ROOT:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 from collections.abc import Iterator, Mapping
 
+from supervisor import layout
 from supervisor_unshare.linux import syscalls
+from supervisor_unshare.linux.mount_changes import MountChanges
 from supervisor_unshare.root import build
 from supervisor_unshare.root.host import HostView, Shown
-from supervisor_unshare.root.plan_mounts import Bind, packed, plan_shared
+from supervisor_unshare.root.plan_mounts import Base, Bind, packed, plan_shared
 
 _Identity = tuple[int, int] | None  # device and inode; None: not there
 _OPEN = os.O_RDONLY | os.O_CLOEXEC
@@ -34,8 +35,8 @@ class Template:
         self._bases = bases
         self._home = os.open("/proc/self/ns/mnt", _OPEN)
         syscalls.enter_mount_namespace(self._home)
-        self._changes = select.poll()
-        self._changes.register(os.open("/proc/self/mountinfo", _OPEN), select.POLLPRI)
+        # Each start mounts a file system for the sockets of its run: that concerns no other.
+        self._changes = MountChanges(but=f"{bases[Base.RUN.value]}/{layout.RUN_SOCKETS}")
         self._shown: Shown | None = None
         self._sources: list[str] = []
         self._found: list[_Identity] = []
@@ -48,7 +49,7 @@ class Template:
         that failed in `step`; the next call tries again.
         """
         step.name = "template"
-        mounted = bool(self._changes.poll(0))
+        mounted = self._changes.happened()
         if mounted:
             self._host.forget()
         shown = self._host.shown
