@@ -6,6 +6,7 @@ it. Its network is its own: loopback alone.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -29,16 +30,22 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def debian() -> Path:
     """Give the root of a bare Debian 12, made by debootstrap from where this host's apt looks."""
-    if not PLACE.exists():
-        listed = ("--format", "$(REPO_URI)", "Origin: Debian", "Codename: bookworm")
-        mirrors = _output("apt-get", "indextargets", *listed).split()
-        assert mirrors, "apt here knows no mirror of Debian 12 (apt-get update)"
-        new = Path(tempfile.mkdtemp(prefix="machine-", dir=PLACE.parent))
-        include = f"--include={','.join(PACKAGES)}"
-        _output("debootstrap", "--variant=minbase", include, "bookworm", str(new), mirrors[0])
-        new.chmod(0o755)
-        new.rename(PLACE)
+    with open(PLACE.with_suffix(".lock"), "w") as lock:  # two processes may want it at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not PLACE.exists():
+            _make(PLACE)
     return PLACE
+
+
+def _make(place: Path) -> None:
+    listed = ("--format", "$(REPO_URI)", "Origin: Debian", "Codename: bookworm")
+    mirrors = _output("apt-get", "indextargets", *listed).split()
+    assert mirrors, "apt here knows no mirror of Debian 12 (apt-get update)"
+    new = Path(tempfile.mkdtemp(prefix="machine-", dir=place.parent))
+    include = f"--include={','.join(PACKAGES)}"
+    _output("debootstrap", "--variant=minbase", include, "bookworm", str(new), mirrors[0])
+    new.chmod(0o755)
+    new.rename(place)
 
 
 class Machine:

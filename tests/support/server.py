@@ -229,10 +229,11 @@ class LiveServer:
         """
         helper = self.helper
         below = [] if helper is None else psutil.Process(helper).children(recursive=True)
-        return [process for process in below if _name(process) not in WAITING]
+        return [process for process in below if name_of(process) not in WAITING]
 
 
-def _name(process: psutil.Process) -> str:
+def name_of(process: psutil.Process) -> str:
+    """Give a process's name; nothing once it is gone."""
     try:
         return process.name()
     except psutil.NoSuchProcess:
@@ -240,8 +241,11 @@ def _name(process: psutil.Process) -> str:
 
 
 def free_port(above: int = 0) -> int:
-    """A port that nobody listens on, below the ephemeral range."""
-    for port in range(max(20000 + os.getpid() % 5000, above + 1), 32000):
+    """A port that nobody listens on, below the ephemeral range.
+
+    Processes that look at the same time begin far from each other: none is taken twice.
+    """
+    for port in range(max(20000 + os.getpid() * 101 % 10_000, above + 1), 32000):
         with socket.socket() as sock:
             try:
                 sock.bind(("127.0.0.1", port))

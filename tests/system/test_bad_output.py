@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.support.leftovers import nothing_is_left
-from tests.support.server import LiveServer
+from tests.support.server import LiveServer, name_of
 from tests.system.conftest import BAD, EXAMPLES
 from tests.system.test_bad_apps import fetch
 
@@ -155,7 +155,7 @@ def test_the_reason_of_a_failure_is_not_drowned_by_a_flood(
 
 
 def _flooding(server: LiveServer) -> bool:
-    return any(process.name() in ("yes", "head") for process in server.strangers())
+    return any(name_of(process) in ("yes", "head") for process in server.strangers())
 
 
 def _harmed_nobody(watch: Watch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import LiveServer, gone, kill
+from tests.support.server import LiveServer, gone, kill, name_of
 from tests.system.conftest import BAD
 
 pytestmark = pytest.mark.system
@@ -52,6 +52,6 @@ def test_what_was_starting_when_both_were_killed_is_swept_and_started_once_more(
     runs = {row["id"] for row in server.json("ps")}
     server.until(lambda: _names(server.data_dir / "tmp") <= runs, 5, "swept directories")
     server.until(lambda: _names(server.run_dir / "w") <= runs, 5, "swept sockets")
-    inits = [process for process in server.strangers() if process.name() == "content-init"]
+    inits = [process for process in server.strangers() if name_of(process) == "content-init"]
     assert len(runs) == len(inits)
     assert 2 == server.log().count("run-probing")
