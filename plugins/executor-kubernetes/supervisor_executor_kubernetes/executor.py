@@ -8,7 +8,7 @@ again with `list`.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from supervisor import (
     Receipt,
     RunId,
     SupervisorError,
+    Usage,
 )
 from supervisor_executor_kubernetes import doctor, order, output, status
 from supervisor_executor_kubernetes.client import Client
@@ -54,6 +55,7 @@ Object = dict[str, Any]
 LOOKS = (2.0, 8.0)
 # Seconds after its grace within which the cluster must tell that a process has ended.
 TELLS = 15.0
+ASKED = 50  # Pods that are asked at a time what they use
 
 
 class KubernetesExecutor(Executor):
@@ -71,6 +73,7 @@ class KubernetesExecutor(Executor):
         shared_files=False,
         output=True,
         streams=False,
+        usage=True,
     )
 
     def __init__(
@@ -202,6 +205,23 @@ class KubernetesExecutor(Executor):
         finally:
             scope.cancel()
             receive.close()
+
+    async def usage(self, runs: Iterable[RunId]) -> Mapping[RunId, Usage]:
+        """Give what the entrances of the living Pods say; the API server is not asked."""
+        used: dict[RunId, Usage] = {}
+        at_a_time = trio.CapacityLimiter(ASKED)
+
+        async def ask(view: View, address: str) -> None:
+            async with at_a_time:
+                said = await order.usage(address, ORDERS, view.secret)
+            if said is not None:
+                used[view.run] = said
+
+        async with trio.open_nursery() as nursery:
+            for view in filter(None, map(self._views.known, runs)):
+                if view.pod is not None and (address := status.entrance(view.pod)):
+                    nursery.start_soon(ask, view, address)
+        return used
 
     async def check(self) -> Sequence[Finding]:
         """Look whether the API server answers and lets us do what we need. Changes nothing."""

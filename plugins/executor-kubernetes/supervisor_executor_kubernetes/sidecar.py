@@ -8,9 +8,10 @@ spec holds only the SHA-256 of the secret. All other bytes pass as they are, bot
 It listens while the app does: a refused connection means what it means locally. It ends when no
 other process is left in the Pod, whose containers share one table of processes.
 
-On a second port it always listens, for the order to end. After the same first line comes another:
-a grace in seconds. The content is sent its signal, `ok` is the answer, and after the grace whatever
-is left is killed.
+On a second port it always listens, for the server. After the same first line comes another: `usage`
+asks for CPU seconds, bytes and number of the content's processes; a grace in seconds is the order
+to end: the content is sent its signal, `ok` is the answer, and after the grace whatever is left is
+killed.
 Arguments: the app's socket, the SHA-256 of the secret in hex, the TCP port, the one for orders, the
 signal (TERM or INT).
 """
@@ -103,11 +104,15 @@ class Access:
         self.visits.discard(visit)
 
     async def order(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """End the content for who says the secret."""
+        """Say what the content uses, or end it, for who says the secret."""
         try:
             if await self.is_known(reader):
-                self.content.end(float(await reader.readline()))
-                writer.write(b"ok\n")
+                said = await reader.readline()
+                if said == b"usage\n":
+                    writer.write(b"%.2f %d %d\n" % usage())
+                else:
+                    self.content.end(float(said))
+                    writer.write(b"ok\n")
         except (OSError, ValueError):
             pass
         writer.close()
@@ -137,14 +142,31 @@ def mains() -> list[int]:
     """Give the process that each other container was started with; -id where it leads a group."""
     found = []
     for pid in others():
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                parent, group = file.read().rpartition(")")[2].split()[1:3]
-        except OSError:
-            continue  # it has just ended
-        if parent == "0":
-            found.append(-pid if group == str(pid) else pid)
+        said = stat(pid)
+        if said and said[1] == "0":
+            found.append(-pid if said[2] == str(pid) else pid)
     return found
+
+
+def usage() -> tuple[float, int, int]:
+    """Give CPU seconds, with those of children that have ended, resident bytes, and how many.
+
+    What a content leaves behind is reaped by the Pod's first process, whose children count too.
+    """
+    ended = stat(1)[13:15]
+    living = [said for said in map(stat, others()) if said]
+    ticks = sum(map(int, ended)) + sum(int(each) for said in living for each in said[11:15])
+    pages = sum(int(said[21]) for said in living)
+    return ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE"), len(living)
+
+
+def stat(pid: int) -> list[str]:
+    """Give the fields of /proc/PID/stat behind the name, the state first; [] once it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def others() -> list[int]:

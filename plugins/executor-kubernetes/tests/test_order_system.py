@@ -1,4 +1,4 @@
-"""The order to end, as a Pod's entrance carries it out: in a table of processes of its own."""
+"""What a Pod's entrance tells and is ordered: in a table of processes of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import trio
 from supervisor_executor_kubernetes import order
 
+from supervisor import Usage
 from supervisor.testing import programs
 from supervisor.testing.programs import Program
 from tests.support.server import free_port
@@ -34,6 +36,20 @@ print("here", flush=True)
 signal.pause()
 """
 
+# A child that computes and ends, and one that stays.
+COMPUTES = Program(
+    name="computes",
+    language="python",
+    text="""
+import subprocess, sys, time
+burns = "import time\\nwhile time.process_time() < 0.4: pass"
+subprocess.run([sys.executable, "-c", burns], check=True)
+subprocess.Popen(["sleep", "600"])
+print("ready", flush=True)
+time.sleep(600)
+""",
+)
+
 NewPod = Callable[..., "Pod"]
 
 
@@ -47,6 +63,9 @@ class Pod:
 
     async def order(self, grace: float, secret: str = SECRET) -> bool:
         return await order.end("127.0.0.1", self.orders, secret, grace)
+
+    async def usage(self, secret: str = SECRET) -> Usage | None:
+        return await order.usage("127.0.0.1", self.orders, secret)
 
 
 @pytest.fixture
@@ -137,6 +156,34 @@ async def test_outside_of_a_pod_nothing_is_signalled(pod: NewPod) -> None:
     it = pod(programs.SLEEPS, between=("sh", "-c", '"$@"; exit', "sh"))
     assert not await it.order(0.2)
     assert it.content.poll() is None
+
+
+async def test_what_the_content_uses_is_told_to_who_knows_the_secret(pod: NewPod) -> None:
+    it = pod(COMPUTES)
+    used = await it.usage()
+    assert used is not None
+    assert 2 == used.processes
+    assert 0.4 <= used.cpu < 5.0
+    assert 1 << 20 < used.memory < 200 << 20
+    assert await it.usage("b" * 64) is None
+
+
+async def test_who_tells_nothing_of_use_is_given_up_soon() -> None:
+    async def hangs_up(stream: trio.SocketStream) -> None:  # as an entrance of before does
+        await stream.receive_some()
+
+    async def is_silent(_: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    local = partial(trio.serve_tcp, port=0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        for behaves in (is_silent, hangs_up):
+            (listener,) = await nursery.start(partial(local, behaves))
+            port = listener.socket.getsockname()[1]
+            with trio.fail_after(SOON):
+                assert await order.usage("127.0.0.1", port, SECRET) is None
+        nursery.cancel_scope.cancel()
+    assert await order.usage("127.0.0.1", port, SECRET) is None  # nobody listens any more
 
 
 async def test_where_nobody_listens_it_is_given_up_within_the_grace() -> None:
