@@ -1,23 +1,30 @@
-"""A real server in the network of the Kubernetes for tests; its content runs in Pods."""
+"""A real server in the network of the Kubernetes for tests; its content runs in Pods.
+
+It is set up as docs/howto/kubernetes.md says: by its Role and no other right, claim and settings.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import yaml  # type: ignore[import-untyped]
 
 from tests.kube.place import Place, new_namespace, remove_namespace
 from tests.support.server import CORE, LiveServer, kill, server_directory
 
 RUN = "supervisor/run"  # the label of Pods
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "kubernetes.md"
 
 
 class PodServer(LiveServer):
-    """A server with a namespace of its own; its DataDir is the volume of the claim `data`.
+    """A server with a namespace of its own; its DataDir is the volume of the page's claim.
 
     Whoever uses it is in the cluster's network.
     """
@@ -26,21 +33,17 @@ class PodServer(LiveServer):
         self.place = place
         self.namespace = new_namespace(place)
         kubeconfig = base / "kubeconfig"
-        shutil.copy(place.kubeconfig, kubeconfig)
+        shutil.copy(place.limited, kubeconfig)
         shutil.chown(kubeconfig, CORE)
         kubeconfig.chmod(0o400)
-        extra = f"""
-[Applications]
-Executor = kubernetes
-[Kubernetes]
-Kubeconfig = {kubeconfig}
-Namespace = {self.namespace}
-Claim = data
-Image = python={python}
-Image = r={r}
-ImagePullPolicy = Never
-"""
-        super().__init__(base, extra=extra)
+        ours = {
+            "Kubeconfig = /etc/content-supervisor/kubeconfig": f"Kubeconfig = {kubeconfig}",
+            "Namespace = content": f"Namespace = {self.namespace}",
+            "Image = python=registry.example.org/python:3.11": f"Image = python={python}",
+            "Image = r=registry.example.org/r:4.4": f"Image = r={r}\nImagePullPolicy = Never",
+        }
+        super().__init__(base, extra=_replaced(_sample("ini", "[Kubernetes]"), ours))
+        self._give_rights()
         self._claim()
 
     # -- what is in its namespace -------------------------------------------------------------
@@ -70,24 +73,37 @@ ImagePullPolicy = Never
             if pod["status"]["phase"] == "Running"
         }
 
+    def _give_rights(self) -> None:
+        """Let its account do what the page says, and nothing else."""
+        role = yaml.safe_load(_sample("yaml", "kind: Role"))
+        rights = "/apis/rbac.authorization.k8s.io/v1"
+        self.ask("POST", "roles", role, group=rights)
+        binding = {
+            "metadata": {"name": "limited"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "Role",
+                "name": role["metadata"]["name"],
+            },
+            "subjects": [{"kind": "User", "name": "limited"}],
+        }
+        self.ask("POST", "rolebindings", binding, group=rights)
+
     def _claim(self) -> None:
-        size = {"storage": "1Gi"}
+        """Make the claim of the page, and a volume for it, as an administrator's storage would."""
+        claim = yaml.safe_load(_sample("yaml", "kind: PersistentVolumeClaim"))
         volume = {
             "metadata": {"name": self.namespace},
             "spec": {
-                "capacity": size,
-                "accessModes": ["ReadWriteMany"],
-                "storageClassName": self.namespace,
+                "capacity": claim["spec"]["resources"]["requests"],
+                "accessModes": claim["spec"]["accessModes"],
+                "storageClassName": claim["spec"]["storageClassName"],
+                "claimRef": {"namespace": self.namespace, "name": claim["metadata"]["name"]},
                 "hostPath": {"path": str(self.data_dir), "type": "DirectoryOrCreate"},
             },
         }
         self.place.ask("POST", "/api/v1/persistentvolumes", volume)
-        spec = {
-            "accessModes": ["ReadWriteMany"],
-            "storageClassName": self.namespace,
-            "resources": {"requests": size},
-        }
-        self.ask("POST", "persistentvolumeclaims", {"metadata": {"name": "data"}, "spec": spec})
+        self.ask("POST", "persistentvolumeclaims", claim)
 
     # -- what is done to it -------------------------------------------------------------------
 
@@ -126,3 +142,16 @@ def pod_server(place: Place, python: str, r: str) -> Iterator[PodServer]:
         finally:
             server.end()
             remove_namespace(place, server.namespace)
+
+
+def _sample(language: str, word: str) -> str:
+    """Give the one sample of the page in a language that has a word."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (found,) = (block for block in blocks if word in block)
+    return str(found)
+
+
+def _replaced(text: str, lines: Mapping[str, str]) -> str:
+    """Replace whole lines, each of which is there."""
+    assert lines.keys() <= set(text.splitlines()), "the page has other settings by now"
+    return "\n".join(lines.get(line, line) for line in text.splitlines()) + "\n"

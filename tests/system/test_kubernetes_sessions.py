@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import Counter
@@ -52,6 +53,14 @@ async def answers(sessions: list[Open], n: int, *, seconds: float = 10.0) -> Non
             nursery.start_soon(partial(one.answers, n, seconds=seconds))
 
 
+def test_with_the_rights_and_settings_of_the_how_to_doctor_finds_nothing(server: PodServer) -> None:
+    found = json.loads(server.supervisor("doctor", "--json", check=False).stdout)
+    said = {one["name"]: one for one in found if one["name"].startswith("kubernetes")}
+    assert ["kubernetes", "kubernetes-claim", "kubernetes-rights"] == sorted(said)
+    assert [] == [one["text"] for one in said.values() if not one["ok"]]
+    assert "is bound" in said["kubernetes-claim"]["text"]
+
+
 def test_a_browser_sees_what_apps_of_both_languages_compute_in_pods(
     server: PodServer, tmp_path: Path
 ) -> None:
@@ -70,6 +79,9 @@ def test_a_browser_sees_what_apps_of_both_languages_compute_in_pods(
         assert [] == tab.errors
     assert {"kubernetes"} == {row["executor"] for row in server.json("ps")}
     assert {row["id"] for row in server.json("ps")} == set(server.pods())
+    for row in server.json("ps"):  # as their Pods say
+        assert 0.1 < row["cpu"] < 600
+        assert 20 << 20 < row["memory"] < 2 << 30
 
 
 async def test_no_session_closes_when_the_core_is_killed_and_the_pods_are_the_same(

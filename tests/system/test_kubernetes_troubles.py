@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 
-MIB = 1024**2
 SOON = 20.0  # seconds within which a person is to know why nothing comes
 TAKES_MEMORY = """
 import shiny
@@ -123,23 +120,10 @@ def test_an_app_that_takes_more_memory_than_its_limit_is_said_to(server: PodServ
     (folder / "app.py").write_text(TAKES_MEMORY)
     server.deploy(folder, "greedy")  # it has no limit yet
     sleep(server)
-    limit(server, "greedy", 300 * MIB)
-    server.kill_core()
+    server.supervisor("set", "greedy", "memory_limit=300MiB")
     row = told(server, "more memory than its limit", name="greedy")
     assert "memory" == row["exit"]["cause"]
     server.supervisor("remove", "greedy", "--yes")
-
-
-def limit(server: PodServer, name: str, memory: int) -> None:
-    """Set the memory limit of a content, which no command does yet; the next core reads it."""
-    database = server.data_dir / "db" / "supervisor.db"
-    with closing(sqlite3.connect(database, timeout=10)) as connection, connection:
-        query = "SELECT data FROM contents WHERE name = ? AND removed IS NULL"
-        (found,) = connection.execute(query, [name]).fetchone()
-        record = json.loads(found)
-        record["limits"] = {**record.get("limits", {}), "memory_max": memory}
-        change = "UPDATE contents SET data = ? WHERE name = ? AND removed IS NULL"
-        connection.execute(change, [json.dumps(record), name])
 
 
 def test_an_image_that_is_not_there(server: PodServer) -> None:
@@ -154,7 +138,7 @@ def test_an_image_that_is_not_there(server: PodServer) -> None:
 
 
 def test_a_claim_that_is_not_there(server: PodServer) -> None:
-    with_settings(server, lambda now: now.replace("Claim = data", "Claim = nowhere"))
+    with_settings(server, lambda now: now.replace("Claim = content-supervisor", "Claim = nowhere"))
     told(server, "nowhere", "not found")
 
 
