@@ -25,16 +25,21 @@ _PATIENCE = 60.0
 _LONG_LIFE = 10.5  # seconds, after which the parent starts a new core without a pause
 
 
+NAMES = {"content-init": "init", "content-next": "sandbox made ahead", "content-zygote": "zygote"}
+
+
 def services(server: LiveServer) -> dict[str, int]:
-    """Give the pids of our processes by name; one init for each run."""
+    """Give the pids of our processes by name: an init for each run, and what waits for the next."""
     found = {
         "parent": server.parent,
         "core": server.core or 0,
         "gateway": server.gateway or 0,
         "helper": server.helper or 0,
     }
-    inits = support.children(found["helper"])
-    return found | {f"init {number}": pid for number, pid in enumerate(inits, 1)}
+    for number, pid in enumerate(support.children(found["helper"]), 1):
+        kind = NAMES.get(support.name(pid), support.name(pid))
+        found[kind if kind == "zygote" else f"{kind} {number}"] = pid
+    return found
 
 
 def wakes(pid: int) -> int:
