@@ -65,7 +65,7 @@ from supervisor.site_mounts import SiteMount
 from supervisor.unpack import Unpacked, read_answer, unpack_plan
 
 UNPACK_LIMIT = 600.0  # seconds
-ARCHIVE_LIMIT = 3600.0
+ARCHIVE_STALL = 900.0  # without a byte of the archive, however long all of it takes
 _INSTALL = "`supervisor plugins` shows what is installed, and what failed to load."
 
 
@@ -235,7 +235,8 @@ class Makers:
             executor=executor,
             output=output,
             heard=spool.hear,
-            run_limit=ARCHIVE_LIMIT,
+            run_limit=ARCHIVE_STALL,
+            streams=True,
         )
         with spool.needed:
             exit_ = await shot.live_or_end(job)

@@ -25,7 +25,8 @@ LAST_OUTPUT = 5.0  # seconds to read what a process wrote before it ended: its a
 class OneShot:
     """One process that does one thing and ends.
 
-    heard is given every byte that it writes and its stream, beside the lines in `output`.
+    heard is given every byte that it writes and its stream, beside the lines in `output`. It is
+    ended run_limit seconds after its start, or, where it `streams`, after the last that it wrote.
     """
 
     tracked: Tracked
@@ -33,6 +34,8 @@ class OneShot:
     output: Output
     heard: Callable[[str, bytes], None] = lambda stream, data: None
     run_limit: float = 600.0
+    streams: bool = False
+    _patience: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _quiet: trio.Event = attrs.field(factory=trio.Event)
     _too_slow: bool = False
     _exit: Exit | None = None
@@ -109,21 +112,36 @@ class OneShot:
     def _end(self, exit_: Exit) -> Exit:
         self._exit = exit_
         event = outcome(self.state, exit_, too_slow=self._too_slow)
-        late = f"not done after {self.run_limit:.0f} s: " if self._too_slow else ""
+        late = f"{self._lateness}: " if self._too_slow else ""
         self.tracked.move(event, f"{late}{describe(exit_)}", exit=exit_)
         return exit_
 
     async def _limit(self, receipt: Receipt) -> None:
-        await trio.sleep(self.run_limit)
+        self._go_on()
+        with self._patience:
+            await trio.sleep_forever()
         if self._exit is not None:
             return
         self._too_slow = True
-        self.tracked.move(Event.TOO_SLOW, f"not done after {self.run_limit:.0f} s")
+        self.tracked.move(Event.TOO_SLOW, self._lateness)
         tracked = self.tracked
         await calls.stop(self.executor, receipt, 1.0, tracked.log, tracked.unkillable)
 
     async def _read_output(self, receipt: Receipt) -> None:
         try:
-            await calls.read_output(self.executor, receipt, self.output, self.heard)
+            await calls.read_output(self.executor, receipt, self.output, self._hear)
         finally:
             self._quiet.set()
+
+    def _hear(self, stream: str, data: bytes) -> None:
+        if self.streams:
+            self._go_on()
+        self.heard(stream, data)
+
+    def _go_on(self) -> None:
+        self._patience.deadline = trio.current_time() + self.run_limit
+
+    @property
+    def _lateness(self) -> str:
+        limit = f"{self.run_limit:.0f} s"
+        return f"nothing came for {limit}" if self.streams else f"not done after {limit}"

@@ -31,7 +31,7 @@ from supervisor.model import (
 from supervisor.network import Egress
 from supervisor.plugins.loading import Plugins
 from supervisor.settings.values import Share
-from supervisor.testing.executors import Behaviour, ScriptedExecutor
+from supervisor.testing.executors import WELL, Behaviour, ScriptedExecutor
 from supervisor.testing.fakes import MemoryStore
 from supervisor.testing.house import a_content
 from supervisor.testing.journal import MemoryJournal
@@ -189,4 +189,29 @@ async def test_a_run_whose_archive_has_no_room_is_ended(
             with pytest.raises(SupervisorError, match="no room"):
                 spool.check()
         assert ([], 1) == (executor.living, executor.count("stop"))
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_archive_that_takes_hours_is_waited_for(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    executor = ScriptedExecutor(tmp_path)
+    made = choosing(executor)
+    made.data_dir = str(tmp_path)
+    place = PlaceRef(kind=PlaceKind.STATE, ids=(1,))
+
+    async def write() -> None:
+        for _ in range(30):
+            await trio.sleep(600)
+            executor.living[0].writes("stdout", b"more")
+        executor.living[0].dies(WELL)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(executor.serve)
+        with (tmp_path / "spool").open("w+b") as file:
+            spool = Spool(file, Disk(str(tmp_path)))
+            nursery.start_soon(write)
+            await made.archive(a_content(), Role.STATE, place, spool)
+            spool.check()
+        assert 30 * len(b"more") == spool.size
         nursery.cancel_scope.cancel()

@@ -100,6 +100,24 @@ async def test_it_is_ended_at_its_time_limit_and_says_so(house: House) -> None:
     assert done.run.reason.startswith("not done after 600 s")
 
 
+async def test_one_that_streams_may_take_as_long_as_it_goes_on_writing(house: House) -> None:
+    house.executor.behaves = Behaviour(obeys=None)
+    done = shot(house, run_limit=600.0, streams=True)
+
+    async def write() -> None:
+        for _ in range(10):
+            await trio.sleep(500)
+            house.executor.runs[done.run.id].writes("stdout", b"more")
+
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        assert 9 == (await done.live()).signal
+    assert 10 == len(done.heard)
+    assert 5600 <= trio.current_time() - began < 5700
+    assert done.run.reason.startswith("nothing came for 600 s")
+
+
 async def test_a_stop_that_hangs_at_the_limit_is_repeated(house: House) -> None:
     async with serving(StuckStopExecutor(house.executor.directory)) as executor:
         assert isinstance(executor, StuckStopExecutor)
