@@ -15,6 +15,7 @@ from supervisor.model import Receipt
 
 START_LIMIT = 60.0  # seconds for the executor to accept a job
 CALL_LIMIT = 30.0  # seconds for any other call, beyond the grace that it was given
+LEAVE_LIMIT = CALL_LIMIT + 5.0  # seconds to kill what another node has taken over
 RECORD_LIMIT = 0.5  # seconds to record an end before the executor may forget the run
 AGAIN = 1.0  # seconds until an executor that was away is asked again
 

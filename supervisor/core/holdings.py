@@ -290,7 +290,13 @@ class Holdings:
 
     async def _leave_one(self, keeper: Keeper) -> None:
         stays = [worker for worker in list(keeper.workers) if await self._stays(worker)]
-        await keeper.leave("another node has taken over the content", stays)
+        for worker in await keeper.leave("another node has taken over the content", stays):
+            self.log.error(
+                "process-left-behind",
+                content=keeper.content.id,
+                run=worker.id,
+                reason=worker.tracked.run.reason or "it does not end",
+            )
 
     async def _stays(self, worker: Worker) -> bool:
         """Whether a process is the new holder's: it outlives nodes and was not given up as lost."""

@@ -9,6 +9,7 @@ import trio
 
 from supervisor import policy
 from supervisor.core.admission import Admission
+from supervisor.core.calls import LEAVE_LIMIT
 from supervisor.core.crew import BEFORE_READY, DEMAND, Crew
 from supervisor.core.declared import works
 from supervisor.core.starts import LONGEST_START, Starts
@@ -329,16 +330,18 @@ class Keeper(Crew):
         while self.launching or any(not worker.tracked.stuck for worker in self.workers):
             await self._news.wait()
 
-    async def leave(self, reason: str, stays: Collection[Worker]) -> None:
-        """End its task for good: kill all workers but those that stay, for whoever has them now."""
+    async def leave(self, reason: str, stays: Collection[Worker]) -> Collection[Worker]:
+        """End its task for good; kill all workers but those that stay, give what does not end."""
         self.closing = True
         for worker in set(self.workers).difference(stays):
             worker.stop(reason, grace=0.0)
         self.tell()
-        while self.launching or set(self.workers).difference(stays):
-            await self._news.wait()
+        with trio.move_on_after(LEAVE_LIMIT):
+            while self.launching or set(self.workers).difference(stays):
+                await self._news.wait()
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
+        return set(self.workers).difference(stays)
 
     def forget_failures(self) -> None:
         """Start counting failed starts anew."""

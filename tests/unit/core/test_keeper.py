@@ -9,13 +9,14 @@ import pytest
 import trio
 
 from supervisor import policy
+from supervisor.core.calls import LEAVE_LIMIT
 from supervisor.core.failures import Failures
 from supervisor.core.keeper import Keeper
 from supervisor.core.verdict import Answer, Verdict
 from supervisor.core.worker import Worker
 from supervisor.errors import SupervisorError
 from supervisor.lifecycle import State
-from supervisor.model import Cause, Exit, Overrides, Scaling
+from supervisor.model import Cause, Exit, Overrides, Receipt, Scaling
 from supervisor.testing.executors import Behaviour
 from supervisor.testing.house import House, a_content, a_deployment, a_job, a_run, keeping, visit
 
@@ -443,6 +444,21 @@ async def test_a_start_that_is_left_to_another_node_makes_room_for_others(house:
         await keeper.leave("another node has it", list(keeper.workers))
         await trio.sleep(1)
         assert (1, 0) == (len(house.executor.living), keeper.starts.under_way)
+
+
+async def test_a_process_that_does_not_end_holds_up_nobody_who_leaves_it(house: House) -> None:
+    async def hang(receipt: Receipt, grace: float) -> None:
+        await trio.sleep_forever()
+
+    house.executor.stop = hang  # type: ignore[method-assign]
+    async with keeping(house.keeper(ONE_KEPT)) as keeper:
+        await trio.sleep(1)
+        (stuck,) = keeper.workers
+        with trio.fail_after(LEAVE_LIMIT + 1):
+            assert {stuck} == await keeper.leave("another node has it", [])
+        assert stuck.tracked.stuck
+        await trio.sleep(1)
+        assert [] == keeper.workers
 
 
 # -- adopted workers ----------------------------------------------------------------------------
