@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -77,10 +78,6 @@ def a_relative_link(sock: Path, other: Path) -> None:
     sock.symlink_to(os.path.relpath(other, sock.parent))
 
 
-def a_hard_link(sock: Path, other: Path) -> None:
-    os.link(other, sock)
-
-
 def a_file(sock: Path, other: Path) -> None:
     sock.write_text(SECRET)
 
@@ -103,8 +100,7 @@ def a_socket_of_somebody_else(sock: Path, other: Path) -> None:
 
 
 SWAPS = (
-    a_link, a_relative_link, a_hard_link, a_file, a_directory, a_fifo, nothing,
-    a_socket_of_somebody_else,
+    a_link, a_relative_link, a_file, a_directory, a_fifo, nothing, a_socket_of_somebody_else,
 )  # fmt: skip
 
 
@@ -142,6 +138,14 @@ def test_whatever_lies_in_the_place_of_a_socket_gets_no_request(
         assert all("socket-swapped" in text for status, text in answers if status == 502)
         assert answers[0][0] == 502
     server.until(lambda: fetch(server, victim)[0] == 200, 30, "the app in its place again")
+
+
+def test_no_name_can_be_given_to_the_socket_of_another_app(
+    server: LiveServer, victim: str, other: Path
+) -> None:
+    with pytest.raises(OSError, match="cross-device") as refused:
+        os.link(other, socket_of(server, "victim").with_name("linked"))
+    assert errno.EXDEV == refused.value.errno
 
 
 def _take_away(path: Path) -> None:
