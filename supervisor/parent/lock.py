@@ -4,31 +4,63 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Collection
 
 from supervisor.errors import SupervisorError
 
 _BOOT = "/proc/sys/kernel/random/boot_id"
 
 
-def hold_data_dir(data_dir: str, *, shared: bool = False, hint: str = "") -> int:
+def hold_data_dir(
+    data_dir: str, *, shared: bool = False, hint: str = "", held: Collection[int] = ()
+) -> list[int]:
     """Hold a DataDir against every other server of this kernel; see `hold`.
 
-    Not against those of this host name: each container has one of its own.
+    Not against those of this host name alone: each container has one of its own. That name is held
+    as well, for servers of older code that know no other. held: descriptors of locks that this
+    process has already, from an earlier code too; those that it lacks are given.
     """
+    node = os.uname().nodename
     try:
         with open(_BOOT, encoding="ascii") as file:
             kernel = file.read().strip()
     except OSError:
-        kernel = os.uname().nodename
-    return hold(
-        os.path.join(data_dir, f".held-{kernel}"),
-        code="data-dir-held",
-        unusable="data-dir-unusable",
-        what=f"the data directory {data_dir}",
-        shared=shared,
-        hint=hint,
-        node=os.uname().nodename,
-    )
+        kernel = node
+    taken: list[int] = []
+    try:
+        for name in dict.fromkeys((kernel, node)):
+            path = os.path.join(data_dir, f".held-{name}")
+            if _is_among(path, held):
+                continue
+            taken.append(
+                hold(
+                    path,
+                    code="data-dir-held",
+                    unusable="data-dir-unusable",
+                    what=f"the data directory {data_dir}",
+                    shared=shared,
+                    hint=hint,
+                    node=node,
+                )
+            )
+    except SupervisorError:
+        release(taken)
+        raise
+    return taken
+
+
+def release(held: Collection[int]) -> None:
+    """Give locks back."""
+    for fd in held:
+        os.close(fd)
+
+
+def _is_among(path: str, held: Collection[int]) -> bool:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return any(os.path.samestat(found, os.fstat(fd)) for fd in held)
 
 
 def hold(

@@ -54,7 +54,7 @@ def _migrate(plan: Plan, source: str | None, to: str) -> dict[str, int]:
     try:
         return _copied(plan, ["--from", source, to] if source else [to])
     finally:
-        os.close(held)
+        lock.release(held)
 
 
 def _copied(plan: Plan, arguments: list[str]) -> dict[str, int]:

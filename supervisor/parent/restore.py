@@ -60,7 +60,7 @@ class Restore:
                 self._take(member, living)
             self._load()
         finally:
-            os.close(held)
+            lock.release(held)
         return about
 
     def _about(self) -> dict[str, Any]:

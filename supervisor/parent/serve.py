@@ -65,12 +65,10 @@ def serve(
         )
         is_new = directories.make_data_dir(settings.data_dir, who)
         plan.refuse_closed()
-        locks.append(
-            lock.hold_data_dir(
-                settings.data_dir,
-                shared=settings.several_nodes,
-                hint=" Servers that are to share it all need [Server] SeveralNodes = yes.",
-            )
+        locks += lock.hold_data_dir(
+            settings.data_dir,
+            shared=settings.several_nodes,
+            hint=" Servers that are to share it all need [Server] SeveralNodes = yes.",
         )
         logs = Logs(configuration.logging, group=who.admin_gid)
         http |= ports.listen_all(ports.wanted(configuration))
@@ -124,7 +122,7 @@ def resume(
     log.write_to(logs.service)
     http = _listen_anew(plan.configuration, state, log)
     unix = {name: socket.socket(fileno=number) for name, number in state.unix.items()}
-    locks = list(state.locks)
+    locks = [*state.locks, *_locks_anew(state, log)]
     log.info("resumed", version=__version__, was=state.code)
     try:
         return _tree(
@@ -156,6 +154,15 @@ def _logs_anew(plan: Plan, state: State, log: Log) -> Logs:
     except SupervisorError as error:  # the disk has changed since that was checked
         log.error("settings", problem=error.message, hint="the logs go to standard error")
         return Logs(Logging())
+
+
+def _locks_anew(state: State, log: Log) -> list[int]:
+    """Take the locks of DataDir that the code before this one did not know."""
+    try:
+        return lock.hold_data_dir(state.data_dir, shared=state.several_nodes, held=state.locks)
+    except SupervisorError as error:  # who holds it got there before this code could
+        log.error("data-dir-held", reason=error.message, hint=error.hint)
+        return []
 
 
 def _listen_anew(configuration: Configuration, state: State, log: Log) -> dict[str, socket.socket]:
@@ -228,8 +235,7 @@ def _give_back(
         sockets.remove(plan.settings.run_dir, plan.who)
     for sock in (*http.values(), *unix.values()):
         sock.close()
-    for fd in locks:
-        os.close(fd)
+    lock.release(locks)
     if logs is not None:
         logs.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -50,6 +51,20 @@ def test_parent_and_helper_keep_their_pids_and_gateway_and_core_are_replaced() -
         assert not alive(first["core"])
         assert alive(first["gateway"])
         assert 3600.0 == one.note("gateway", "leave")["message"]["seconds"]
+
+
+def test_a_lock_that_the_code_before_did_not_know_is_taken_by_the_new() -> None:
+    with server() as one:
+        one.start().ready()
+        held = sorted((one.directory / "data").glob(".held-*"))
+        assert 2 == len(held)
+        for path in held:
+            path.unlink()  # as if nobody had made it
+            path.touch()
+        reload(one)
+        for path in held:
+            with path.open() as file, pytest.raises(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_the_steps_come_one_after_the_other() -> None:

@@ -107,17 +107,45 @@ def test_a_data_dir_is_held_against_a_container_with_a_name_of_its_own(
         monkeypatch.setattr(os, "uname", lambda: uname)
 
     named("one")
-    fd = lock.hold_data_dir(str(tmp_path))
+    held = lock.hold_data_dir(str(tmp_path))
     with pytest.raises(SupervisorError) as near:
         lock.hold_data_dir(str(tmp_path))
     named("two")
     with pytest.raises(SupervisorError) as far:
         lock.hold_data_dir(str(tmp_path))
-    os.close(fd)
+    lock.release(held)
     assert near.value.message.endswith(f"is held by another living server (pid {os.getpid()})")
     assert f"kill {os.getpid()}" in near.value.hint
     assert far.value.message.endswith(f"another living server (pid {os.getpid()} on one)")
     assert "kill" not in far.value.hint
+
+
+def by_older_code(data_dir: Path) -> int:
+    """Hold a DataDir as the code did that knew the host's name alone."""
+    path = data_dir / f".held-{os.uname().nodename}"
+    return lock.hold(str(path), code="data-dir-held", what="it", unusable="data-dir-unusable")
+
+
+def test_servers_of_older_and_of_this_code_exclude_each_other(tmp_path: Path) -> None:
+    older = by_older_code(tmp_path)
+    with pytest.raises(SupervisorError, match=f"pid {os.getpid()}"):
+        lock.hold_data_dir(str(tmp_path))
+    os.close(older)
+    held = lock.hold_data_dir(str(tmp_path))  # also what the refused one had taken already
+    with pytest.raises(SupervisorError, match="is held by another"):
+        by_older_code(tmp_path)
+    lock.release(held)
+
+
+def test_a_reload_from_older_code_takes_the_lock_that_it_did_not_know(tmp_path: Path) -> None:
+    older = by_older_code(tmp_path)
+    taken = lock.hold_data_dir(str(tmp_path), held=[older])
+    assert 1 == len(taken)
+    assert [] == lock.hold_data_dir(str(tmp_path), held=[older, *taken])
+    os.close(older)
+    with pytest.raises(SupervisorError, match="is held by another"):
+        lock.hold_data_dir(str(tmp_path))
+    lock.release(taken)
 
 
 def test_a_lock_file_is_never_a_link(tmp_path: Path) -> None:
