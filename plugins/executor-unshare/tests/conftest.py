@@ -326,10 +326,10 @@ def _set_effective_uid(uid: int) -> None:
 def new_ranger(new_node: Callable[..., Node], caller: int) -> Callable[..., Node]:
     """Make a node of an ordinary user who has a range of uids, from RANGE on."""
 
-    def new(**settings: Any) -> Node:
+    def new(*, within: Sequence[str] = (), **settings: Any) -> Node:
         if shutil.which("newuidmap") is None:
             pytest.skip("not on this machine: newuidmap (Debian: uidmap)")
-        within = ("sh", str(RANGER), str(caller), str(RANGE))
+        within = (*within, "/bin/sh", str(RANGER), str(caller), str(RANGE))
         return new_node(caller=caller, settings={"tier": "subuid", **settings}, within=within)
 
     return new

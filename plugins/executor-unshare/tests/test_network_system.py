@@ -111,18 +111,26 @@ print(json.dumps({
 
 
 @pytest.fixture
-def in_world(new_node: Callable[..., Node], nursery: trio.Nursery) -> InWorld:
+def in_world(
+    new_node: Callable[..., Node],
+    new_ranger: Callable[..., Node],
+    executor_of: Callable[[Node], UnshareExecutor],
+    nursery: trio.Nursery,
+) -> InWorld:
     """Give a function that starts a helper in a small world (world.py)."""
 
-    async def start(**fields: Any) -> tuple[Node, UnshareExecutor]:
+    async def start(*, tier: str = "", **fields: Any) -> tuple[Node, UnshareExecutor]:
         for program in ("unshare", "ip", "nsenter", "pasta"):
             if shutil.which(program) is None:
                 pytest.skip(f"not installed: {program}")
         caller = fields.get("caller")
         as_whom = () if caller is None else ("--as", str(caller))
-        within = ("unshare", "-n", "-m", sys.executable, str(WORLD), *as_whom)
-        node = new_node(within=within, **fields)
-        executor = UnshareExecutor(run_dir=node.run_dir)
+        world = ("unshare", "-n", "-m", sys.executable, str(WORLD))
+        if tier == "subuid":
+            node = new_ranger(within=(*world, "--for-all"))
+        else:
+            node = new_node(within=(*world, *as_whom), **fields)
+        executor = executor_of(node)
         await nursery.start(executor.serve)
         return node, executor
 
@@ -189,6 +197,22 @@ async def test_without_root_egress_user_reaches_the_same(
         assert ("internet", "internet") == (found["internet"], found["by name"]), (found, node.log)
         assert {REFUSED} == {found[of] for of in ("host", "loopback", "loopback 6", "abstract")}
         assert NOWHERE == await found_by(node, executor, job, Egress.NONE, uid=0)
+    node.wait_for_nothing(10)
+
+
+async def test_with_a_range_of_uids_it_does_too_and_pasta_is_no_content(
+    in_world: InWorld, job: Callable[..., Job], range_first: int
+) -> None:
+    node, executor = await in_world(tier="subuid")
+    with trio.fail_after(60):
+        found = await found_by(node, executor, job, Egress.USER, uid=0)
+        assert ("internet", "internet") == (found["internet"], found["by name"]), (found, node.log)
+        assert {REFUSED} == {found[of] for of in ("host", "loopback", "loopback 6", "abstract")}
+        assert NOWHERE == await found_by(node, executor, job, Egress.NONE, uid=0)
+        receipt = await executor.start(job("/usr/bin/sleep", "60", uid=0, egress=Egress.USER))
+        (pasta,) = (pid for pid in node.processes() if b"pasta" in command_of(pid))
+        assert range_first + 65_535 == uid_of(pasta)
+        await executor.stop(receipt, 0.0)
     node.wait_for_nothing(10)
 
 
@@ -269,6 +293,11 @@ async def test_a_device_that_is_missing_ends_the_start_and_says_so(
         await executor.start(job("/usr/bin/true", egress=Egress.USER))
     assert "egress-unavailable" == caught.value.code
     node.wait_for_nothing(10)
+
+
+def uid_of(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("Uid:")[2].split()[0])
 
 
 def command_of(pid: int) -> bytes:

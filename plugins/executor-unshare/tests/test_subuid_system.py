@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from functools import partial
@@ -107,10 +108,52 @@ async def test_a_content_can_neither_read_nor_signal_another(
     assert "Operation not permitted" in output
 
 
+async def test_a_start_takes_a_sandbox_that_was_made_ahead_and_shows_its_own_processes_alone(
+    node: Any, executor: UnshareExecutor, job: Callable[..., Job]
+) -> None:
+    await said(executor, job("/usr/bin/true"))
+    for _ in range(10):  # until nothing was mounted on the machine meanwhile
+        ahead = await waiting(node)
+        receipt = await executor.start(job("/bin/sleep", "300"))
+        await executor.stop(receipt, 0)
+        if receipt.data["pid"] in ahead:
+            break
+    else:
+        raise AssertionError("none of ten starts took a sandbox that waited")
+    script = "while read -r _ _ _ _ at flags _; do echo $flags $at; done < /proc/self/mountinfo"
+    mounts = [
+        line.split() for line in (await said(executor, job("/bin/sh", "-c", script))).splitlines()
+    ]
+    assert ["/proc"] == [at for _, at in mounts if at.startswith("/proc")]
+    own = {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")}
+    own |= {"/tmp", "/var/tmp", "/home", "/proc", "/dev/shm", "/dev/pts"}
+    own |= {f"{layout.MOUNT_ROOT}/{name}" for name in ("tmp", "socket")}
+    assert own == {at for flags, at in mounts if flags.startswith("rw")}
+    program = "import os; print(sorted(pid for pid in os.listdir('/proc') if pid.isdigit()))"
+    assert "['1', '2']\n" == await said(executor, job("/usr/bin/python3", "-c", program))
+
+
+async def waiting(node: Any) -> list[int]:
+    """Wait until two sandboxes wait for a job; give their pids."""
+    with trio.fail_after(20):
+        while len(found := _waiting(node.process.pid)) < 2:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    return found
+
+
+def _waiting(helper: int) -> list[int]:
+    found = []
+    for pid in Path(f"/proc/{helper}/task/{helper}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text() == "content-next\n":
+                found.append(int(pid))
+    return found
+
+
 async def test_a_content_beyond_the_range_is_refused_and_so_is_a_foreign_uid(
     executor: UnshareExecutor, job: Callable[..., Job]
 ) -> None:
-    with pytest.raises(SupervisorError, match="beyond the 65536 uids"):
+    with pytest.raises(SupervisorError, match="beyond the 65535 uids"):
         await executor.start(job("/usr/bin/true", content=70_000))
     with pytest.raises(SupervisorError, match="needs a helper that runs as root"):
         await executor.start(job("/usr/bin/true", uid=5))
@@ -130,6 +173,7 @@ async def test_the_helper_goes_on_in_new_code_and_nothing_is_left(
         break
     findings = {one.name: one for one in await executor.check()}
     assert findings["sandbox"].ok, findings["sandbox"]
+    assert "RunDir" in findings["without root"].text
     await executor.stop(receipt, 0)
     assert [] == node.directories()
 

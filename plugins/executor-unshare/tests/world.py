@@ -1,4 +1,4 @@
-"""A small world for networks: `unshare -n -m python world.py [--as UID] COMMAND...`.
+"""A small world for networks: `unshare -n -m python world.py [--for-all | --as UID] COMMAND...`.
 
 Runs the command on a host with one interface; behind its router, in a network namespace of its own,
 lies an "internet". The machine's own interfaces are not touched, and all ends with the command.
@@ -136,9 +136,12 @@ def show_files() -> None:
 def main(arguments: list[str]) -> None:
     build()
     show_files()
-    if arguments[0] == "--as":
+    if arguments[0] in ("--as", "--for-all"):
         subprocess.run(["mount", "-t", "tmpfs", "none", "/dev/net"], check=True)
         subprocess.run(["mknod", "-m", "666", "/dev/net/tun", "c", "10", "200"], check=True)
+    if arguments[0] == "--for-all":
+        arguments = arguments[1:]
+    if arguments[0] == "--as":
         uid = int(arguments[1])
         os.setgroups([])
         os.setresgid(uid, uid, uid)

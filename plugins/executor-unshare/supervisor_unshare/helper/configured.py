@@ -36,7 +36,8 @@ def read_rules(settings: Mapping[str, Any]) -> Rules:
     if unknown := without - LAYERS:
         raise ValueError(f"[Privileged] Without: no layer {min(unknown)!r} of {sorted(LAYERS)}")
     if tier == SUBUID:
-        settings = {**settings, **dict.fromkeys(_CALLER, 0), "uid_last": subuid.size()}
+        last = subuid.size() - 1  # the one beyond it is that of networks
+        settings = {**settings, **dict.fromkeys(_CALLER, 0), "uid_last": last}
     return Rules(
         tier=tier,
         core_uid=settings["core_uid"],

@@ -26,7 +26,7 @@ from supervisor_unshare.network import uplink
 from supervisor_unshare.network.namespace import Network
 from supervisor_unshare.requests.fields import Refused
 from supervisor_unshare.requests.jobs import Job
-from supervisor_unshare.requests.rules import LANDLOCK, ROOT, SUBUID, Rules
+from supervisor_unshare.requests.rules import LANDLOCK, SUBUID, Rules
 from supervisor_unshare.root import build, homes, host, resolving, site
 from supervisor_unshare.root.plan_confined import plan_confined
 from supervisor_unshare.root.plan_mounts import (
@@ -65,8 +65,7 @@ class Starter:
         self._groups = groups
         self._log = log
         self._host = host.HostView(rules)
-        # In a user namespace /proc can be mounted only beside another one: a template has none.
-        self._template = self._new_template() if rules.tier == ROOT else None
+        self._template = None if rules.rootless else self._new_template()
         ids = (os.geteuid(), os.getegid()) if rules.rootless else None
         self._confined = rules.tier == LANDLOCK
         self._kind = entry.Kind(
@@ -234,7 +233,7 @@ class Starter:
             port=job.port,
             uplink=uplink.command(self._rules.pasta, self._rules.ports) if linked else (),
             resolvers=resolving.of_host() if linked else "",
-            uid=os.geteuid() if self._rules.rootless else self._rules.uid_first,
+            uid=self._rules.network_uid,
         )
 
     def _add_ways(self, job: Job, trees: list[int]) -> int:
@@ -271,7 +270,7 @@ class Starter:
 
     def _new_template(self) -> Template | None:
         try:
-            return Template(self._host, self._bases)
+            return Template(self._host, self._bases, own_user=self._rules.tier == SUBUID)
         except OSError as error:  # then a child may not either, and reports it as the start's end
             self._log.warning("no-template", error=str(error))
             return None

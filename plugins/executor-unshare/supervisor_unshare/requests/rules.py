@@ -61,6 +61,13 @@ class Rules:
         return self.tier not in (ROOT, SUBUID)
 
     @property
+    def network_uid(self) -> int:
+        """Who owns the networks of sandboxes and speaks for them: no content, where that can be."""
+        if self.rootless:
+            return os.geteuid()
+        return self.uid_first if self.tier == ROOT else self.uid_last + 1
+
+    @property
     def programs(self) -> tuple[str, ...]:
         """The places of mounts that content may be started from: those that it cannot change."""
         return tuple(mount.at for mount in self.site if not mount.writable)

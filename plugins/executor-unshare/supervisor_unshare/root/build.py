@@ -122,15 +122,32 @@ def mount_own(root: int, mount_root: str) -> tuple[int, int]:
     return files, places
 
 
-def mount_kernel(root: int, step: Step) -> None:
-    """Add what the kernel makes for each sandbox anew: /proc, /dev/shm and /dev/pts."""
+def mount_kernel(root: int, step: Step, *, entered: bool = False) -> None:
+    """Add what the kernel makes for each sandbox anew: /proc, /dev/shm and /dev/pts.
+
+    entered: whether the root is this process's own already.
+    """
     step.name = "mount /proc"
     flags = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC
-    _mount_new(root, "proc", "proc", {}, flags)
+    with opened(syscalls.new_filesystem("proc", {}, flags)) as mount:
+        if entered:
+            syscalls.detach("/proc")  # that of show_proc
+        _attach(mount, root, "proc")
     step.name = "mount /dev"
     _mount_new(root, "dev/shm", "tmpfs", {"size": "256m", "mode": "1777"}, flags)
     pts = {"newinstance": "", "ptmxmode": "0666", "mode": "0620", "max": "64"}
     _mount_new(root, "dev/pts", "devpts", pts, ATTR_NOSUID | ATTR_NOEXEC)
+
+
+def show_proc(root: int, sources: Mapping[str, int], step: Step) -> None:
+    """Show the host's /proc, for as long as a root is only copied.
+
+    In a user namespace the kernel lets a /proc be mounted beside another one only, which is whole.
+    """
+    step.name = "mount /proc"
+    with opened(syscalls.open_beneath(sources["host"], "proc", os.O_PATH)) as source:
+        tree = syscalls.clone_tree(source, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC)
+    _attach_tree(root, "proc", tree, True)
 
 
 def make_entries(

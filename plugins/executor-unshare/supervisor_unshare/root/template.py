@@ -25,13 +25,15 @@ _OPEN = os.O_RDONLY | os.O_CLOEXEC
 class Template:
     """The shared root, built at the first start and again whenever the host has changed.
 
-    Raises OSError where a process must not go from one mount namespace to another.
+    own_user: whether the helper is root of a user namespace of its own alone. Raises OSError where
+    a process must not go from one mount namespace to another.
     """
 
     generation = 0
 
-    def __init__(self, host: HostView, bases: Mapping[str, str]) -> None:
+    def __init__(self, host: HostView, bases: Mapping[str, str], *, own_user: bool) -> None:
         self._host = host
+        self._own_user = own_user
         self._bases = bases
         self._home = os.open("/proc/self/ns/mnt", _OPEN)
         syscalls.enter_mount_namespace(self._home)
@@ -75,10 +77,12 @@ class Template:
                 made = build.build_shared(
                     packed(plan_shared(self._host.shown.shared)), sources, step
                 )
+                undo.callback(os.close, made)
+                if self._own_user:
+                    build.show_proc(made, sources, step)
             finally:
                 for source in sources.values():
                     os.close(source)
-            undo.callback(os.close, made)
             step.name = "enter-root"
             syscalls.enter_root(made)  # nothing else stays in the namespace
             syscalls.set_attributes(made, syscalls.ATTR_RDONLY)

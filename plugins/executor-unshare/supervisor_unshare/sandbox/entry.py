@@ -192,7 +192,7 @@ def _prepare_root(kind: Kind, step: Step) -> list[int]:
     step.name = "new-root"
     made = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     mounts = [made, *build.mount_own(made, kind.mount_root)]
-    build.mount_kernel(made, step)
+    build.mount_kernel(made, step, entered=True)
     return mounts
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from supervisor import Egress
 from supervisor_unshare.network.uplink import TUN
-from supervisor_unshare.requests.rules import LANDLOCK, Rules
+from supervisor_unshare.requests.rules import LANDLOCK, ROOT, Rules
 from supervisor_unshare.tiers import listeners, uplink_trial
 from supervisor_unshare.tiers.listeners import Listener
 
@@ -40,7 +40,7 @@ def _uplink(rules: Rules, tried: Callable[[Rules], str]) -> dict[str, Any]:
         text = f"Egress user cannot be had: this host refuses pasta's network ({refused})."
         fix = (
             f"chmod 0666 {TUN}, as udev does it: a right over the own network is needed besides."
-            if rules.rootless
+            if rules.tier != ROOT
             else "A container needs --privileged for it; else use none or host."
         )
         return _finding(False, text, fix)

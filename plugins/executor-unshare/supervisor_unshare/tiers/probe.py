@@ -11,7 +11,7 @@ from typing import Any
 from supervisor_unshare.limits import totals
 from supervisor_unshare.limits.cgroups import Hierarchies
 from supervisor_unshare.linux import filters, landlock
-from supervisor_unshare.requests.rules import LANDLOCK, Rules
+from supervisor_unshare.requests.rules import LANDLOCK, ROOT, Rules
 from supervisor_unshare.root import host, site
 from supervisor_unshare.sandbox.steps import StartFailed
 from supervisor_unshare.tiers import network_findings
@@ -73,6 +73,12 @@ def _weaker(tier: str, *, moved: bool) -> list[dict[str, Any]]:
     if moved:
         text = "A filter refuses pivot_root here; sandboxes enter their root by move and chroot."
         found.append(_finding("new root", True, text))
+    if tier != ROOT:
+        text = (
+            "Content can fill the file system of RunDir through the directory in which it listens: "
+            "only root can limit that where others see it. RunAs is root's too."
+        )
+        found.append(_finding("without root", True, text))
     if tier == LANDLOCK:
         version = landlock.version()
         text = (

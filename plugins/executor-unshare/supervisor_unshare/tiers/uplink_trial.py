@@ -46,7 +46,7 @@ def _child(rules: Rules, ids: tuple[int, int], write: int) -> NoReturn:
         syscalls.make_mounts_private()
         uplink.show_host_files("", uplink.tun_tree())
         step = "network"
-        uplink.new_network(ids[0] if rules.rootless else rules.uid_first)
+        uplink.new_network(rules.network_uid)
         step = uplink.TUN
         device = os.open(uplink.TUN, os.O_RDWR | os.O_CLOEXEC)
         fcntl.ioctl(device, _TUNSETIFF, _TUN_WITHOUT_HEADER)
