@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 
 import attrs
 import trio
@@ -124,8 +125,8 @@ class OneShot:
             return
         self._too_slow = True
         self.tracked.move(Event.TOO_SLOW, self._lateness)
-        tracked = self.tracked
-        await calls.stop(self.executor, receipt, 1.0, tracked.log, tracked.unkillable)
+        stuck = partial(self.tracked.unkillable, self.executor)
+        await calls.stop(self.executor, receipt, 1.0, self.tracked.log, stuck)
 
     async def _read_output(self, receipt: Receipt) -> None:
         try:

@@ -10,13 +10,12 @@ from typing import Any
 import attrs
 
 from supervisor.core.journal import Journal
-from supervisor.interfaces import Change
+from supervisor.interfaces import Change, Executor, Lifetime
 from supervisor.lifecycle import ENDS, Event, Shape, State, advance
 from supervisor.log import Log
 from supervisor.model import Cause, Exit, Purpose, Run, Transition
 
 SHAPES = {Purpose.SERVE: Shape.SERVING, Purpose.CUSTOMIZE: Shape.SERVING}
-
 
 UNKILLABLE = "unkillable: it was killed and does not end; it may be waiting for storage"
 
@@ -25,7 +24,8 @@ UNKILLABLE = "unkillable: it was killed and does not end; it may be waiting for 
 class Tracked:
     """Holds the newest version of one run. Only one task may move it.
 
-    moved: is told each move, with the state before it; must not raise. stuck: it does not end.
+    moved: is told each move, with the state before it; must not raise. waits: what its executor
+    said last that it waits for. stuck: it does not end.
     """
 
     run: Run
@@ -33,6 +33,7 @@ class Tracked:
     log: Log
     clock: Callable[[], float] = time.time
     moved: Callable[[Run, State], None] = lambda run, was: None
+    waits: str = ""
     stuck: bool = False
 
     @property
@@ -61,15 +62,27 @@ class Tracked:
         self.run = attrs.evolve(self.run, version=self.run.version + 1, **fields)
         self.journal.fact(Change(kind="run", record=self.run))
 
-    def unkillable(self) -> None:
+    def pending(self, reason: str) -> None:
+        """Record what its executor says that it waits for."""
+        self.waits = reason
+        self.note(reason=reason)
+
+    def unkillable(self, executor: Executor) -> None:
         """Tell that it was killed and does not end; its place is free all the same."""
-        if not self.stuck:
-            self.stuck = True
-            self.log.error("run-unkillable", run=self.run.id, content=self.run.content)
-            self.note(reason=UNKILLABLE)
+        if self.stuck:
+            return
+        self.stuck, reason = True, UNKILLABLE
+        if executor.capabilities.lifetime is Lifetime.REMOTE:  # nobody here has killed anything
+            waits = f": {self.waits}" if self.waits else ""
+            reason = f"told to end, but the executor {executor.name!r} has it still{waits}"
+        run, content = self.run.id, self.run.content
+        self.log.error("run-unkillable", run=run, content=content, reason=reason)
+        self.note(reason=reason)
 
     def _advance(self, event: Event, reason: str, fields: dict[str, Any]) -> list[Change]:
         was, now = self.run.state, advance(self.shape, self.run.state, event)
+        if event is Event.RUNNING:
+            self.waits = ""
         at = self.clock()
         if now in ENDS:
             fields.setdefault("ended", at)

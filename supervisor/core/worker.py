@@ -300,7 +300,7 @@ class Worker:
 
     def _see(self, seen: Pending | Running, nursery: trio.Nursery) -> None:
         if isinstance(seen, Pending):
-            self.tracked.note(reason=seen.reason)
+            self.tracked.pending(seen.reason)
             return
         if self.endpoint not in (None, seen.endpoint):
             self.doubt()  # nobody has seen it answer there
@@ -349,7 +349,7 @@ class Worker:
                 await self._hurry.wait()
 
     def _stuck(self) -> None:
-        self.tracked.unkillable()
+        self.tracked.unkillable(self.executor)
         self.changed(self)
 
     async def _read_output(self, receipt: Receipt) -> None:

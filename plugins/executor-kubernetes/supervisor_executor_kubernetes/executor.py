@@ -52,7 +52,7 @@ from supervisor_executor_kubernetes.views import View, Views
 Object = dict[str, Any]
 
 # When the events of a run that says nothing are read: seconds since somebody began to watch it.
-LOOKS = (2.0, 8.0)
+LOOKS = (2.0, 8.0, 30.0)
 # Seconds after its grace within which the cluster must tell that a process has ended.
 TELLS = 15.0
 ASKED = 50  # Pods that are asked at a time what they use
@@ -327,7 +327,7 @@ class KubernetesExecutor(Executor):
         except ApiError:
             return  # the next look may tell
         view.said, in_vain = status.told(events.items)
-        if in_vain and view.exit is None and not view.gone:
+        if in_vain and view.exit is None and not (view.gone or view.ending):
             view.doomed = status.never(view.said).exit
         view.tell()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -132,11 +132,17 @@ def is_finished(job: Object) -> bool:
 
 
 def told(events: Sequence[Object]) -> tuple[str, bool]:
-    """Give the newest trouble among the events of a Pod or Job, and whether waiting is in vain."""
-    troubles = [event for event in events if event.get("type") == "Warning"]
-    if not troubles:
+    """Give the newest of the events of a Pod or Job that says why it waits, and whether in vain.
+
+    That is trouble, or an image that is being pulled.
+    """
+    there = {_image(event) for event in events if event.get("reason") == "Pulled"}
+    waits = [event for event in events if event.get("type") == "Warning" or _pulls(event, there)]
+    if not waits:
         return "", False
-    newest = max(troubles, key=_when)
+    newest = max(waits, key=_when)
+    if _pulls(newest, there):
+        return _said("", newest.get("message")), False
     reason, message = newest.get("reason") or "", newest.get("message") or ""
     text = _said(reason, message)
     # What a volume or the quota lacks may come, but not within the time that a visitor waits.
@@ -206,6 +212,16 @@ def _said(reason: object, message: object) -> str:
     """Join what the cluster says into one line."""
     text = ": ".join(" ".join(str(part).split()) for part in (reason, message) if part)
     return text if len(text) <= _MOST else f"{text[:_MOST]} ..."
+
+
+def _pulls(event: Object, there: Collection[str]) -> bool:
+    """Tell whether an event says that an image is pulled which is not there yet."""
+    return event.get("reason") == "Pulling" and _image(event) not in there
+
+
+def _image(event: Object) -> str:
+    """Give the image that an event is about: the first text in quotes."""
+    return (event.get("message") or "").partition('"')[2].partition('"')[0]
 
 
 def _when(event: Object) -> str:

@@ -46,7 +46,7 @@ class View:
     @property
     def is_silent(self) -> bool:
         """Whether it waits, and nothing but events can tell for what."""
-        waits = isinstance(self.last, Pending) and self.exit is None and not self.ending
+        waits = isinstance(self.last, Pending) and self.exit is None
         return waits and (self.pod is None or status.is_silent(self._look(self.pod)))
 
     def seen(self) -> status.Seen:

@@ -158,6 +158,19 @@ def test_of_events_the_newest_trouble_is_told() -> None:
     assert ("", False) == told([])
 
 
+def test_an_image_that_is_being_pulled_is_what_a_pod_waits_for() -> None:
+    at = "2026-01-01T00:00:0{}Z".format
+    trouble = event("FailedScheduling", "no node yet", at(1))
+    large = event("Pulling", 'Pulling image "large"', at(2), "Normal")
+    small = event("Pulled", 'Container image "small" already present', at(2), "Normal")
+    came = event("Pulled", 'Successfully pulled image "large" in 90s', at(3), "Normal")
+    failed = event("Failed", "Failed to pull image", at(4))
+    assert ('Pulling image "large"', False) == told([trouble, large, small])
+    assert ("FailedScheduling: no node yet", False) == told([trouble, large, came])
+    assert ("Failed: Failed to pull image", False) == told([large, failed])
+    assert ("", False) == told([large, came])
+
+
 @pytest.mark.parametrize(
     ("reason", "message", "in_vain"),
     [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
-from supervisor.core.tracked import Tracked, describe, outcome
+from supervisor.core.tracked import UNKILLABLE, Tracked, describe, outcome
+from supervisor.interfaces import Lifetime
 from supervisor.lifecycle import Event, ImpossibleTransition, Shape, State
 from supervisor.log import Log
 from supervisor.model import Cause, Exit, Purpose, Run, Transition
+from supervisor.testing.executors import ScriptedExecutor
 from supervisor.testing.house import a_run
 from supervisor.testing.journal import MemoryJournal
 
@@ -106,3 +109,28 @@ def test_what_an_exit_means_depends_on_whether_we_asked(
 )
 def test_how_an_end_is_told(exit_: Exit, text: str) -> None:
     assert text == describe(exit_)
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "waits", "expected"),
+    [
+        (Lifetime.NODE, "", UNKILLABLE),
+        (Lifetime.NODE, "x", UNKILLABLE),
+        (Lifetime.REMOTE, "", "told to end, but the executor 'scripted' has it still"),
+        (
+            Lifetime.REMOTE,
+            'Pulling image "large"',
+            "told to end, but the executor 'scripted' has it still: Pulling image \"large\"",
+        ),
+    ],
+)
+def test_what_does_not_end_says_what_it_waits_for(
+    journal: MemoryJournal, lifetime: Lifetime, waits: str, expected: str
+) -> None:
+    executor = ScriptedExecutor("/nonexistent")
+    executor.capabilities = attrs.evolve(executor.capabilities, lifetime=lifetime)
+    moved = tracked(journal, a_run(state=State.STARTING))
+    moved.pending(waits)
+    moved.move(Event.STOP, "restarted")
+    moved.unkillable(executor)
+    assert (True, expected) == (moved.stuck, moved.run.reason)
