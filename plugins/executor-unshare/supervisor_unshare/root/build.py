@@ -38,6 +38,7 @@ _DEVICE_LINKS = {
     "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx",
 }  # fmt: skip
 _PATH = os.O_PATH | os.O_NOFOLLOW
+_MASK = "mask"  # file beneath OWN_FILES, while a mask is made of it
 _OWN_PLACES = "places"  # directory beneath OWN_FILES that a run sees as MOUNT_ROOT
 
 
@@ -240,16 +241,21 @@ def _attach_tree(root: int, path: str, tree: int, is_directory: bool) -> None:
 
 def _mask(root: int, path: str, is_directory: bool) -> None:
     flags = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_RDONLY
-    options = {"size": "4k", "mode": "0555"}
-    with opened(syscalls.new_filesystem("tmpfs", options, flags & ~ATTR_RDONLY)) as empty:
-        if not is_directory:
-            _new_file(empty, "file")
-        with (
-            opened(syscalls.open_beneath(empty, "." if is_directory else "file", _PATH)) as what,
-            opened(syscalls.clone_tree(what, flags)) as tree,
-            opened(syscalls.open_beneath(root, path, _PATH)) as target,
-        ):
-            syscalls.attach(tree, target)
+    with opened(syscalls.open_beneath(root, path, _PATH)) as target:
+        if is_directory:
+            options = {"size": "4k", "mode": "0555"}
+            with opened(syscalls.new_filesystem("tmpfs", options, flags)) as empty:
+                syscalls.attach(empty, target)
+            return
+        # Before Linux 6.15 nothing can be cloned out of a mount that is not attached.
+        with opened(_directory(root, OWN_FILES.lstrip("/"))) as files:
+            _new_file(files, _MASK)
+            with (
+                opened(syscalls.open_beneath(files, _MASK, _PATH)) as empty,
+                opened(syscalls.clone_tree(empty, flags)) as tree,
+            ):
+                syscalls.attach(tree, target)
+            os.unlink(_MASK, dir_fd=files)
 
 
 def _file(root: int, path: str) -> int:
