@@ -8,6 +8,17 @@ import pytest
 from supervisor_unshare.tiers import probe
 
 
+def test_doctor_says_what_an_older_landlock_does_not_hold() -> None:
+    told = {
+        version: {one["name"]: one["text"] for one in probe.layers(frozenset(), version=version)}
+        for version in (0, 2, 6)
+    }
+    assert "landlock holds." == told[6]["landlock"]
+    assert "version 2" in told[2]["landlock"]
+    assert "abstract sockets" in told[2]["landlock"]
+    assert "No landlock" in told[0]["landlock"]
+
+
 @pytest.mark.parametrize(
     ("step", "number", "rootless", "expected"),
     [

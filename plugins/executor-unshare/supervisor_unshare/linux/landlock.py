@@ -54,18 +54,28 @@ def confine(known: int, allowed: Iterable[tuple[str, int]]) -> None:
     known: what version() gave, at least 1. allowed: RUN, LOOK, USE, KEEP or CHANGE beneath a path;
     what is not there is left out. Needs no privilege, but no_new_privs.
     """
-    handled = _FIRST
-    for since, right in _ADDED:
-        handled |= right if known >= since else 0
-    scoped = _ABSTRACT_SOCKETS | _SIGNALS if known >= SCOPED_SINCE else 0
-    words = 3 if known >= SCOPED_SINCE else 2 if known >= _NET_SINCE else 1
-    rules = syscalls.landlock_rules(struct.pack("QQQ", handled, 0, scoped)[: 8 * words])
+    handled = _handled(known)
+    rules = syscalls.landlock_rules(ruleset(known))
     try:
         for path, rights in allowed:
             _allow(rules, path, rights & handled)
         syscalls.landlock_restrict(rules)
     finally:
         os.close(rules)
+
+
+def ruleset(known: int) -> bytes:
+    """Give what is to be refused but for the rules, as the kernel of this version reads it."""
+    scoped = _ABSTRACT_SOCKETS | _SIGNALS if known >= SCOPED_SINCE else 0
+    words = 3 if known >= SCOPED_SINCE else 2 if known >= _NET_SINCE else 1
+    return struct.pack("QQQ", _handled(known), 0, scoped)[: 8 * words]
+
+
+def _handled(known: int) -> int:
+    handled = _FIRST
+    for since, right in _ADDED:
+        handled |= right if known >= since else 0
+    return handled
 
 
 def _allow(rules: int, path: str, rights: int) -> None:

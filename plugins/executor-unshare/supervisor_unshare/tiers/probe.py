@@ -52,7 +52,7 @@ def findings(rules: Rules, *, groups: Hierarchies, limits: Iterable[str]) -> lis
         *_weaker(rules.tier, moved=outcome.moved),
         _limits(groups, limits),
         _totals(groups),
-        *_layers(rules.without),
+        *layers(rules.without, version=landlock.version()),
         *network_findings.findings(rules),
         _finding("python", True, f"The helper runs {sys.executable}."),
         _finding("shown", True, f"Every sandbox sees {', '.join(rules.trees)} and a part of /etc."),
@@ -117,9 +117,8 @@ def _totals(groups: Hierarchies) -> dict[str, Any]:
     return _finding("totals", True, text)
 
 
-def _layers(without: frozenset[str]) -> list[dict[str, Any]]:
-    """Tell of each layer whether it holds here."""
-    version = landlock.version()
+def layers(without: frozenset[str], *, version: int) -> list[dict[str, Any]]:
+    """Tell of each layer whether it holds here. version: of Landlock."""
     here = {
         "seccomp": (bool(filters.program()), f"no filter is known for {os.uname().machine}"),
         "landlock": (version > 0, "the kernel has none, or a container filters it"),
@@ -131,6 +130,11 @@ def _layers(without: frozenset[str]) -> list[dict[str, Any]]:
             found.append(_finding(name, False, f"{name} is left out by the settings.", fix))
         else:
             text = f"{name} holds." if works else f"No {name}: {why}."
+            if name == "landlock" and 0 < version < landlock.SCOPED_SINCE:
+                text = (
+                    f"landlock holds in version {version}: with egress host, content reaches the "
+                    "host's abstract sockets (not from Linux 6.12 on)."
+                )
             found.append(_finding(name, works, text))
     return found
 
