@@ -53,10 +53,12 @@ class Strain:
         self._kills = {run: count for run, count in self._kills.items() if run in living}
 
     def _count(self, worker: Worker, used: Usage) -> None:
-        more = used.kills - self._kills.get(worker.id, 0)
+        # What an adopted one has lost so far, the core that started it has counted.
+        known = self._kills.get(worker.id, used.kills if worker.adopted else 0)
+        self._kills[worker.id] = max(known, used.kills)
+        more = used.kills - known
         if more <= 0:
             return
-        self._kills[worker.id] = used.kills
         self.figures.memory_kills.add(by=more)
         content = worker.tracked.run.content
         self.log.warning("memory-kill", run=worker.id, content=content, processes=more)

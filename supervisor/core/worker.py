@@ -67,6 +67,7 @@ class Worker:
     gone: trio.Event = attrs.field(factory=trio.Event)
     settled: trio.Event = attrs.field(factory=trio.Event)  # ready or gone
     exit: Exit | None = None
+    adopted: bool = False  # an earlier core started it
     too_slow: bool = False
     ends_at: float | None = None
     pulse: Pulse = attrs.field(init=False)
@@ -187,6 +188,7 @@ class Worker:
 
     async def _process(self, job: Job | None, nursery: trio.Nursery) -> None:
         receipt = self.tracked.run.receipt
+        self.adopted = job is None
         if job is not None:
             receipt = await self._start(job)
             if receipt is None:

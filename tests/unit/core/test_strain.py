@@ -174,6 +174,23 @@ async def test_killed_children_are_counted_and_stand_in_the_log(house: House) ->
         assert 2 == len(said)
 
 
+async def test_children_killed_under_an_earlier_core_are_not_counted_again(house: House) -> None:
+    used = Used()
+    run = a_run(state=State.READY)
+    receipt = await house.executor.start(a_job(run))
+    adopted = house.worker(attrs.evolve(run, receipt=receipt))
+    adopted.given = Given(limits=LIMITED.limits)
+    async with keeping(house.keeper(LIMITED, workers=[adopted], known={})) as keeper:
+        await adopted.ready.wait()
+        strain = strained(house, keeper, used)
+        used.kills[adopted.id] = 3
+        await strain.look()
+        assert 0.0 == strain.figures.memory_kills.values[()]
+        used.kills[adopted.id] = 4
+        await strain.look()
+        assert 1.0 == strain.figures.memory_kills.values[()]
+
+
 async def test_what_cannot_be_killed_is_told_and_holds_nobody_up(house: House) -> None:
     house.executor.behaves = Behaviour(obeys=None)
     stopping = house.executor.stop
