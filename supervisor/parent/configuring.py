@@ -29,7 +29,7 @@ LONGEST_REASON = 2000
 # what the parent resolved at the start, and keeps
 _HELD = (
     "data_dir", "run_dir", "rootless", "tier", "core_uid", "core_gid", "gateway_uid", "gateway_gid",
-    "install_uid", "install_gid", "admin_gid",
+    "install_uid", "install_gid", "admin_gid", "parent_pid",
 )  # fmt: skip
 
 

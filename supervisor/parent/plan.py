@@ -256,6 +256,7 @@ def _settings(
         install_uid=who.install.uid,
         install_gid=who.install.gid,
         admin_gid=who.admin_gid,
+        parent_pid=os.getpid(),
         templates=read_templates(configuration.pages.templates, owner=who.helper.uid),
     )
     if state is None:

@@ -115,6 +115,7 @@ class Settings(Configuration):
     loopback_ports: tuple[int, ...]
     totals: Mapping[str, Any]  # what all contents may use together
     templates: Mapping[str, str] = dataclasses.field(default_factory=dict)  # file name → text
+    parent_pid: int = 0  # 0: nobody's child
 
     @classmethod
     def of(cls, configuration: Configuration, **resolved: Any) -> Settings:

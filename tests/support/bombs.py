@@ -72,6 +72,23 @@ EXPLOSIONS = {
 }
 
 
+# Beside each other on one server: those that reach a limit of their own, and those that reach that
+# of all contents together. Name → explosion, and the limit to set.
+SETTINGS = """
+[Limits]
+TotalMemory = 256 MiB
+TotalPids = 200
+[Scheduler]
+MaxMemoryLimit = 200 MiB
+"""
+BOMBS = {
+    "memory-of-its-own": ("memory", "memory_limit=64MiB"),
+    "memory-of-all": ("memory", "memory_limit=default"),
+    "forks-of-its-own": ("forks", "pids_limit=40"),
+    "forks-of-all": ("forks", "pids_limit=default"),
+}
+
+
 def write_bomb(folder: Path, explosion: str) -> Path:
     """Write a content that explodes at `/explode`; give its folder."""
     folder.mkdir()

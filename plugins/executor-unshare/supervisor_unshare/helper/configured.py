@@ -60,4 +60,5 @@ def read_rules(settings: Mapping[str, Any]) -> Rules:
         ports=tuple(settings.get("loopback_ports", ())),
         pasta=uplink.installed(),
         totals=settings.get("totals", {}),
+        parent=settings.get("parent_pid", 0),
     )

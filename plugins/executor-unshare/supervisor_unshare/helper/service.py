@@ -14,7 +14,7 @@ from supervisor_unshare.helper.connect import Doors, connected
 from supervisor_unshare.helper.directories import Directories, remove_all
 from supervisor_unshare.helper.runs import LiveRun, Phase, failure_of, usage_of
 from supervisor_unshare.helper.starter import Starter
-from supervisor_unshare.limits import cgroups, totals
+from supervisor_unshare.limits import cgroups, priority, totals
 from supervisor_unshare.linux.loop import Loop
 from supervisor_unshare.requests.fields import Refused
 from supervisor_unshare.requests.jobs import Job
@@ -60,6 +60,8 @@ class Service:
         wanted = totals.of(rules.totals, totals.machine(self._groups))
         for trouble in totals.apply(self._groups, wanted):
             log.warning("no-total", problem=trouble)
+        if trouble := priority.prefer(self._groups, rules.parent):
+            log.warning("no-priority", problem=trouble)
         self._starter = Starter(
             rules,
             bases={Base.HOST.value: "/", Base.DATA.value: data_dir, Base.RUN.value: run_dir},
@@ -205,6 +207,7 @@ class Service:
             with contextlib.suppress(OSError):  # the next helper sweeps
                 self._clean(run)
         cgroups.leave(self._groups)
+        priority.leave(self._groups)
 
     def close_starter(self) -> None:
         """End the processes that belong to no run; they come back with the next start."""

@@ -27,7 +27,7 @@ _SWAP = frozenset({"memory.swap.max", "memory.memsw.limit_in_bytes"})  # where t
 _CPU_PERIOD = 100_000  # microseconds
 _NO_LIMIT = 2**62  # of bytes, what v1 says for none is a little more
 _SWEEP_SECONDS = 0.7
-_SERVER = "server"  # the group of the server's own processes, where the one above is delegated
+SERVER = "server"  # the group of the server's own processes, where the one above is delegated
 _PASSES = 3
 _PATIENCE = 0.3  # seconds; a machine with much to do lets go of a group late
 _DELEGATED = ("user.delegate", "trusted.delegate")  # systemd's mark, an extended attribute
@@ -272,9 +272,9 @@ def _own_directory(groups: str, mountpoint: str, root: str) -> str:
 def _emptied(own: str) -> str:
     """Give the group to make runs in: one that is delegated to us holds no process any more."""
     above = os.path.dirname(own)
-    if os.path.basename(own) == _SERVER and _is_delegated(above):
+    if os.path.basename(own) == SERVER and _is_delegated(above):
         return above
-    server = _made(f"{own}/{_SERVER}") if _is_delegated(own) else None
+    server = _made(f"{own}/{SERVER}") if _is_delegated(own) else None
     for _ in range(_PASSES) if server else ():  # some may be forking meanwhile
         for pid in read(f"{own}/cgroup.procs").split():
             with contextlib.suppress(ProcessLookupError):

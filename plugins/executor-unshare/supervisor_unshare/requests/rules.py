@@ -24,7 +24,8 @@ class Rules:
     loopback that egress user reaches; pasta: the program for it, "" for none.
     run_as and run_as_group: accounts that content may run as, see supervisor.accounts.
     several_nodes: whether other helpers may be at work in the same DataDir.
-    totals: what all contents together may use, as settings of totals.of.
+    totals: what all contents together may use, as settings of totals.of. parent: the pid of the
+    server's first process, 0 where there is none.
     """
 
     tier: str
@@ -48,6 +49,7 @@ class Rules:
     ports: tuple[int, ...] = ()
     pasta: str = ""
     totals: Mapping[str, Any] = field(default_factory=dict)
+    parent: int = 0
 
     @property
     def reaches(self) -> frozenset[Egress]:
