@@ -74,14 +74,7 @@ def _be_init(job: int, report: int, groups: Sequence[int], step: Step) -> None:
     step.name = "die-with-parent"
     descendants.queue_signals()
     syscalls.die_with_parent(descendants.END)
-    os.setsid()
-    step.name = "cgroup"
-    for procs in groups:
-        os.write(procs, b"0")
-    step.name = "descriptors"
-    syscalls.close_all_but({0, 1, 2, job, report})
-    step.name = "keyring"
-    syscalls.leave_keyring()
+    entry.leave_service(job, report, groups, step)
     step.name = "limits"
     entry.write("/proc/self/oom_score_adj", entry.OOM_SCORE)
     step.name = "identity"

@@ -168,14 +168,7 @@ def _isolate(kind: Kind, job: int, report: int, groups: Sequence[int], step: Ste
     step.name = "die-with-parent"
     syscalls.die_with_parent()
     syscalls.name_process(_WAITING)
-    os.setsid()
-    step.name = "cgroup"
-    for procs in groups:
-        os.write(procs, b"0")
-    step.name = "descriptors"
-    syscalls.close_all_but({0, 1, 2, job, report})
-    step.name = "keyring"
-    syscalls.leave_keyring()  # the service's may hold keys of whoever started it
+    leave_service(job, report, groups, step)
     if kind.ids is not None:
         step.name = "user-namespace"
         map_own_ids(*kind.ids)
@@ -185,6 +178,18 @@ def _isolate(kind: Kind, job: int, report: int, groups: Sequence[int], step: Ste
     step.name = "mounts"
     os.umask(0o022)
     syscalls.make_mounts_private()
+
+
+def leave_service(job: int, report: int, groups: Sequence[int], step: Step) -> None:
+    """Have a session, control groups and a keyring of one's own, and these descriptors alone."""
+    os.setsid()
+    step.name = "cgroup"
+    for procs in groups:
+        os.write(procs, b"0")
+    step.name = "descriptors"
+    syscalls.close_all_but({0, 1, 2, job, report})
+    step.name = "keyring"
+    syscalls.leave_keyring()  # the service's may hold keys of whoever started it
 
 
 def _prepare_root(kind: Kind, step: Step) -> list[int]:
