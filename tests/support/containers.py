@@ -99,9 +99,10 @@ class Podman:
         for mounted in (f"{self.top}/root/overlay", f"{self.top}/root"):
             subprocess.run(["umount", mounted], capture_output=True, timeout=20, check=False)
         shutil.rmtree(self.top)
-        for group in Path("/sys/fs/cgroup").glob(f"**/{GROUPS}"):
-            for directory, _, _ in os.walk(group, topdown=False):
-                os.rmdir(directory)
+        for top, groups, _ in os.walk("/sys/fs/cgroup"):  # others' may go meanwhile
+            if GROUPS in groups:
+                for directory, _, _ in os.walk(f"{top}/{GROUPS}", topdown=False):
+                    os.rmdir(directory)
 
 
 class Container:

@@ -63,7 +63,8 @@ def host(place: Place) -> list[str]:
 
 
 def groups(place: Place) -> list[Path]:
-    return list(Path("/sys/fs/cgroup").glob(f"*/**/{place.group}"))
+    walk = os.walk("/sys/fs/cgroup")  # what goes meanwhile is left out
+    return [Path(top, place.group) for top, groups, _ in walk if place.group in groups]
 
 
 def test_a_cluster_whose_starter_is_killed_ends_and_the_machine_is_as_it_was(

@@ -9,7 +9,6 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import attrs
 import pytest
@@ -97,6 +96,7 @@ def storage() -> Iterator[Storage]:
 
 def remove_groups() -> None:
     """Remove the control groups that podman made for these tests."""
-    for top in Path("/sys/fs/cgroup").glob(f"**/{GROUPS}"):
-        for directory, _, _ in os.walk(top, topdown=False):
-            os.rmdir(directory)
+    for top, groups, _ in os.walk("/sys/fs/cgroup"):  # others' may go meanwhile
+        if GROUPS in groups:
+            for directory, _, _ in os.walk(f"{top}/{GROUPS}", topdown=False):
+                os.rmdir(directory)

@@ -174,10 +174,10 @@ async def test_what_the_content_had_before_is_not_held_against_another_change() 
 
 
 async def test_a_run_whose_archive_has_no_room_is_ended(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    tmp_path: Path, short: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     output = (("stdout", bytes(LOOK_EACH + 1)), ("stdout", b"more"))
-    executor = ScriptedExecutor(tmp_path, Behaviour(output=output))  # it never ends by itself
+    executor = ScriptedExecutor(short, Behaviour(output=output))  # it never ends by itself
     made = choosing(executor)
     made.data_dir = str(tmp_path)
     place = PlaceRef(kind=PlaceKind.STATE, ids=(1,))

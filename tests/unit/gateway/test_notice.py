@@ -52,7 +52,7 @@ def test_a_page_that_a_person_opens_carries_the_script() -> None:
         {"status": b"206 Partial Content"},
         {"of": worker(notice=False)},
     ],
-    ids=str,
+    ids=["HEAD", "POST", "accepts all", "no navigation", "404", "206", "without a notice"],
 )
 def test_other_requests_answers_and_contents_are_left_alone(asked: dict[str, Any]) -> None:
     assert b"" == tail(HTML, **asked)
