@@ -11,8 +11,8 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from supervisor import Egress, Log
-from supervisor.layout import MOUNT_ROOT
+from supervisor import Egress, Log, layout
+from supervisor.layout import MOUNT_ROOT, Role
 from supervisor_unshare.helper import pool, runs
 from supervisor_unshare.helper.directories import Directories
 from supervisor_unshare.helper.pool import Wanted
@@ -183,11 +183,14 @@ class Starter:
                 undo.pop_all()
         elif job.account:
             raise Refused("this host cannot show files under another owner", code="run-as-refused")
+        # Where it is no file system of its own, it would have room for anything.
+        listening = () if self._rules.tier == ROOT else (layout.at(Role.SOCKET),)
         spec = entry.Spec(
             entries=found,
             shared=packed(plan_shared(shown.shared)) if self._template is None else [],
             bases=self._bases,
-            writable=writable(entries),
+            writable=tuple(path for path in writable(entries) if path not in listening),
+            listening=listening,
             uid=job.uid,
             gid=job.gid,
             groups=job.groups,

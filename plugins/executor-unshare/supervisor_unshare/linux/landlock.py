@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_MAKE_CHAR, _MAKE_BLOCK = 1 << 6, 1 << 11
+_REMOVE_FILE, _MAKE_CHAR, _MAKE_SOCKET, _MAKE_BLOCK = 1 << 5, 1 << 6, 1 << 9, 1 << 11
 _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 _FIRST = (1 << 13) - 1  # all rights of version 1
 _ADDED = ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV))  # since which version
@@ -33,6 +33,7 @@ _FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV  # what a f
 CHANGE = ~(_MAKE_CHAR | _MAKE_BLOCK)
 KEEP = CHANGE & ~_EXECUTE
 USE = LOOK | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
+LISTEN = LOOK | _MAKE_SOCKET | _REMOVE_FILE
 
 
 def version() -> int:
@@ -40,19 +41,21 @@ def version() -> int:
     return syscalls.landlock_version()
 
 
-def restrict(known: int, writable: Iterable[str]) -> None:
+def restrict(known: int, writable: Iterable[str], listening: Iterable[str] = ()) -> None:
     """Let this process and its children change only what lies at `writable`, for good.
 
-    Everything may be read and run, as far as mounts and owners let it; devices may be used.
+    At `listening` they may only make sockets and remove them. Everything may be read and run, as
+    far as mounts and owners let it; devices may be used.
     """
-    confine(known, (("/", RUN), ("/dev", USE), *((path, CHANGE) for path in writable)))
+    allowed = [("/", RUN), ("/dev", USE), *((path, CHANGE) for path in writable)]
+    confine(known, (*allowed, *((path, LISTEN) for path in listening)))
 
 
 def confine(known: int, allowed: Iterable[tuple[str, int]]) -> None:
     """Let this process and its children reach only these paths, with these rights, for good.
 
-    known: what version() gave, at least 1. allowed: RUN, LOOK, USE, KEEP or CHANGE beneath a path;
-    what is not there is left out. Needs no privilege, but no_new_privs.
+    known: what version() gave, at least 1. allowed: RUN, LOOK, USE, KEEP, CHANGE or LISTEN beneath
+    a path; what is not there is left out. Needs no privilege, but no_new_privs.
     """
     handled = _handled(known)
     rules = syscalls.landlock_rules(ruleset(known))

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from supervisor import layout
 from supervisor.layout import COMPATIBLE_MOUNT_ROOT, MOUNT_ROOT, Role
 from supervisor.site_mounts import covered
-from supervisor_unshare.linux.landlock import CHANGE, KEEP, LOOK, RUN, USE
+from supervisor_unshare.linux.landlock import CHANGE, KEEP, LISTEN, LOOK, RUN, USE
 from supervisor_unshare.requests.jobs import Job
 from supervisor_unshare.root.plan_mounts import SHARED_MEMORY, Bind
 
@@ -70,7 +70,8 @@ def plan_confined(
             ("/proc", LOOK),
             *((f"/dev/{name}", USE) for name in _DEVICES),
             (SHARED_MEMORY, KEEP),
-            *((path, CHANGE) for path in (scratch, sockets)),
+            (scratch, CHANGE),
+            (sockets, LISTEN),
             *((path, CHANGE if bind.writable else RUN) for path, bind in mounted),
             *((places[mount.at], CHANGE if mount.writable else RUN) for mount in job.mounts),
         ),

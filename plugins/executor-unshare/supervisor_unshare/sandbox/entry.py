@@ -78,9 +78,10 @@ class Kind:
 class Spec:
     """What is the job's own. entries, shared: packed.
 
-    shared, bases: the other entries and the host paths at which sources begin, where nothing is
-    built yet. writable: where it may change files. tmp: how many bytes of temporary files there
-    may be. rlimits: resource number → (soft, hard). network: the fields of network.Network.
+        shared, bases: the other entries and the host paths at which sources begin, where nothing is
+    built yet. writable: where it may change files; listening: where it may make sockets alone.
+        tmp: how many bytes of temporary files there may be. rlimits: resource number → (soft, hard).
+        network: the fields of network.Network.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Spec:
         shared: Sequence[tuple[Any, ...]],
         bases: Mapping[str, str],
         writable: Sequence[str],
+        listening: Sequence[str],
         uid: int,
         gid: int,
         groups: Sequence[int],
@@ -105,6 +107,7 @@ class Spec:
         self.shared = shared
         self.bases = bases
         self.writable = writable
+        self.listening = listening
         self.uid = uid
         self.gid = gid
         self.groups = groups
@@ -243,7 +246,7 @@ def _confine(kind: Kind, spec: Spec, step: Step) -> int | None:
     # Last, since nothing after them needs what they forbid.
     if kind.landlock:
         step.name = "landlock"
-        landlock.restrict(kind.landlock, spec.writable)
+        landlock.restrict(kind.landlock, spec.writable, spec.listening)
     if kind.filter:
         step.name = "seccomp"
         return _filter_calls(kind)
