@@ -26,7 +26,7 @@ from supervisor_unshare.network import uplink
 from supervisor_unshare.network.namespace import Network
 from supervisor_unshare.requests.fields import Refused
 from supervisor_unshare.requests.jobs import Job
-from supervisor_unshare.requests.rules import LANDLOCK, SUBUID, Rules
+from supervisor_unshare.requests.rules import LANDLOCK, ROOT, SUBUID, Rules
 from supervisor_unshare.root import build, homes, host, resolving, site
 from supervisor_unshare.root.plan_confined import plan_confined
 from supervisor_unshare.root.plan_mounts import (

@@ -78,10 +78,10 @@ class Kind:
 class Spec:
     """What is the job's own. entries, shared: packed.
 
-        shared, bases: the other entries and the host paths at which sources begin, where nothing is
+    shared, bases: the other entries and the host paths at which sources begin, where nothing is
     built yet. writable: where it may change files; listening: where it may make sockets alone.
-        tmp: how many bytes of temporary files there may be. rlimits: resource number → (soft, hard).
-        network: the fields of network.Network.
+    tmp: how many bytes of temporary files there may be. rlimits: resource number → (soft, hard).
+    network: the fields of network.Network.
     """
 
     def __init__(
