@@ -19,8 +19,9 @@ def leases_command(session: Session) -> None:
     """Show which node holds what.
 
     A lease is `data-dir` of a server that is alone, `node/…` of one of several, `content/ID` of
-    whoever runs that content, `seat/…` of a licence. FENCE grows with each new holder. ENDS is the
-    time left unless its holder renews it, which it does every few seconds.
+    whoever runs that content, `seat/server/N` of a node that may have contents where Server.Seats
+    limits how many do. FENCE grows with each new holder. ENDS is the time left unless its holder
+    renews it, which it does every few seconds.
     """
     with session.connect() as client:
         leases = client.get("/v1/supervisor/leases")

@@ -17,7 +17,7 @@ from supervisor.core.backup import Backup
 from supervisor.core.claims import Claims
 from supervisor.core.copying import Copying
 from supervisor.core.disk import Disk
-from supervisor.core.elsewhere import Elsewhere, lease_views
+from supervisor.core.elsewhere import Elsewhere, lease_views, no_seat
 from supervisor.core.journal import Journal
 from supervisor.core.keeper import Keeper
 from supervisor.core.makers import Makers
@@ -262,7 +262,8 @@ class Contents(Service):
             created=time.time(),
         )
         with trio.CancelScope(shield=True):  # what is recorded has a keeper, whoever hangs up
-            await self.claims.claim([number])
+            if not await self.claims.claim([number]):
+                raise no_seat(self.claims.seats)
             try:
                 await self.journal.intent(Change(kind="content", record=content, was=0))
             except SupervisorError:  # it may be recorded all the same

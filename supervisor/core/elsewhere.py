@@ -46,6 +46,16 @@ class Elsewhere:
         )
 
 
+def no_seat(seats: int) -> SupervisorError:
+    """Give the error for whoever wants a content made on a node that may have none."""
+    return SupervisorError(
+        "other-node",
+        f"this node stands by: {seats} others have contents, as many as [Server] Seats allows",
+        hint="Ask one of them: `supervisor leases` shows which node has a seat.",
+        recoverable=True,
+    )
+
+
 def lease_views(now: float, held: Sequence[Lease]) -> Sequence[LeaseView]:
     """Give all leases as `supervisor leases` shows them; now: by the clock that they end by."""
     owners = [owner for lease in held if (owner := Owner.read(lease.owner)) is not None]

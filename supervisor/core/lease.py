@@ -90,6 +90,11 @@ def content_of(name: str) -> ContentId | None:
     return ContentId(int(number)) if number != name and number.isdecimal() else None
 
 
+def is_seat(name: str) -> bool:
+    """Tell whether a lease is one of a fixed number of places."""
+    return name.startswith(SEAT)
+
+
 def of_node(node: str) -> str:
     """Give the name of the lease of a node that is one of several."""
     return f"{NODE}{node}"

@@ -134,7 +134,7 @@ class Server:
             told=observers.told,
             wrote=self.figures.wrote,
         )
-        claims = Claims(journal=journal, node=node, ttl=ttl)
+        claims = Claims(journal=journal, node=node, ttl=ttl, seats=self.settings.server.seats)
         journal.fence_of = claims.fence
         record = Node(
             id=node, lease=held.name, host=owner.host, release=__version__, started=time.time()

@@ -265,6 +265,12 @@ def _misfits(configuration: Configuration) -> Iterator[SupervisorError]:
             f"Server.LeaseTimeout {configuration.server.lease_timeout:g} s is too short",
             hint="A second is the least; it should be longer than BeatTimeout.",
         )
+    if configuration.server.seats and not configuration.server.several_nodes:
+        yield SupervisorError(
+            "settings-invalid",
+            "Server.Seats counts nothing where a server is alone",
+            hint="Set Server.SeveralNodes = yes, or leave Seats out.",
+        )
     if not 0 < applications.uid_first <= applications.uid_last < 2**32 - 1:
         yield SupervisorError(
             "settings-invalid",

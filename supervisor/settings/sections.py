@@ -42,6 +42,11 @@ class Server:
         about="other servers may share DataDir and database, if they say so too; each runs the"
         " contents that it has claimed",
     )  # fmt: skip
+    seats: int = _key(
+        "Seats", values.integer, 0,
+        about="of several nodes at most so many have contents at a time, as a licence may ask for;"
+        " the others stand by; 0: all may. The same on all nodes",
+    )  # fmt: skip
     lease_timeout: float = _key(
         "LeaseTimeout", values.duration, 30.0,
         about="a node that was not heard of for so long has lost its contents to others; longer"

@@ -167,7 +167,7 @@ class Cluster:
         self.store.next_id("content")
         return content
 
-    async def node(self, name: str, *, several: bool = True) -> LiveNode:
+    async def node(self, name: str, *, several: bool = True, seats: int = 0) -> LiveNode:
         """Start a node, as the server does."""
         log = Log("core", level="error")
         owner = Owner(node=name, pid=next(self._pids), host="h", since="now", tick=1)
@@ -177,7 +177,7 @@ class Cluster:
         )
         journal.going = trio.Event()
         journal.going.set()
-        claims = Claims(journal=journal, node=name, ttl=TTL)
+        claims = Claims(journal=journal, node=name, ttl=TTL, seats=seats)
         journal.fence_of = claims.fence
         local = ScriptedExecutor(self._made(name))
         await self.nursery.start(_serve, local)

@@ -49,7 +49,7 @@ def pair(needs: Any) -> Iterator[Pair]:
 
 @contextmanager
 def started(database: str = "") -> Iterator[Pair]:
-    shared = f"[Server]\nSeveralNodes = yes\nLeaseTimeout = {TTL:.0f}s\n{database}"
+    shared = f"[Server]\nSeveralNodes = yes\nSeats = 2\nLeaseTimeout = {TTL:.0f}s\n{database}"
     with server_directory() as base, live_server(extra=shared) as one:
         two = LiveServer(base, extra=f"{shared}[Server]\nDataDir = {one.data_dir}\n")
         try:
@@ -69,6 +69,14 @@ def holder(asked: LiveServer, name: str) -> str:
         if lease["name"] in wanted and lease["left"] > 0:
             return str(lease["node"])
     return ""
+
+
+def seated(asked: LiveServer) -> set[str]:
+    """The nodes that have a seat; each has one."""
+    leases = [lease for lease in asked.json("leases") if lease["name"].startswith("seat/server/")]
+    nodes = [lease["node"] for lease in leases if lease["left"] > 0]
+    assert len(nodes) == len(set(nodes))
+    return set(nodes)
 
 
 def runs(asked: LiveServer, name: str, *options: str) -> list[dict[str, Any]]:
@@ -137,6 +145,8 @@ def test_both_show_what_runs_where_and_only_the_holder_serves(pair: Pair) -> Non
             f"node/{node_of(other)}": node_of(other),
             "content/1": node_of(pair.one),
             "content/2": node_of(pair.two),
+            "seat/server/1": node_of(pair.one),
+            "seat/server/2": node_of(pair.two),
         }
 
 
@@ -215,6 +225,7 @@ def test_a_node_that_is_stopped_gives_back_what_it_has_at_once(pair: Pair) -> No
     assert gone(content, 0.5)
     names = {lease["name"] for lease in pair.two.json("leases") if lease["left"] > 0}
     assert f"node/{node_of(pair.one)}" not in names
+    assert {node_of(pair.two)} == seated(pair.two)
     pair.two.until(lambda: holder(pair.two, "first") == node_of(pair.two), TTL - 0.5)
     pair.two.until(lambda: holder(pair.two, "second") == node_of(pair.two), 1.0)
     print(f"taken {time.monotonic() - stopped:.1f} s after the end")

@@ -135,7 +135,7 @@ def dropped(sent: Any, kept: Any, where: str = "") -> Iterator[str]:
     """Say what of an object is not, or not the same, in another."""
     if isinstance(sent, dict) and isinstance(kept, dict):
         for name, value in sent.items():
-            if value not in ({}, [], False):  # as good as absent, and told as that
+            if value is not False and value not in ({}, []):  # as good as absent, and told so
                 yield from dropped(value, kept.get(name), f"{where}.{name}")
     elif isinstance(sent, list) and isinstance(kept, list) and len(sent) == len(kept):
         for number, value in enumerate(sent):

@@ -357,6 +357,74 @@ async def test_a_seat_goes_to_as_many_nodes_as_there_are_seats(cluster: Cluster)
     assert "seat/licence/1" == (await third.claims.claim_seat("licence", 2)).name  # type: ignore[union-attr]
 
 
+async def three_with_two_seats(cluster: Cluster) -> list[LiveNode]:
+    """Start two nodes that have all contents, and one that stands by."""
+    for number in (1, 2, 3):
+        cluster.publish(number)
+    first = await cluster.node("first-node", seats=2)
+    second = await cluster.node("second-node", seats=2)
+    await second.contents.create_content("made-there")
+    third = await cluster.node("third-node", seats=2)
+    await trio.sleep(LOOK)
+    assert [{1, 2, 3}, {4}, set()] == [first.has, second.has, third.has]
+    return [first, second, third]
+
+
+def seats(cluster: Cluster) -> dict[str, str]:
+    """Who has which seat."""
+    held = cluster.store.leases()[1]
+    return {lease.name: lease.owner for lease in held if lease.name.startswith("seat/")}
+
+
+async def test_a_node_without_a_seat_stands_by_and_says_so(cluster: Cluster) -> None:
+    *_, third = await three_with_two_seats(cluster)
+    shown = {view.name: view.node for view in await third.contents.leases()}
+    assert "first-node" == shown["seat/server/1"]
+    assert "second-node" == shown["seat/server/2"]
+    with pytest.raises(SupervisorError, match="stands by: 2 others") as caught:
+        await third.contents.create_content("made-here")
+    assert "other-node" == caught.value.code
+    assert 4 == len(cluster.store.find("content", {"removed": None}))
+    await trio.sleep(2 * TTL)  # seats are renewed with everything else
+    assert set() == third.has
+
+
+async def test_a_seat_that_is_given_back_goes_to_who_stands_by(cluster: Cluster) -> None:
+    first, second, third = await three_with_two_seats(cluster)
+    first.holdings.rest()  # as on SIGTERM
+    await first.claims.give_back()
+    await trio.sleep(LOOK + 1.0)
+    assert {1, 2, 3, 4} == second.has | third.has
+    assert len(seats(cluster)) <= 2
+    assert "first-node" not in seats(cluster).values()
+
+
+async def test_the_seat_of_a_killed_node_is_free_within_its_time(cluster: Cluster) -> None:
+    for number in (1, 2):
+        cluster.publish(number)
+    first = await cluster.node("first-node", seats=1)
+    second = await cluster.node("second-node", seats=1)
+    await first.kill()
+    await trio.sleep(TTL + LOOK)
+    assert {1, 2} == second.has
+    assert {"seat/server/1": "second-node"} == seats(cluster)
+
+
+async def test_a_node_that_has_lost_its_seat_has_nothing(cluster: Cluster) -> None:
+    for number in (1, 2):
+        cluster.publish(number)
+    first = await cluster.node("first-node", seats=1)
+    await trio.sleep(LOOK)
+    assert 2 == len(first.local.living)
+    (seat,) = (lease for lease in cluster.store.leases()[1] if lease.name == "seat/server/1")
+    cluster.store.release(seat)
+    assert cluster.store.claim("seat/server/1", "another", 10 * TTL)
+    await trio.sleep(2 * LOOK)
+    assert set() == first.has
+    assert [] == first.local.living
+    assert ["", ""] == [cluster.holder(number) for number in (1, 2)]
+
+
 @pytest.mark.parametrize("contents", [1, 50])
 async def test_a_server_that_is_alone_asks_its_store_seven_times_until_it_serves(
     cluster: Cluster, contents: int

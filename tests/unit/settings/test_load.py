@@ -94,6 +94,12 @@ def test_names_are_the_same_in_any_case() -> None:
     assert 7 == configured("[scheduler]\nMAXPROCESSES = 7\n").scheduler.most
 
 
+def test_seats_are_of_several_nodes() -> None:
+    with pytest.raises(SupervisorError, match=r"Server\.Seats counts nothing where .* is alone"):
+        configured("[Server]\nSeats = 2\n")
+    assert 2 == configured("[Server]\nSeats = 2\nSeveralNodes = yes\n").server.seats
+
+
 def test_the_last_value_counts_but_of_multi_keys_all() -> None:
     text = "[Server]\nAddress = a\nAddress = b\n[HTTP]\nListen = :1\n[HTTP]\nListen = :2\n"
     configuration = configured(text)
