@@ -66,6 +66,49 @@ def test_in_a_delegated_group_the_server_moves_down_and_runs_lie_beside_it(tmp_p
     assert "4711" == (own / "server" / "cgroup.procs").read_text()
 
 
+def own_group(top: Path, group: str, *, processes: str = "", kind: str = "domain") -> str:
+    """Make the group in which a server was started, below a mounted v2; give mountinfo's line."""
+    line = hierarchy(top, "unified", "")
+    own = top / "unified" / group
+    for path in (own, own / NAME, own / "server"):
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "cgroup.procs").write_text(processes if path == own else "")
+        (path / "cgroup.type").write_text(f"{kind if path == own / NAME else 'domain'}\n")
+        (path / "cgroup.subtree_control").touch()
+    return line
+
+
+def test_a_group_with_processes_that_is_not_ours_is_asked_for_no_controller(tmp_path: Path) -> None:
+    """It would hand down pids and cpu, for threads alone, and take no process beneath it."""
+    line = own_group(tmp_path, "session.scope", processes="4711\n")
+    found = cgroups.find(RUN_DIR, mountinfo=line, own="0::/session.scope\n")
+    assert f"{tmp_path}/unified/session.scope/{NAME}" == found.unified
+    assert {} == found.controllers
+    assert "" == (tmp_path / "unified/session.scope/cgroup.subtree_control").read_text()
+    assert "4711\n" == (tmp_path / "unified/session.scope/cgroup.procs").read_text()
+
+
+@pytest.mark.parametrize("joined", ["/", "/server"])
+def test_in_a_container_the_server_moves_down_and_runs_lie_beside_it(
+    joined: str, tmp_path: Path
+) -> None:
+    line = own_group(tmp_path, "", processes="1\n")
+    found = cgroups.find(RUN_DIR, mountinfo=line, own=f"0::{joined}\n")
+    assert f"{tmp_path}/unified/{NAME}" == found.unified
+    expected = "1" if joined == "/" else ""
+    assert expected == (tmp_path / "unified/server/cgroup.procs").read_text()
+
+
+def test_a_group_in_a_tree_of_threads_is_left_alone(tmp_path: Path) -> None:
+    line = own_group(tmp_path, "threads", kind="domain invalid")
+    removed: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "rmdir", removed.append)
+        found = cgroups.find(RUN_DIR, mountinfo=line, own="0::/threads\n")
+    assert found.unified is None
+    assert [f"{tmp_path}/unified/threads/{NAME}"] == removed
+
+
 def test_what_v2_delegates_can_be_limited() -> None:
     where = dict.fromkeys(("memory", "pids"), "/x")
     found = cgroups.Hierarchies(unified="/x", controllers=where, v2=frozenset(where))

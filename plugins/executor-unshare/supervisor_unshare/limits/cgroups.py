@@ -4,9 +4,10 @@ Every run gets a directory in the unified hierarchy where there is one (to kill 
 once) and one in those of memory and pids; in that of cpu only for a limit of its own. All lie in
 one directory per hierarchy, which holds all contents to totals (totals.py).
 
-v2: beneath the helper's own group, whose limits go on to hold. Where a service manager has
-delegated that one to us, the server's processes move into a group beneath it: one that holds
-processes can hand no controller down. v1: at the top of each hierarchy as it is mounted here.
+v2: beneath the helper's own group, whose limits go on to hold. Where that one is ours, because a
+service manager has delegated it or it is all that a container has, the server's processes move into
+a group beneath it: one that holds processes can hand no controller down. v1: at the top of each
+hierarchy as it is mounted here.
 """
 
 from __future__ import annotations
@@ -149,10 +150,10 @@ def find(run_dir: str, *, mountinfo: str | None = None, own: str | None = None) 
     controllers: dict[str, str] = {}
     for kind, _, mountpoint, root in mounts:
         if kind == "cgroup2" and unified is None:
-            own_group = _emptied(_own_directory(groups, mountpoint, root))
+            own_group = _emptied(_own_directory(groups, mountpoint, root), mountpoint)
             # To be born in a group below takes the right to move processes out of our own.
             if os.access(f"{own_group}/cgroup.procs", os.W_OK):
-                unified = _made(f"{own_group}/{name}")
+                unified = _for_processes(_made(f"{own_group}/{name}"))
     v2 = _delegate(unified) if unified else frozenset()
     controllers.update((controller, unified) for controller in v2 if unified)
     for kind, options, mountpoint, _ in mounts:
@@ -269,12 +270,12 @@ def _own_directory(groups: str, mountpoint: str, root: str) -> str:
     return path if ".." not in beneath and os.path.isdir(path) else mountpoint
 
 
-def _emptied(own: str) -> str:
-    """Give the group to make runs in: one that is delegated to us holds no process any more."""
+def _emptied(own: str, mountpoint: str) -> str:
+    """Give the group to make runs in: one that is ours holds no process any more."""
     above = os.path.dirname(own)
-    if os.path.basename(own) == SERVER and _is_delegated(above):
+    if os.path.basename(own) == SERVER and _is_ours(above, mountpoint):
         return above
-    server = _made(f"{own}/{SERVER}") if _is_delegated(own) else None
+    server = _made(f"{own}/{SERVER}") if _is_ours(own, mountpoint) else None
     for _ in range(_PASSES) if server else ():  # some may be forking meanwhile
         for pid in read(f"{own}/cgroup.procs").split():
             with contextlib.suppress(ProcessLookupError):
@@ -282,16 +283,36 @@ def _emptied(own: str) -> str:
     return own
 
 
-def _is_delegated(directory: str) -> bool:
+def _is_ours(directory: str, mountpoint: str) -> bool:
+    """Whether we alone use a group: the top of what a container sees, or delegated by systemd."""
+    if directory == mountpoint and not _is_root(directory):
+        return True
     for name in _DELEGATED:
         with contextlib.suppress(OSError):
             return os.getxattr(directory, name) == b"1"
     return False
 
 
+def _is_root(directory: str) -> bool:
+    """Whether it is the machine's: only that group has no type, and may do all."""
+    return not os.path.exists(f"{directory}/cgroup.type")
+
+
+def _for_processes(unified: str | None) -> str | None:
+    """Give a group of v2, unless whole processes cannot be in it: it is in a tree of threads."""
+    if unified and not _is_root(unified) and "invalid" in read(f"{unified}/cgroup.type"):
+        os.rmdir(unified)
+        return None
+    return unified
+
+
 def _delegate(unified: str) -> frozenset[str]:
     """Ask for the controllers in our own directory; give those that its runs will have."""
-    for directory in (os.path.dirname(unified), unified):
+    above = os.path.dirname(unified)
+    if not _is_root(above) and read(f"{above}/cgroup.procs").strip():
+        # It would hand down those of threads alone, and no process could be in ours any more.
+        return frozenset()
+    for directory in (above, unified):
         for controller in _CONTROLLERS:
             with contextlib.suppress(OSError):  # absent, or not delegated to us
                 write(f"{directory}/cgroup.subtree_control", f"+{controller}")
