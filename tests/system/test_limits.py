@@ -61,8 +61,8 @@ def test_the_server_answers_while_all_contents_take_all_there_is(server: LiveSer
     with Pings(server.port, server.gateway) as pings:
         for name in BOMBS:
             fetch(server, name, "explode")
-        for name in BOMBS:
-            server.until(lambda name=name: bool(exits(server, name)), 20, name)  # type: ignore[misc]
+        for name in BOMBS:  # all share what processors the rest of the machine leaves to content
+            server.until(lambda name=name: bool(exits(server, name)), 60, name)  # type: ignore[misc]
     p95, slowest = quantile(pings.taken, 0.95), pings.taken[-1]
     waited = max(ping.server for ping in pings.all)
     print(
