@@ -25,7 +25,7 @@ from supervisor.gateway.dispatch import CORE_SECONDS, Dispatch
 from supervisor.gateway.fields import CHUNKED, BadHead
 from supervisor.gateway.head import HEAD_LIMIT, Request, parse_request
 from supervisor.gateway.loop import GONE_FOR_GOOD, NEVER
-from supervisor.gateway.route import Kind
+from supervisor.gateway.route import Kind, wants_events
 from supervisor.gateway.stream import Stream
 
 HEAD_SECONDS = 10  # to complete a head once it has begun
@@ -82,8 +82,11 @@ class Exchange(Dispatch):
 
     def _wants_more(self) -> bool:
         """Say whether an answer is of use only to a client that goes on."""
-        # half a session would hold a seat, a waiting page that was closed a place in line
-        return self.kind is Kind.WAIT or (self.request is not None and self.request.websocket)
+        # half a session would hold a seat, a waiting page that was closed a place in line, and a
+        # stream of events without a listener its process
+        request = self.request
+        lasts = request is not None and (request.websocket or wants_events(request))
+        return self.kind is Kind.WAIT or lasts
 
     def vanished(self, stream: Stream) -> None:
         """Drop everything for a client that is gone; an upstream is read to its end first."""

@@ -142,3 +142,8 @@ def is_navigation(request: Request) -> bool:
 def wants_json(request: Request) -> bool:
     """Say whether an error should be JSON rather than a line of text."""
     return b"json" in (request.fields.get(b"accept") or b"").lower()
+
+
+def wants_events(request: Request) -> bool:
+    """Say whether the answer is to be a stream of events, which lasts while somebody listens."""
+    return b"text/event-stream" in (request.fields.get(b"accept") or b"").lower()
