@@ -32,7 +32,7 @@ def test_the_records_are_changed_only_once_no_older_server_is_at_work(needs: Any
         try:
             process = newer.start(wait=False).process
             assert process is not None
-            assert 75 == process.wait(20), newer.log()
+            assert 75 == process.wait(60), newer.log()
             assert "the records are of an older version, and a server is at work" in newer.log()
             assert "0001" == sql(older)
             assert not list(older.data_dir.glob("db/supervisor-*.db"))
