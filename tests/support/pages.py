@@ -5,6 +5,7 @@ No server runs: the real templates are filled in as gateway and core do it.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from supervisor import Content
 from supervisor.core.service import ContentView
-from supervisor.gateway import answers, verdicts
+from supervisor.gateway import answers, notice, verdicts
 from supervisor.model import ContentId, Guid
 from supervisor.pages.index import Index
 from tests.support.browser import open_tab
@@ -113,8 +114,28 @@ def show(page: Page, html: str, policy: str) -> None:
     page.goto(here)
 
 
+def show_notice(page: Page) -> None:
+    """Let a browser show an app's page whose session is about to end."""
+    here = f"http://server.example/content/{GUID.decode()}/"
+    asked = f"{here}__supervisor__/notice"
+    text = f"<title>{TITLE}</title><h1>{TITLE}</h1><p>The app.</p>"
+    page.unroute_all()
+    page.route(
+        here,
+        lambda route: route.fulfill(
+            body=f'{text}<script src="{asked}.js?run=01run" async></script>',
+            content_type="text/html; charset=utf-8",
+        ),
+    )
+    script, news = notice.script(), json.dumps({"draining": True, "ends": 238})
+    page.route(f"{asked}.js?run=01run", lambda route: route.fulfill(body=script.body))
+    page.route(f"{asked}/01run", lambda route: route.fulfill(body=news))
+    page.goto(here)
+    page.get_by_role("status").wait_for()
+
+
 def main(folder: Path) -> None:
-    """Make a picture of each page at each width, in light and dark."""
+    """Make a picture of each page at each width, in light and dark, and of the notice in an app."""
     folder.mkdir(parents=True, exist_ok=True)
     with open_tab() as tab:
         for name, html, policy in all_pages():
@@ -126,6 +147,12 @@ def main(folder: Path) -> None:
                     path = folder / f"{name}-{width}-{scheme}.png"
                     tab.page.screenshot(path=str(path), full_page=True)
                     print(path)
+        for width in WIDTHS:
+            tab.page.set_viewport_size({"width": width, "height": 640})
+            show_notice(tab.page)
+            path = folder / f"draining-{width}.png"
+            tab.page.screenshot(path=str(path))
+            print(path)
 
 
 if __name__ == "__main__":
