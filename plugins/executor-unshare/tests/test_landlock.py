@@ -66,8 +66,8 @@ def test_what_is_refused_grows_with_the_version(known: int, tmp_path: Path) -> N
 
 
 def test_the_documentation_says_what_each_version_adds() -> None:
-    _, _, after = PAGE.read_text().partition("<!-- begin landlock -->")
-    table, _, _ = after.partition("<!-- end landlock -->")
+    _, _, after = PAGE.read_text().partition("<!-- begin landlock by version -->")
+    table, _, _ = after.partition("<!-- end landlock by version -->")
     told = {int(line.split("|")[1]): line for line in table.strip().splitlines()[2:]}
     assert [*VERSIONS] == [*told]
     for what, since in {**HELD, MOVES: 2}.items():
