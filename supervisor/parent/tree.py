@@ -297,10 +297,9 @@ class Tree:
     def _hand_settings_on(self) -> None:
         data_of = self._configuring.plan.data_of
         self._children.configure(data_of, self._configuring.limits)
-        for watch in self._children.living:
+        # The helper first: the core may ask it for what has just been allowed.
+        for watch in sorted(self._children.living, key=lambda watch: watch.name != "helper"):
             assert watch.child is not None
-            if watch.name == "helper":  # it has no setting that may change
-                continue
             settings = sealed("settings", data_of(watch.name))
             if not watch.child.tell({"type": "settings"}, (settings,)):
                 self._log.error("not-configured", child=watch.name)

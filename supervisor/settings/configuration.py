@@ -114,6 +114,7 @@ class Settings(Configuration):
     most_egress: str
     loopback_ports: tuple[int, ...]
     totals: Mapping[str, Any]  # what all contents may use together
+    maxima: Mapping[str, float]  # what one process may at most, by the names of model.Limits
     templates: Mapping[str, str] = dataclasses.field(default_factory=dict)  # file name → text
     parent_pid: int = 0  # 0: nobody's child
 
@@ -146,6 +147,7 @@ class Settings(Configuration):
             most_egress=configuration.network.most_egress.lower(),
             loopback_ports=configuration.network.loopback_ports,
             totals=configuration.limits.totals,
+            maxima=configuration.scheduler.maxima,
             **resolved,
         )
 

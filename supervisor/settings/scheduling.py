@@ -125,3 +125,10 @@ class Scheduler:
     most_tmp: int = _key(
         "MaxTmpLimit", values.size, 0, reloadable=True, about="the same for TmpLimit"
     )
+
+    @property
+    def maxima(self) -> dict[str, float]:
+        """Give the most of each limit that has one, as the helper gets it."""
+        names = ("memory_max", "cpu", "pids", "files", "tmp")
+        given = {name: getattr(self, f"most_{name}") for name in names}
+        return {name: value for name, value in given.items() if value}

@@ -50,9 +50,8 @@ def test_what_may_change_is_in_force_in_the_same_processes_and_the_rest_is_named
             {"key": "Applications.UidFirst", "change": "restart"},
             {"key": "Moon.Phase", "change": "reload"},
         ] == answer["kept"]
-        for name in ("core", "gateway"):
+        for name in ("helper", "core", "gateway"):
             one.note(name, "settings")
-        assert [] == one.notes("helper", "settings")
         told = one.note("core", "settings")["told"]
         assert (7.0, 200_000, ["127.0.0.1:" + str(one.port)]) == (
             told["idle"], told["uid_first"], told["listen"],

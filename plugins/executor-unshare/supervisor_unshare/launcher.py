@@ -33,6 +33,7 @@ from supervisor_unshare.sandbox.steps import StartFailed
 from supervisor_unshare.tiers import detect, probe, subuid
 
 _MOST_GATEWAYS = 4  # old ones may still serve their visitors to the end
+_LARGEST_ID = 2**53
 _CLEANUP = 0.8  # seconds of a stop that are kept for killing and removing
 
 
@@ -52,6 +53,7 @@ class Launcher:
             level=settings.get("log_level", "info"),
         )
         self._loop = Loop(lambda error: self._log.error("callback-failed", exc=error))
+        self._parent: Link | None = None
         self._core: Link | None = None
         self._gateways: list[Link] = []
         self._rules = read_rules(settings)
@@ -100,7 +102,7 @@ class Launcher:
         signal.signal(signal.SIGUSR1, _hurry)
         syscalls.die_with_parent(signal.SIGUSR1)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, renew.WAITING_SIGNALS)
-        parent = Link(
+        parent = self._parent = Link(
             self._loop,
             self._sockets["control"],
             lambda message: self._from_parent(parent, message),
@@ -115,6 +117,8 @@ class Launcher:
         if message["type"] == "logs" and parent.given:
             for standard in (1, 2):  # the service log has another file now
                 os.dup2(parent.given[0], standard)
+        if message["type"] == "settings" and parent.given:
+            self._configure(parent.given.pop(0))
         if message["type"] != "stop":
             return
         if self._renewal is not None:
@@ -126,6 +130,15 @@ class Launcher:
                 self._service.end(run, min(grace, run.job.grace))
         self._stop_when_empty()
         self._loop.after(grace, self._loop.stop)
+
+    def _configure(self, fd: int) -> None:
+        """Take what of the settings may change while runs go on."""
+        try:
+            settings = read_settings(fd)
+            self._service.maxima = dict(settings["maxima"])
+            self._log.form, self._log.level = settings["log_form"], settings["log_level"]
+        except (ValueError, KeyError, TypeError) as error:
+            self._log.error("settings", problem=f"the old ones stay in force: {error!r}")
 
     def _renew(self, parent: Link, argv: Sequence[str], settings: int) -> None:
         def declined(reason: str) -> None:
@@ -203,6 +216,8 @@ class Launcher:
 
     def _serve(self, link: Link, message: packets.Message) -> None:
         service = self._service
+        if self._parent is not None and message["type"] == "start":
+            self._parent.take()  # settings that the core may have heard of since they were sent
         actions: dict[str, Callable[..., None]] = {
             "hello": self._hello,
             "start": service.start,
@@ -227,6 +242,8 @@ class Launcher:
         actions: Mapping[str, Callable[..., None]],
     ) -> None:
         number = message.get("id")
+        if type(number) is not int or abs(number) > _LARGEST_ID:
+            number = None  # refused below, and not repeated: an answer has room for so much
 
         def answer(fds: tuple[int, ...] = (), **fields: Any) -> None:
             link.send({"type": "ok", "id": number, **fields}, fds)

@@ -121,6 +121,14 @@ def asked(sock: socket.socket, **message: Any) -> tuple[packets.Message, list[in
     return packet
 
 
+@pytest.mark.parametrize("number", ["x" * 65_000, [1], 2**60, True])
+def test_an_id_that_is_none_is_refused_and_the_link_goes_on(node: Node, number: object) -> None:
+    with connected(node) as sock:
+        answer, _ = asked(sock, type="list", id=number)
+        assert ("error", "bad-request", None) == tuple(map(answer.get, ("type", "code", "id")))
+        assert 7 == asked(sock, type="list", id=7)[0]["id"]
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -306,7 +306,7 @@ def test_the_json_is_that_of_the_contract() -> None:
         "several_nodes", "run_as", "run_as_group",
         "log_form", "log_level", "mounts", "server_address", "executables", "templates",
         "parent_pid",
-        "access_form", "trusted_proxies", "without", "hidden", "totals",
+        "access_form", "trusted_proxies", "without", "hidden", "totals", "maxima",
     } == set(message["settings"])  # fmt: skip
 
 

@@ -60,5 +60,6 @@ def read_rules(settings: Mapping[str, Any]) -> Rules:
         ports=tuple(settings.get("loopback_ports", ())),
         pasta=uplink.installed(),
         totals=settings.get("totals", {}),
+        maxima=settings.get("maxima", {}),
         parent=settings.get("parent_pid", 0),
     )

@@ -17,7 +17,7 @@ from supervisor_unshare.helper.starter import Starter
 from supervisor_unshare.limits import cgroups, priority, totals
 from supervisor_unshare.linux.loop import Loop
 from supervisor_unshare.requests.fields import Refused
-from supervisor_unshare.requests.jobs import Job
+from supervisor_unshare.requests.jobs import Job, refuse_beyond
 from supervisor_unshare.requests.rules import LANDLOCK, Rules, content_uid
 from supervisor_unshare.root.plan_mounts import Base
 from supervisor_unshare.sandbox import descendants
@@ -50,6 +50,7 @@ class Service:
         notify: Callable[[packets.Message], None],
     ) -> None:
         self.rules = rules
+        self.maxima = rules.maxima
         self.runs: dict[str, LiveRun] = {}
         self._loop = loop
         self._log = log
@@ -310,6 +311,7 @@ class Service:
             raise Refused(f"{place.components[0]} is not a library of the settings")
 
     def _refuse_limits(self, job: Job) -> None:
+        refuse_beyond(job, {n: most for n, most in self.maxima.items() if n in self.limits})
         asked = {name for name, value in vars(job.limits).items() if value is not None}
         if missing := sorted(asked - self.limits - _NOT_OURS):
             raise Refused(

@@ -20,6 +20,8 @@ _STOP_SIGNALS = frozenset({"TERM", "INT"})
 _MAX_ARGUMENTS = 4096
 _MAX_GROUPS = 1024
 _NICEST = 19  # the kernel's
+_CONTENTS_OWN = frozenset({"render", "serve", "customize"})  # purposes that run what was uploaded
+_RAISE = "The maxima of limits are settings of [Scheduler]."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +141,19 @@ def egress(value: Any, *, own: bool, rules: Rules) -> Egress:
         code="egress-unavailable",
         hint="Install the package passt (apt install passt), or choose egress none or host.",
     )
+
+
+def refuse_beyond(job: Job, maxima: Mapping[str, float]) -> None:
+    """Hold a job to the most of each limit; raises Refused.
+
+    The programs of ours that unpack and tidy have no limits: they may have none, but not more.
+    """
+    for name, most in maxima.items():
+        value = getattr(job.limits, name)
+        if value is None and job.purpose in _CONTENTS_OWN:
+            raise Refused(f"no limit {name} is given, where the most is {most}", hint=_RAISE)
+        if value is not None and value > most:
+            raise Refused(f"the limit {name}, {value}, is more than the most, {most}", hint=_RAISE)
 
 
 def _id(value: Any, name: str) -> int:

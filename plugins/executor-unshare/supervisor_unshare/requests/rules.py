@@ -24,6 +24,7 @@ class Rules:
     loopback that egress user reaches; pasta: the program for it, "" for none.
     run_as and run_as_group: accounts that content may run as, see supervisor.accounts.
     several_nodes: whether other helpers may be at work in the same DataDir.
+    maxima: the most of a limit, by the names of jobs.Limits.
     totals: what all contents together may use, as settings of totals.of. parent: the pid of the
     server's first process, 0 where there is none.
     """
@@ -49,6 +50,7 @@ class Rules:
     ports: tuple[int, ...] = ()
     pasta: str = ""
     totals: Mapping[str, Any] = field(default_factory=dict)
+    maxima: Mapping[str, float] = field(default_factory=dict)
     parent: int = 0
 
     @property
