@@ -79,7 +79,14 @@ def test_a_browser_sees_what_apps_of_both_languages_compute_in_pods(
         assert [] == tab.errors
     assert {"kubernetes"} == {row["executor"] for row in server.json("ps")}
     assert {row["id"] for row in server.json("ps")} == set(server.pods())
-    for row in server.json("ps"):  # as their Pods say
+    told: list[dict[str, Any]] = []  # by their Pods, where those answer in time
+
+    def is_told() -> bool:
+        told[:] = server.json("ps")
+        return all(row["cpu"] and row["memory"] for row in told)
+
+    server.until(is_told, 20, "what the Pods use")
+    for row in told:
         assert 0.1 < row["cpu"] < 600
         assert 20 << 20 < row["memory"] < 2 << 30
 
