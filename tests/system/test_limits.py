@@ -70,7 +70,7 @@ def test_the_server_answers_while_all_contents_take_all_there_is(server: LiveSer
         f" the gateway waited {waited * 1000:.1f} ms for a processor at most"
     )
     assert 0.1 > p95
-    assert 1.0 > slowest  # beside whatever else this machine does; else it is some milliseconds
+    assert 2.0 > slowest  # beside whatever else this machine does: 0.4 was seen at a load of 110
     assert 100 < len(pings.all)
     assert before == [server.parent, server.core, server.gateway, server.helper]
     assert 200 == fetch(server, "calm")
