@@ -101,7 +101,8 @@ class Log:
         """Send what the container writes until it has ended."""
         while await _until_started(self.view):
             try:
-                await self._read()
+                if not await self._read(follow=True):
+                    await self._read(follow=False)  # a busy node may still have had lines to send
                 if await _ends(self.view):
                     return
             except (NotFound, trio.BrokenResourceError):  # the latter: the reader has gone
@@ -110,24 +111,31 @@ class Log:
                 pass  # broken off, or not quite started
             await trio.sleep(AGAIN)
 
-    async def _read(self) -> None:
-        """Read the log once, to its end. The stream may outlive the container: then it is left."""
+    async def _read(self, *, follow: bool) -> bool:
+        """Read the log once; tell whether to its end.
+
+        A followed log may outlive its container: then it is left, wherever it was.
+        """
         assert self.view.pod is not None
         metadata = self.view.pod["metadata"]
         namespace, pod, since = metadata["namespace"], metadata["name"], self.position.since
         trouble: Exception | None = None
+        ended = False
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_leave_after_end, self.view, nursery.cancel_scope)
+            if follow:
+                nursery.start_soon(_leave_after_end, self.view, nursery.cancel_scope)
             try:
                 async with self.client.log(
-                    namespace, pod, CONTENT, since=since, follow=True
+                    namespace, pod, CONTENT, since=since, follow=follow
                 ) as lines:
                     await self._copy(lines)
+                    ended = True
             except (ApiError, trio.BrokenResourceError) as error:
                 trouble = error  # a nursery would wrap it
             nursery.cancel_scope.cancel()
         if trouble is not None:
             raise trouble
+        return ended
 
     async def _copy(self, pieces: AsyncIterator[bytes]) -> None:
         """Send what an answer has beyond the position, and move it."""

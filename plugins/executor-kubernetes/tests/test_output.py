@@ -29,20 +29,21 @@ ENDED: dict[str, Any] = {
 class Stored:
     """A log as a node keeps it, and the client that reads it. lines: times and texts.
 
-    broken_after: how many pieces the next answers give before they break off.
+    broken_after: how many pieces the next answers give before they break off. slow_after: how many
+    the following of a log gives, and nothing from then on.
     """
 
     lines: list[tuple[str, bytes]]
     piece: int = 1 << 20
     broken_after: list[int] = attrs.field(factory=list)
+    slow_after: int | None = None
 
     @asynccontextmanager
     async def log(self, *_: str, since: str, follow: bool) -> AsyncIterator[AsyncIterator[bytes]]:
         """Answer as Client.log does."""
-        assert follow
-        yield self._pieces(since[:19])
+        yield self._pieces(since[:19], self.slow_after if follow else None)
 
-    async def _pieces(self, since: str) -> AsyncIterator[bytes]:
+    async def _pieces(self, since: str, slow_after: int | None) -> AsyncIterator[bytes]:
         most = self.broken_after.pop(0) if self.broken_after else 1 << 62
         for time, text in self.lines:
             if time[:19] < since:
@@ -51,6 +52,9 @@ class Stored:
             stamp = len(time) + 1
             cuts = [0, *range(stamp + self.piece, len(line), self.piece), len(line)]
             for start, stop in pairwise(cuts):
+                if slow_after == 0:
+                    await trio.sleep_forever()
+                slow_after = None if slow_after is None else slow_after - 1
                 if most == 0:
                     raise ApiError("get pods/log", "it broke off")
                 most -= 1
@@ -130,6 +134,15 @@ async def test_after_a_rotation_only_newer_lines_are_given() -> None:
     more, cursor = await read(stored, cursor)
     assert b"line 0\nline 1\n" == more
     assert b"" == (await read(stored, cursor))[0]
+
+
+async def test_what_a_busy_node_had_not_sent_when_the_container_was_gone_is_read_all_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    stored = log([10, 11, 12, 13])
+    stored.slow_after = 2
+    seen, _ = await read(stored, "")
+    assert whole(stored) == seen
 
 
 async def test_an_answer_that_breaks_off_before_its_news_is_read_again_from_the_same_place(
