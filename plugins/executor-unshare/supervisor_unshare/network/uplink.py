@@ -158,6 +158,7 @@ def show_host_files(resolvers: str, tun: int) -> None:
     """Show pasta alone, in mounts of its own, the device and which resolvers the host has."""
     syscalls.new_mount_namespace()
     dev = syscalls.new_filesystem("tmpfs", {"size": "64k", "mode": "0755"}, 0)
+    _cover("/dev", dev)  # at once: before Linux 6.15 nothing is attached to what is not
     os.mkdir("net", 0o755, dir_fd=dev)
     device = os.open("net", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dev)
     found = os.fstat(tun)
@@ -170,7 +171,6 @@ def show_host_files(resolvers: str, tun: int) -> None:
     except PermissionError:
         os.close(os.open("tun", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, dir_fd=device))
         syscalls.attach(tun, syscalls.open_beneath(device, "tun", os.O_PATH))
-    _cover("/dev", dev)
     etc = syscalls.new_filesystem("tmpfs", {"size": "64k", "mode": "0755"}, 0)
     flags = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC
     fd = os.open("resolv.conf", flags, 0o644, dir_fd=etc)
