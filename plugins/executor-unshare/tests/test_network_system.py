@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -213,6 +214,20 @@ async def test_with_a_range_of_uids_it_does_too_and_pasta_is_no_content(
         (pasta,) = (pid for pid in node.processes() if b"pasta" in command_of(pid))
         assert range_first + 65_535 == uid_of(pasta)
         await executor.stop(receipt, 0.0)
+    node.wait_for_nothing(10)
+
+
+async def test_pasta_looks_into_no_other_process_for_its_namespaces(
+    in_world: InWorld, job: Callable[..., Job]
+) -> None:
+    """As the AppArmor profile of Debian 12 forbids; with AppArmor every test here holds it."""
+    node, executor = await in_world()
+    with trio.fail_after(60):
+        receipt = await executor.start(job("/usr/bin/sleep", "60", egress=Egress.USER))
+        (pasta,) = (pid for pid in node.processes() if b"pasta" in command_of(pid))
+        named = re.findall(rb"/proc/(\w+)/", command_of(pasta))
+        await executor.stop(receipt, 0.0)
+    assert [b"self", b"self"] == named
     node.wait_for_nothing(10)
 
 

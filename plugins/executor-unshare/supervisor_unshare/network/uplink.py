@@ -39,6 +39,7 @@ def command(program: str, ports: Sequence[int]) -> tuple[str, ...]:
     opened = ",".join(map(str, ports)) or "none"
     return (
         program, "--foreground", "--quiet", "--stderr", "--config-net", "--no-map-gw",
+        "--no-netns-quit",
         "--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", opened, "--udp-ns", "none",
         "--dns-forward", RESOLVER,
     )  # fmt: skip
@@ -80,28 +81,33 @@ def enter(asked: Network, tun: int) -> Uplink:
     Called in the sandbox's first process, in its finished root, while that may still mount. tun: of
     tun_tree, closed here. Raises OSError, with what pasta said where it made no connection.
     """
+    user, network = _made(asked.uid)
+    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)  # nobody reads while all is well
+    pid = os.fork()
+    if pid == 0:
+        _execute(asked, (user, network, write), tun)
+    syscalls.enter_network_namespace(network)
+    for fd in (user, network, write, tun):
+        os.close(fd)
+    link = Uplink(pid, read)
+    _wait_for_route(link)
+    return link
+
+
+def _made(uid: int) -> tuple[int, int]:
+    """Give a user namespace of this user and a network namespace of it, made by a child."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    holder = os.fork()
-    if holder == 0:
-        ours.close()
-        _hold(theirs, asked.uid)
+    child = os.fork()
+    if child == 0:
+        _make(theirs, uid)
     theirs.close()
     with ours:
-        said, fds, _, _ = socket.recv_fds(ours, 4096, 1)
-        if not fds:
-            raise OSError(None, said.decode() or "no network namespace could be made")
-        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)  # nobody reads while all is well
-        pid = os.fork()
-        if pid == 0:
-            _execute(asked, f"/proc/{holder}/ns", tun, write)
-        for fd in (write, tun):
-            os.close(fd)
-        syscalls.enter_network_namespace(fds[0])
-        os.close(fds[0])
-        link = Uplink(pid, read)
-        _wait_for_route(link)
-    os.waitpid(holder, 0)
-    return link
+        said, fds, _, _ = socket.recv_fds(ours, 4096, 2)
+    os.waitpid(child, 0)
+    if not fds:
+        raise OSError(None, said.decode() or "no network namespace could be made")
+    user, network = fds
+    return user, network
 
 
 def _wait_for_route(link: Uplink) -> None:
@@ -113,16 +119,14 @@ def _wait_for_route(link: Uplink) -> None:
         time.sleep(_PAUSE)
 
 
-def _hold(link: socket.socket, uid: int) -> NoReturn:
-    """Make the namespace as another user, send it, and keep it until the link ends."""
+def _make(link: socket.socket, uid: int) -> NoReturn:
+    """Make the namespaces as another user and send them."""
     try:
-        try:
-            new_network(uid)
-            namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            socket.send_fds(link, [b"made"], [namespace])
-        except OSError as error:
-            link.send(str(error).encode()[:4000])
-        link.recv(1)
+        new_network(uid)
+        made = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("user", "net")]
+        socket.send_fds(link, [b"made"], made)
+    except OSError as error:
+        link.send(str(error).encode()[:4000])
     finally:
         os._exit(0)
 
@@ -138,15 +142,21 @@ def new_network(uid: int) -> None:
     namespace.new()
 
 
-def _execute(asked: Network, where: str, tun: int, output: int) -> NoReturn:
+def _execute(asked: Network, streams: tuple[int, int, int], tun: int) -> NoReturn:
+    """Be pasta. streams: the user namespace, the network namespace, where its complaints go.
+
+    The namespaces are open files of its own: to see those of another process is to trace it, which
+    the AppArmor profile of Debian 12's passt does not allow.
+    """
     try:
         show_host_files(asked.resolvers, tun)
         become(asked.uid)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # those that the interpreter ignores
             signal.signal(number, signal.SIG_DFL)
-        os.dup2(output, 2)  # the others are /dev/null, as the zygote's
+        for standard, fd in enumerate(streams):  # newer ones close all others
+            os.dup2(fd, standard)
         syscalls.close_all_but({0, 1, 2})
-        namespaces = ("--userns", f"{where}/user", "--netns", f"{where}/net")
+        namespaces = ("--userns", "/proc/self/fd/0", "--netns", "/proc/self/fd/1")
         os.execve(asked.uplink[0], [*asked.uplink, *namespaces], {})
     except OSError as error:
         os.write(2, f"{asked.uplink[0]}: {error}\n".encode())
