@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,13 +72,15 @@ class ZygoteLink:
         Raises StartFailed, the group being the caller's still, and OSError out of descriptors.
         """
         for _ in range(2):  # one that has gone meanwhile is started again
-            with contextlib.suppress(_Gone):
+            before = _children()
+            try:
                 return self._cloned(kind, template, group)
+            except _Gone:
+                _end(_children() - before)
         raise StartFailed("zygote", None, _ENDED)
 
     def _cloned(self, kind: Mapping[str, Any], template: int | None, group: Group) -> Clone:
-        """Try once, with a socket and a pipe of its own: a clone of which nobody heard has lost
-        its socket with the attempt, and ends."""
+        """Try once, with a socket and a pipe of its own, which go with the attempt."""
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as handed:
             sock, job = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             undo.callback(sock.close)
@@ -170,6 +172,22 @@ def _spawn(fd: int) -> int:
     argv = [sys.executable, "-I", "-S", "-c", _CODE.format(paths=paths), str(fd)]
     env = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return os.posix_spawn(sys.executable, argv, env)
+
+
+def _children() -> set[int]:
+    """Give our children, and none at all on a kernel that does not list them."""
+    try:
+        with open("/proc/thread-self/children", encoding="ascii") as file:
+            return set(map(int, file.read().split()))
+    except FileNotFoundError:
+        return set()
+
+
+def _end(lost: Set[int]) -> None:
+    """End clones of which nobody has heard: what the zygote clones are our children, not its."""
+    for pid in lost:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def _above(file: str) -> str:
