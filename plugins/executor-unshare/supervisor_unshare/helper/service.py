@@ -15,7 +15,7 @@ from supervisor_unshare.helper.directories import Directories, remove_all
 from supervisor_unshare.helper.runs import LiveRun, Phase, failure_of, usage_of
 from supervisor_unshare.helper.starter import Starter
 from supervisor_unshare.limits import cgroups, priority, totals
-from supervisor_unshare.linux.loop import Loop
+from supervisor_unshare.linux.loop import Full, Loop
 from supervisor_unshare.requests.fields import Refused
 from supervisor_unshare.requests.jobs import Job, refuse_beyond
 from supervisor_unshare.requests.rules import LANDLOCK, Rules, content_uid
@@ -333,7 +333,14 @@ class Service:
             else:
                 answer()
 
-        self._loop.aside(work, done)
+        try:
+            self._loop.aside_in_turn(work, done)
+        except Full as error:
+            raise Refused(
+                f"the helper has too much to do: {error}",
+                code="unavailable",
+                hint="Ask again later.",
+            ) from None
 
 
 def _is_linked(run: LiveRun) -> bool:

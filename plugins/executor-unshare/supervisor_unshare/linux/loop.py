@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import heapq
 import itertools
 import json
@@ -19,6 +20,15 @@ from supervisor_unshare.linux import syscalls
 
 _MAX_QUEUE = 10_000
 _MAX_UNREAD = 64  # answers, after which a peer is not read until it reads
+_AT_ONCE = 4  # forked children at work for what others ask
+_MAX_WAITING = 256  # of those that others ask for
+
+Work = Callable[[], None]
+Done = Callable[[str], None]
+
+
+class Full(Exception):
+    """So much is under way already that nothing more is taken on."""
 
 
 class Loop:
@@ -34,7 +44,9 @@ class Loop:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._stopped = False
-        self.asides = 0  # forked children at work
+        self._at_work = 0  # forked children
+        self._asked = 0  # of them, for others
+        self._waiting: collections.deque[tuple[Work, Done]] = collections.deque()
 
     def watch(self, fd: int, ready: Callable[[], None], events: int = selectors.EVENT_READ) -> None:
         """Call `ready` whenever the descriptor is; replaces an earlier callback."""
@@ -76,14 +88,54 @@ class Loop:
             return False
         return True
 
-    def aside(self, work: Callable[[], None], done: Callable[[str], None]) -> None:
-        """Do what may take long (removing trees) in a forked child, then call done(error or "")."""
+    @property
+    def asides(self) -> int:
+        """How much is being done aside, or waits for that."""
+        return self._at_work + len(self._waiting)
+
+    def aside(self, work: Work, done: Done) -> None:
+        """Do what may take long (removing trees) in a forked child, then call done(error or "").
+
+        Raises OSError where none can be forked.
+        """
+        self._fork(work, done)
+
+    def aside_in_turn(self, work: Work, done: Done) -> None:
+        """Do the same for somebody who may ask too much: few at once, the others in their turn.
+
+        Raises Full where too many wait.
+        """
+        if len(self._waiting) >= _MAX_WAITING:
+            raise Full(f"{self.asides} tasks of this kind are under way")
+        self._waiting.append((work, done))
+        self._take_turns()
+
+    def _take_turns(self) -> None:
+        while self._waiting and self._asked < _AT_ONCE:
+            work, done = self._waiting.popleft()
+            try:
+                self._fork(work, functools.partial(self._had_its_turn, done))
+            except OSError as error:
+                done(f"no process can be forked for it: {error}")
+            else:
+                self._asked += 1
+
+    def _had_its_turn(self, done: Done, error: str) -> None:
+        self._asked -= 1
+        self.after(0.0, self._take_turns)
+        done(error)
+
+    def _fork(self, work: Work, done: Done) -> None:
         read, write = os.pipe2(os.O_CLOEXEC)
-        pid = os.fork()
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, read)
+            undo.callback(os.close, write)
+            pid = os.fork()
+            undo.pop_all()
         if pid == 0:
             _work(work, write)
         os.close(write)
-        self.asides += 1
+        self._at_work += 1
         said = b""
 
         def ready() -> None:
@@ -94,7 +146,7 @@ class Loop:
                 self.unwatch(read)
                 os.close(read)
                 _, status = os.waitpid(pid, 0)
-                self.asides -= 1
+                self._at_work -= 1
                 done(said.decode() or (f"the child ended with status {status}" if status else ""))
 
         self.watch(read, ready)
