@@ -108,6 +108,30 @@ def test_a_start_that_has_not_succeeded_makes_nothing_ahead(bench: Bench) -> Non
     assert [] == bench.waiting
 
 
+def test_what_is_put_off_comes_once_and_no_later_than_the_end_of_a_run(bench: Bench) -> None:
+    for seconds in (0.01, 60.0):  # before, and after, all has settled
+        bench.pool.take(FIRST)
+        bench.pool.refill(after=seconds)
+        bench.pool.hurry()
+        bench.settle()
+        assert 2 == len(bench.waiting)
+    assert 4 == len(bench.made)
+
+
+def test_what_is_put_off_does_not_come_before_its_time(bench: Bench) -> None:
+    bench.pool.take(FIRST)
+    bench.pool.refill(after=60.0)
+    bench.settle()
+    assert [] == bench.waiting
+
+
+def test_the_end_of_a_run_makes_nothing_ahead_that_no_start_has_asked_for(bench: Bench) -> None:
+    bench.pool.take(FIRST)
+    bench.pool.hurry()
+    bench.settle()
+    assert [] == bench.waiting
+
+
 def test_starts_of_two_kinds_in_turns_do_not_end_each_others(bench: Bench) -> None:
     bench.started(FIRST)
     bench.pool.take(OWN_NETWORK)

@@ -1,9 +1,9 @@
 """Sandboxes made ahead: cloned, in their groups, with the root that all share, waiting for a job.
 
-A start takes one that fits and makes it the job's own; another is made when that has been done, so
-its cost falls into a moment in which nobody waits. Each is used once. One never fits again once the
-host's view has changed (another generation of the template), and none is kept that has died. It has
-seen nothing but the template: no job, no environment, no place.
+A start takes one that fits and makes it the job's own; another is made a while after that, or when
+a run has ended, so its cost falls into a moment in which nobody waits. Each is used once. One never
+fits again once the host's view has changed (another generation of the template), and none is kept
+that has died. It has seen nothing but the template: no job, no environment, no place.
 """
 
 from __future__ import annotations
@@ -61,13 +61,18 @@ class Pool:
                 return one[1]
         return self._make(wanted)
 
-    def refill(self) -> None:
-        """Make what is missing, soon.
+    def refill(self, *, after: float = 0.0) -> None:
+        """Make what is missing, some seconds from now or at hurry().
 
         Called when a start has succeeded: what always fails is not tried without end.
         """
         if self._size and not self._filling:
             self._filling = True
+            self._loop.after(after, self._fill)
+
+    def hurry(self) -> None:
+        """Do at once what refill() has put off, if it has."""
+        if self._filling:
             self._loop.after(0.0, self._fill)
 
     def close(self) -> None:
@@ -78,6 +83,8 @@ class Pool:
 
     def _fill(self) -> None:
         """Make one, and the next in a later turn of the loop."""
+        if not self._filling:  # hurry() came before
+            return
         self._filling = False
         wanted = self._wanted
         if wanted is None:

@@ -274,15 +274,19 @@ class Service:
             for answer, _ in self._waiters.pop(run.job.run, []):
                 answer(receipt=run.receipt, uid=run.uid)
         directories = self._directories
-        if not (directories.remove_empty(run.job.run) or directories.is_small(run.job.run)):
-            self._loop.aside(lambda: self._clean(run), lambda error: self._ended(run, error))
-            return
-        try:
-            self._clean(run)
-        except OSError as error:
-            self._ended(run, str(error))
-        else:
+        if directories.remove_empty(run.job.run):
+            run.group.remove()
             self._ended(run, "")
+        elif directories.is_small(run.job.run):
+            try:
+                self._clean(run)
+            except OSError as error:
+                self._ended(run, str(error))
+            else:
+                self._ended(run, "")
+        else:
+            self._loop.aside(lambda: self._clean(run), lambda error: self._ended(run, error))
+        self._starter.ended()
 
     def _ended(self, run: LiveRun, error: str) -> None:
         job = run.job

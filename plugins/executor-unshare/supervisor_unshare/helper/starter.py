@@ -44,6 +44,7 @@ from supervisor_unshare.sandbox.steps import StartFailed, step
 from supervisor_unshare.tiers import subuid
 
 _SOFT_FILES = 1024
+_QUIET = 0.02  # seconds after a start, in which its program needs the processors most
 
 
 class Starter:
@@ -137,8 +138,12 @@ class Starter:
         )
 
     def succeeded(self) -> None:
-        """Take note that a start has succeeded: the next one is prepared now."""
-        self._pool.refill()
+        """Take note that a start has succeeded: the next one is prepared soon."""
+        self._pool.refill(after=_QUIET)
+
+    def ended(self) -> None:
+        """Take note that a run has ended: nobody waits for it any more."""
+        self._pool.hurry()
 
     def close(self) -> None:
         """End what was made ahead and what it is made from; the next start makes them again."""
