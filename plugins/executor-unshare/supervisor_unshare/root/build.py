@@ -309,7 +309,6 @@ def _make_device(dev: int, host: int, name: str, number: int) -> None:
     """Make a node, or show the host's where a container or user namespace forbids making one."""
     try:
         os.mknod(name, 0o600 | stat.S_IFCHR, number, dir_fd=dev)
-        os.chmod(name, 0o666, dir_fd=dev)
     except PermissionError:
         _new_file(dev, name)
         with (
@@ -318,3 +317,5 @@ def _make_device(dev: int, host: int, name: str, number: int) -> None:
             opened(syscalls.open_beneath(dev, name, _PATH)) as target,
         ):
             syscalls.attach(tree, target)
+    else:
+        os.chmod(name, 0o666, dir_fd=dev)
