@@ -258,6 +258,9 @@ class Sweep:
             self._clean_up(f"{name} {number}", starts)
             if len(reached) >= roles:
                 return
+        most = max(counted[name] for counted in self.survey().values())
+        if number > most:  # other mounts have gone from the host since it was counted
+            return
         self.wrong.append(f"{name} {number}: not reached by {roles} starts")
 
     def _role(self, pid: int) -> str:
@@ -272,7 +275,8 @@ class Sweep:
         self, name: str, error: str, texts: list[str], answers: list[Mapping[str, Any]]
     ) -> None:
         harmless = [text for text in texts if any(re.match(it, text) for it in GOES_ON)]
-        if [answer["type"] for answer in answers].count("ok") > len(harmless):
+        unrefused = max(0, len(answers) - len(texts))
+        if [answer["type"] for answer in answers].count("ok") > len(harmless) + unrefused:
             self.wrong.append(f"a start went on: {texts}")
         for answer in answers:
             if answer["type"] == "ended" and name not in ENDS_THE_HELPER:

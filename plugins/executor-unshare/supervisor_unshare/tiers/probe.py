@@ -47,9 +47,10 @@ def findings(rules: Rules, *, groups: Hierarchies, limits: Iterable[str]) -> lis
         sandbox = _finding(
             "sandbox", False, text, advice(failure, rules.tier, _facts(rules)), fatal=True
         )
+    confines = landlock.version() > 0 and "landlock" not in rules.without
     found = [
         sandbox,
-        *_weaker(rules.tier, moved=outcome.moved),
+        *_weaker(rules.tier, moved=outcome.moved, sockets=confines),
         _limits(groups, limits),
         _totals(groups),
         *layers(rules.without, version=landlock.version()),
@@ -67,16 +68,20 @@ def _mounts(rules: Rules) -> list[dict[str, Any]]:
     return [_finding(name, not fix, text, *fix) for name, text, *fix in lines]
 
 
-def _weaker(tier: str, *, moved: bool) -> list[dict[str, Any]]:
-    """Say where a tier holds less than another could."""
+def _weaker(tier: str, *, moved: bool, sockets: bool) -> list[dict[str, Any]]:
+    """Say where a tier holds less than another could.
+
+    moved: pivot_root is refused here. sockets: Landlock lets content make nothing else where it
+    listens.
+    """
     found = []
     if moved:
         text = "A filter refuses pivot_root here; sandboxes enter their root by move and chroot."
         found.append(_finding("new root", True, text))
     if tier != ROOT:
         text = (
-            "Content can fill the file system of RunDir through the directory in which it listens: "
-            "only root can limit that where others see it. RunAs is root's too."
+            f"Where it listens, content can make {'sockets alone' if sockets else 'any file'}, as "
+            "many as RunDir's file system has room for: only root can limit that. RunAs is root's."
         )
         found.append(_finding("without root", True, text))
     if tier == LANDLOCK:
