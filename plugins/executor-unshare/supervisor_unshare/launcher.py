@@ -75,8 +75,8 @@ class Launcher:
         """Serve until the parent is gone or says stop."""
         if self._adopted is None:
             self._service.prepare_directories()
-        for run in self._adopted or ():
-            self._service.adopt(run)
+        else:
+            self._service.adopt(self._adopted)
         self._listen("helper", self._rules.core_uid, self._accept_core)
         if "helper-connect" in self._sockets:
             self._listen("helper-connect", self._rules.gateway_uid, self._accept_gateway)
@@ -154,7 +154,7 @@ class Launcher:
             argv=argv,
             descriptors={**descriptors, "settings": settings},
             declined=declined,
-            leave=self._service.close_starter,
+            leave=self._service.leave,
         )
         self._renewal.start()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -347,3 +348,32 @@ async def test_a_stop_goes_on_until_what_cannot_be_killed_is_gone(
     with trio.fail_after(5):
         await executor.stop(receipt, 0)
     node.wait_for_nothing()
+
+
+def groups_with(node: Node, pid: int) -> list[Path]:
+    found = map(Path, node.all_groups())
+    return [one for one in found if str(pid) in (one / "cgroup.procs").read_text().split()]
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+async def test_a_group_that_stays_busy_delays_its_end_a_little_and_goes_when_it_can(
+    node: Node, executor: UnshareExecutor, shell_job: Jobs, renewed: bool
+) -> None:
+    receipt = await executor.start(shell_job("trap 'exit 3' TERM; while :; do sleep 0.05; done"))
+    groups = groups_with(node, int(str(receipt.data["pid"])))
+    if not groups:
+        pytest.skip("not on this kernel: a control group")
+    stranger = await trio.lowlevel.open_process(["sleep", "600"])
+    try:
+        for group in groups:
+            (group / "cgroup.procs").write_text(str(stranger.pid))
+        await executor.stop(receipt, 5.0)
+        *_, last = [seen async for seen in executor.watch(receipt)]
+        assert Exit(code=3, cause=Cause.STOPPED) == last
+        if renewed:
+            assert "ready" == (await trio.to_thread.run_sync(node.renew))["type"]
+        assert groups == [group for group in groups if group.exists()]
+    finally:
+        stranger.kill()
+        await stranger.wait()
+    await trio.to_thread.run_sync(node.wait_for_nothing, 20.0)

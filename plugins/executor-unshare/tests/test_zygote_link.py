@@ -44,7 +44,7 @@ def test_a_clone_that_is_lost_with_its_zygote_is_waited_for(
 ) -> None:
     monkeypatch.setattr(zygote_link, "_CODE", ENDS_BEFORE_IT_ANSWERS)
     before = children()
-    link = ZygoteLink(RULES, namespaces=0)
+    link = ZygoteLink(RULES, namespaces=0, remove=lambda group: None)
     with pytest.raises(StartFailed, match="has ended"):
         link.clone({}, None, Group())
     assert before == children()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from supervisor import Egress, Log, packets
@@ -15,6 +15,7 @@ from supervisor_unshare.helper.directories import Directories, remove_all
 from supervisor_unshare.helper.runs import LiveRun, Phase, failure_of, usage_of
 from supervisor_unshare.helper.starter import Starter
 from supervisor_unshare.limits import cgroups, priority, totals
+from supervisor_unshare.limits.removals import Removals
 from supervisor_unshare.linux.loop import Full, Loop
 from supervisor_unshare.requests.fields import Refused
 from supervisor_unshare.requests.jobs import Job, refuse_beyond
@@ -29,6 +30,8 @@ Fail = Callable[[Exception], None]
 
 _STOP_SIGNALS = {"TERM": 15, "INT": 2}  # init passes on what it gets
 _STRAYS = 1.0  # seconds for ending what an init that was killed has left
+_GROUPS_AT_RENEWAL = 1.0  # seconds for groups that are still busy
+_GROUPS_AT_END = 0.4
 _OWN_LIMITS = frozenset({"files", "tmp", "nice"})
 _NOT_OURS = frozenset({"run_time", "memory_high"})  # kept by the core itself
 
@@ -58,6 +61,7 @@ class Service:
         self._notify = notify
         self._directories = Directories(data_dir, run_dir, rules)
         self._groups = cgroups.find(run_dir)
+        self._removals = Removals(loop)
         wanted = totals.of(rules.totals, totals.machine(self._groups))
         for trouble in totals.apply(self._groups, wanted):
             log.warning("no-total", problem=trouble)
@@ -68,6 +72,7 @@ class Service:
             bases={Base.HOST.value: "/", Base.DATA.value: data_dir, Base.RUN.value: run_dir},
             directories=self._directories,
             groups=self._groups,
+            removals=self._removals,
             loop=loop,
             log=log,
         )
@@ -187,32 +192,41 @@ class Service:
         run.signal(_STOP_SIGNALS[run.job.stop_signal])
         self._kill_at(run, time.monotonic() + grace)
 
-    def adopt(self, run: LiveRun) -> None:
-        """Go on with a run of the helper that this process was before it executed itself anew."""
-        self.runs[run.job.run] = run
-        if run.phase is Phase.STARTING:
-            self._waiters[run.job.run] = []  # they ask again
-        self._watch(run)
-        if run.kill_at is not None:
-            self._kill_at(run, run.kill_at)
+    def adopt(self, runs: Iterable[LiveRun]) -> None:
+        """Go on with the runs of the helper that this process was before it executed itself."""
+        for run in runs:
+            self.runs[run.job.run] = run
+            if run.phase is Phase.STARTING:
+                self._waiters[run.job.run] = []  # they ask again
+            self._watch(run)
+            if run.kill_at is not None:
+                self._kill_at(run, run.kill_at)
+        living = [run.group for run in self.runs.values() if run.pidfd != -1]
+        self._removals.add(cgroups.unknown(self._groups, living))
 
     def end_all(self) -> None:
         """Kill every run, wait for the processes, remove all that is ours. For the helper's end."""
-        self.close_starter()
+        self._starter.close()
         living = [run for run in self.runs.values() if run.pidfd != -1]
         for run in living:
             run.kill()
         for run in living:
             run.reap()
         for run in self.runs.values():
+            self._removals.add(run.group)
             with contextlib.suppress(OSError):  # the next helper sweeps
-                self._clean(run)
+                self._directories.remove_run(run.job.run)
+        self._removals.finish(_GROUPS_AT_END)
         cgroups.leave(self._groups)
         priority.leave(self._groups)
 
-    def close_starter(self) -> None:
-        """End the processes that belong to no run; they come back with the next start."""
+    def leave(self) -> None:
+        """End what belongs to no run, before this process executes itself anew.
+
+        The next start makes it again, should that fail.
+        """
         self._starter.close()
+        self._removals.finish(_GROUPS_AT_RENEWAL)
 
     # How a run comes to life and what is left of it.
 
@@ -231,7 +245,8 @@ class Service:
         run.close()
         for known in (self.runs, self._waiters):
             known.pop(run.job.run)
-        self._clean(run)
+        self._removals.add(run.group)
+        self._directories.remove_run(run.job.run)
 
     def _kill_at(self, run: LiveRun, moment: float) -> None:
         run.kill_at = min(moment, run.kill_at or moment)
@@ -275,18 +290,22 @@ class Service:
                 answer(receipt=run.receipt, uid=run.uid)
         directories = self._directories
         if directories.remove_empty(run.job.run):
-            run.group.remove()
-            self._ended(run, "")
+            self._cleaned(run, "")
         elif directories.is_small(run.job.run):
             try:
-                self._clean(run)
+                directories.remove_run(run.job.run)
             except OSError as error:
-                self._ended(run, str(error))
+                self._cleaned(run, str(error))
             else:
-                self._ended(run, "")
+                self._cleaned(run, "")
         else:
-            self._loop.aside(lambda: self._clean(run), lambda error: self._ended(run, error))
+            self._loop.aside(
+                lambda: directories.remove_run(run.job.run), lambda error: self._cleaned(run, error)
+            )
         self._starter.ended()
+
+    def _cleaned(self, run: LiveRun, error: str) -> None:
+        self._removals.add(run.group, lambda: self._ended(run, error))
 
     def _ended(self, run: LiveRun, error: str) -> None:
         job = run.job
@@ -303,10 +322,6 @@ class Service:
         run.phase = Phase.ENDED
         self._log.info("run-ended", run=job.run, content=job.content, status=run.status)
         self._notify({"type": "exited", **run.exited})
-
-    def _clean(self, run: LiveRun) -> None:
-        run.group.remove()
-        self._directories.remove_run(run.job.run)
 
     def _refuse_shared(self, place: PlaceRef) -> None:
         if place.kind == PlaceKind.BUNDLE:

@@ -19,6 +19,7 @@ from supervisor_unshare.helper.pool import Wanted
 from supervisor_unshare.helper.runs import LiveRun
 from supervisor_unshare.helper.zygote_link import Clone, ZygoteLink
 from supervisor_unshare.limits import cgroups
+from supervisor_unshare.limits.removals import Removals
 from supervisor_unshare.linux import filters, handing, idmap, landlock, syscalls
 from supervisor_unshare.linux.answering import answers
 from supervisor_unshare.linux.loop import Loop
@@ -57,6 +58,7 @@ class Starter:
         bases: Mapping[str, str],
         directories: Directories,
         groups: cgroups.Hierarchies,
+        removals: Removals,
         loop: Loop,
         log: Log,
     ) -> None:
@@ -64,6 +66,7 @@ class Starter:
         self._bases = bases
         self._directories = directories
         self._groups = groups
+        self._removals = removals
         self._log = log
         self._host = host.HostView(rules)
         self._template = None if rules.rootless else self._new_template()
@@ -83,7 +86,7 @@ class Starter:
         if self._confined:
             namespaces = 0
             syscalls.adopt_orphans()  # those of an init that was killed
-        self._zygote = ZygoteLink(rules, namespaces=namespaces)
+        self._zygote = ZygoteLink(rules, namespaces=namespaces, remove=removals.add)
         # Without a template the root is built in a copy of the host's mounts: not ahead of time.
         size = 0 if self._template is None else pool.SIZE
         self._pool = pool.Pool(loop, self._make, log, size)
@@ -165,7 +168,7 @@ class Starter:
         with contextlib.ExitStack() as undo:
             with step("cgroup"):
                 group = cgroups.make(self._groups, wanted.groups, f"run-{os.urandom(6).hex()}")
-            undo.callback(group.remove)
+            undo.callback(self._removals.add, group)
             template = None if self._template is None else self._template.built
             kind = {**vars(self._kind), "network": wanted.network}
             with step("pipes"):  # a refused clone has a name of its own

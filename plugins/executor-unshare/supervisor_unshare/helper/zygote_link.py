@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,30 +38,35 @@ class _Gone(Exception):
 
 @dataclass(kw_only=True)
 class Clone:
-    """A process that waits for its job. sock: where the job goes; report: what it says."""
+    """A process that waits for its job. sock: where the job goes; report: what it says.
+
+    remove: what removes its group.
+    """
 
     group: Group
+    remove: Callable[[Group], None]
     pid: int
     pidfd: int
     sock: socket.socket
     report: int
 
     def close(self) -> None:
-        """End it, wait for that, and remove all that is its own; may be called once."""
+        """End it, wait for that, and let go of all that is its own; may be called once."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         os.close(self.pidfd)
         os.close(self.report)
         self.sock.close()
-        self.group.remove()
+        self.remove(self.group)
 
 
 class ZygoteLink:
-    """Ask the zygote for clones. namespaces: the flags of each clone."""
+    """Ask the zygote for clones. namespaces: the flags of each; remove: removes its group."""
 
-    def __init__(self, rules: Rules, *, namespaces: int) -> None:
+    def __init__(self, rules: Rules, *, namespaces: int, remove: Callable[[Group], None]) -> None:
         self._rules = rules
+        self._remove = remove
         self._namespaces = namespaces
         self._pid = -1
         self._sock: socket.socket | None = None
@@ -101,7 +106,14 @@ class ZygoteLink:
             if "pid" not in answer:
                 raise StartFailed(answer["step"], answer["errno"], answer["message"])
             undo.pop_all()
-        return Clone(group=group, pid=answer["pid"], pidfd=fds[0], sock=sock, report=read)
+        return Clone(
+            group=group,
+            remove=self._remove,
+            pid=answer["pid"],
+            pidfd=fds[0],
+            sock=sock,
+            report=read,
+        )
 
     def close(self) -> None:
         """End the zygote and wait for that; the next clone starts another."""

@@ -30,7 +30,6 @@ _NO_LIMIT = 2**62  # of bytes, what v1 says for none is a little more
 _SWEEP_SECONDS = 0.7
 SERVER = "server"  # the group of the server's own processes, where the one above is delegated
 _PASSES = 3
-_PATIENCE = 0.3  # seconds; a machine with much to do lets go of a group late
 _DELEGATED = ("user.delegate", "trusted.delegate")  # systemd's mark, an extended attribute
 
 
@@ -132,10 +131,12 @@ class Group:
             return None
         return max(0, used - counts(f"{self.memory}/memory.stat").get(name, 0))
 
-    def remove(self) -> None:
-        """Remove the directories; the processes must have ended."""
-        for path in self.directories:
-            _remove(path, patience=_PATIENCE)
+    def remove(self) -> bool:
+        """Try to remove the directories; tell whether all are gone. The processes must have ended.
+
+        It may take another try: a process that is just ending makes a group busy for a moment.
+        """
+        return all([_removed(path) for path in self.directories])
 
 
 def find(run_dir: str, *, mountinfo: str | None = None, own: str | None = None) -> Hierarchies:
@@ -217,7 +218,16 @@ def sweep(found: Hierarchies) -> None:
                     continue
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
-            _remove(path, patience=_SWEEP_SECONDS)
+            until = time.monotonic() + _SWEEP_SECONDS
+            while not _removed(path) and time.monotonic() <= until:
+                time.sleep(0.002)
+
+
+def unknown(found: Hierarchies, known: Collection[Group]) -> Group:
+    """Give, as one group, what lies in our directories beside the known ones."""
+    expected = {path for group in known for path in group.directories}
+    paths = {f"{top}/{name}" for top in found.directories for name in _children(top)}
+    return Group(directories=tuple(sorted(paths - expected)))
 
 
 def leave(found: Hierarchies) -> None:
@@ -336,20 +346,12 @@ def _children(directory: str) -> list[str]:
     return []
 
 
-def _remove(path: str, *, patience: float) -> None:
-    """Remove a group; a process that is just ending makes it busy for a moment."""
-    until = time.monotonic() + patience
-    while True:
-        try:
-            os.rmdir(path)
-        except FileNotFoundError:
-            return
-        except OSError:
-            if time.monotonic() > until:
-                return
-            time.sleep(0.002)
-        else:
-            return
+def _removed(path: str) -> bool:
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return True
 
 
 def read(path: str) -> str:
