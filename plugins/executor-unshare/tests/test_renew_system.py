@@ -130,7 +130,9 @@ async def test_a_run_that_has_ended_is_listed_until_it_is_forgotten(
 async def test_a_run_that_was_asked_to_end_is_killed_when_its_grace_is_over(
     node: Node, executor: UnshareExecutor, shell_job: ShellJob, nursery: trio.Nursery
 ) -> None:
-    receipt = await executor.start(shell_job("trap '' TERM; while :; do sleep 0.05; done"))
+    script = "trap '' TERM; echo deaf; while :; do sleep 0.05; done"
+    receipt = await executor.start(shell_job(script))
+    assert b"deaf\n" == await first_chunk(executor, receipt)
     begun = time.monotonic()
     nursery.start_soon(executor.stop, receipt, 2.0)
     await trio.sleep(0.1)
