@@ -140,6 +140,8 @@ class Core:
     usual: list[str] = attrs.field(init=False)
     descriptors: int = attrs.field(init=False)
     last_traced: list[int] = attrs.field(init=False, factory=list)
+    ahead: int = attrs.field(init=False, default=0)  # how many sandboxes wait when all is quiet
+    refills: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         self.settle()
@@ -153,6 +155,8 @@ class Core:
         assert "ok" == answer["type"], answer
         self.usual = self.look(job)
         self.descriptors = self.open()
+        time.sleep(0.5)  # nothing tells from outside that no more are made ahead
+        self.ahead = len(self.waiting())
 
     def ask(self, verb: str, **fields: Any) -> tuple[Mapping[str, Any], list[int]]:
         packets.send(self.sock, {"type": verb, "id": 1, **fields})
@@ -170,9 +174,11 @@ class Core:
         asked = json.loads(json.dumps(to_json(job)))
         del asked["runtime"]
         try:
-            return job, self.ask("start", job=asked)[0]
+            answer = self.ask("start", job=asked)[0]
         except OSError as error:
             return job, {"type": "ended", "message": str(error)}
+        self.refills = self.refills or answer["type"] == "ok"
+        return job, answer
 
     def look(self, job: Job) -> list[str]:
         """Give how the sandbox of a run looks from inside, and end the run."""
@@ -196,12 +202,23 @@ class Core:
         return self.last_traced
 
     def empty_pool(self) -> None:
-        """End the sandboxes that wait, so that the next is made for the start that is looked at."""
-        helper = self.node.process.pid
-        for pid in children(helper, "content-next"):
-            os.kill(pid, signal.SIGKILL)
-        while self.node.all_groups():
+        """End the sandboxes that wait, so that the next is made for the start that is looked at.
+
+        After a start that has succeeded they are on their way still.
+        """
+        until = time.monotonic() + 5
+        while self.refills and self.ahead > len(self.waiting()) and time.monotonic() < until:
             time.sleep(0.001)
+        self.refills = False
+        for pid in self.waiting():
+            os.kill(pid, signal.SIGKILL)
+        while left := self.node.all_groups():
+            assert time.monotonic() < until + 10, left
+            time.sleep(0.001)
+
+    def waiting(self) -> list[int]:
+        """Give the sandboxes that were made ahead."""
+        return children(self.node.process.pid, "content-next")
 
     def open(self) -> int:
         """Give how many descriptors the helper has open."""
