@@ -25,9 +25,8 @@ class Asking(Answering):
 
     # Filled in by Dispatch and Exchange
 
-    @property
-    def idle(self) -> bool:
-        """Whether no request is under way."""
+    def retire(self) -> None:
+        """Take no further request: close now where none is under way or about to come."""
         raise NotImplementedError
 
     def _dispatch(self, request: Request) -> None:

@@ -30,6 +30,7 @@ from supervisor.gateway.stream import Stream
 
 HEAD_SECONDS = 10  # to complete a head once it has begun
 BODY_SECONDS = 60  # for the next piece of a request's body
+FIRST_SECONDS = 1  # for the first request, where no more connections are accepted
 IDLE_SECONDS = 75  # between requests
 LINGER_SECONDS = 2  # for a client to read our last words
 SLOW_LINGER_SECONDS = 60  # the same, where it has not even taken what went before
@@ -50,6 +51,13 @@ class Exchange(Dispatch):
             and self.client.unsent is None
             and not self.client.has_input()
         )
+
+    def retire(self) -> None:
+        """Take no further request: close now where none is under way or about to come."""
+        if self.idle and self.name:
+            self.close()
+        elif self.idle:  # who has just connected is about to ask
+            self.gateway.loop.within(self, FIRST_SECONDS)
 
     # Bytes and ends of both streams
 

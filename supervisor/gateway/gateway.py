@@ -80,8 +80,7 @@ class Gateway:
         for listener in self._listeners:
             listener.close()
         for exchange in list(self._exchanges):
-            if exchange.idle:
-                exchange.close()
+            exchange.retire()
         self._end_if_done()
 
     def _expel(self) -> None:

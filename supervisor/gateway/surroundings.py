@@ -18,9 +18,8 @@ from supervisor.gateway.stream import Stream
 class Member(Asker, Caller, Protocol):
     """An exchange, as its surroundings know it."""
 
-    @property
-    def idle(self) -> bool:
-        """Whether no request is under way."""
+    def retire(self) -> None:
+        """Take no further request: close now where none is under way or about to come."""
 
     def close(self) -> None:
         """Close both streams and forget the request. Closing twice is fine."""

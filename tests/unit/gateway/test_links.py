@@ -367,6 +367,20 @@ def test_stop_lets_requests_finish_and_closes_the_rest(world: World, wire: Any) 
     assert 0 == gateway.process.wait(5)
 
 
+def test_stop_answers_whoever_has_just_connected(world: World, wire: Any) -> None:
+    gateway = world.gateway
+    with gateway.connect() as new, gateway.connect() as silent, gateway.connect() as idle:
+        idle.sendall(wire.request("/__ping__"))
+        wire.Answer(idle)  # so the ones before it were accepted
+        gateway.control.send(b'{"type": "stop", "seconds": 10}')
+        assert b"" == idle.recv(1)
+        new.sendall(wire.request("/__ping__"))
+        answer = wire.Answer(new)
+        assert (200, "close") == (answer.status, answer.get("connection"))
+        assert b"" == silent.recv(1)
+    assert 0 == gateway.process.wait(5)
+
+
 def test_the_parents_death_ends_the_gateway(world: World) -> None:
     world.gateway.control.close()
     assert 0 == world.gateway.process.wait(2)
