@@ -67,6 +67,7 @@ REFUSED = [
     ("subuid", CALLER, ("subuid",), "tier-unavailable", "usermod --add-subuids"),
     ("landlock", facts(CALLER, landlock=0), ("landlock",), "tier-unavailable", "lsm="),
     ("landlock", facts(CALLER, landlock=2), ("landlock",), "tier-unavailable", "Linux 6.2"),
+    ("landlock", facts(CALLER, landlock=2), ("landlock",), "tier-unavailable", "newer kernel"),
     (
         "landlock", facts(CALLER, without=frozenset({"seccomp"})), ("landlock",),
         "tier-unavailable", "[Privileged] Without",

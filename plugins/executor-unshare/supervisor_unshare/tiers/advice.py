@@ -18,6 +18,9 @@ NO_LANDLOCK = (
     "Landlock is not built into the kernel, switched off at boot (lsm=), or a container's filter "
     "refuses it."
 )
+OLD_LANDLOCK = (
+    "Start a newer kernel, or let this host give another tier (docs/howto/containers.md)."
+)
 NETWORK = (
     "Egress user needs the device /dev/net/tun (modprobe tun; in a container --device "
     "/dev/net/tun), user namespaces for ordinary users, and a default route on this machine. "

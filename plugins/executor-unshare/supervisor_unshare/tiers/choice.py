@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from supervisor_unshare.requests.rules import LANDLOCK, ROOT, ROOTLESS, SUBUID, TIERS
-from supervisor_unshare.tiers.advice import NO_LANDLOCK, advice
+from supervisor_unshare.tiers.advice import NO_LANDLOCK, OLD_LANDLOCK, advice
 from supervisor_unshare.tiers.facts import Facts
 from supervisor_unshare.tiers.trial import Outcome
 
@@ -89,5 +89,6 @@ def hindrance(tier: str, facts: Facts) -> tuple[str, str] | None:
         )
     if tier == LANDLOCK and facts.landlock < LEAST_LANDLOCK:
         found = f"version {facts.landlock}" if facts.landlock else "no Landlock"
-        return f"this host has {found}, and {LEAST_LANDLOCK} (Linux 6.2) is needed", NO_LANDLOCK
+        hint = OLD_LANDLOCK if facts.landlock else NO_LANDLOCK
+        return f"this host has {found}, and {LEAST_LANDLOCK} (Linux 6.2) is needed", hint
     return None
