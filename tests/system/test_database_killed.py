@@ -208,7 +208,7 @@ def test_a_database_that_hangs_is_away_too(
     waited = time.monotonic() - begun
     database.resume()
     assert 69 == done.returncode, done.stderr
-    assert waited < 20.0
+    assert waited < 40.0  # ours is tried next where something of the server's own was being tried
     server.until(
         lambda: server.supervisor("set", "app", "title=y", check=False).returncode == 0, 30
     )
