@@ -157,7 +157,9 @@ def test_root_hands_a_privileged_port_to_the_gateway() -> None:
             "while time.monotonic() < end:\n"
             "    try:\n"
             "        with socket.create_connection(('127.0.0.1', 80), timeout=5) as sock:\n"
-            "            print('answer', sock.recv(100).decode(), flush=True)\n"
+            # one write: others write there too
+            "            answer = sock.recv(100).decode()\n"
+            "            sys.stdout.write(f'answer {answer}\\n')\n"
             "        break\n"
             "    except ConnectionRefusedError:\n"
             "        time.sleep(0.01)\n"
