@@ -36,18 +36,19 @@ local({
   unlink(socket)
   attr(socket, "mask") <- strtoi("117", 8L)
 
+  # A session that is amid its end finishes its callbacks before INT is heard: thrown out of one,
+  # Shiny would take the session for ended and never run the others.
+  try({
+    class <- getNamespace("shiny")$ShinySession
+    methods <- class$public_methods
+    body(methods$wsClosed) <- call("suspendInterrupts", body(methods$wsClosed))
+    if (exists("suspendInterrupts", baseenv())) class$public_methods <- methods  # R 3.5
+  }, silent = TRUE)
+
   # INT asks us to end. Shiny then runs the callbacks of onStop, but none of a session.
   end_sessions <- function() {
     sessions <- tryCatch(getNamespace("shiny")$appsByToken$values(), error = function(e) NULL)
-    closing <- FALSE
-    for (session in sessions) {
-      if (session$isClosed()) closing <- TRUE else try(session$wsClosed())
-    }
-    # A session whose connection has just ended is amid its callbacks: they are let finish first.
-    if (closing && "resume" %in% lapply(computeRestarts(), `[[`, "name")) {
-      shiny::stopApp()
-      invokeRestart("resume")
-    }
+    for (session in sessions) if (!session$isClosed()) try(session$wsClosed())
   }
 
   calls <- NULL

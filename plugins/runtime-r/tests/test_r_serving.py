@@ -180,6 +180,26 @@ async def test_the_signal_of_its_plan_ends_it_with_its_callbacks(
         assert "Error" not in app.log
 
 
+async def test_a_session_that_is_amid_its_end_finishes_its_callbacks_at_the_signal(
+    apps: Path, tmp_path: Path
+) -> None:
+    ends = "session$onSessionEnded(function() { says('ending')(); for (i in 1:3e7) NULL })"
+    (tmp_path / "app.R").write_text(
+        WRITES.replace("session$onSession", f"{ends}\n  session$onSession")
+    )
+    async with serve(tmp_path) as app:
+        await app.listening()
+        async with app.visitor.session(["value"], {"n": 1}) as session:
+            await session.value("value")
+        said = app.root / "app/said"
+        with trio.fail_after(10):
+            while not said.exists():
+                await trio.sleep(0.01)
+        app.process.send_signal(signal.SIGINT)
+        assert 0 == await ended(app, 10.0)
+        assert ["ending", "session", "app"] == said.read_text().split()
+
+
 async def test_the_signal_of_its_plan_ends_it_while_it_starts(apps: Path) -> None:
     async with serve(apps / "tests/content/r-slow-start") as app:
         await trio.sleep(0.3)
