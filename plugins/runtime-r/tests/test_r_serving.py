@@ -193,7 +193,7 @@ async def test_a_session_that_is_amid_its_end_finishes_its_callbacks_at_the_sign
             await session.value("value")
         said = app.root / "app/said"
         with trio.fail_after(10):
-            while not said.exists():
+            while not said.exists():  # noqa: ASYNC110
                 await trio.sleep(0.01)
         app.process.send_signal(signal.SIGINT)
         assert 0 == await ended(app, 10.0)
