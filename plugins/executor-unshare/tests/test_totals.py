@@ -131,12 +131,21 @@ def group_at(path: Path, **files: str) -> str:
 
 
 def test_v2_says_whose_limit_was_reached(tmp_path: Path) -> None:
-    killed = "oom 0\noom_kill 1\n"
-    group_at(tmp_path / "all", memory__max="1000", memory__events="oom 4\noom_kill 4\n")
-    run = group_at(tmp_path / "all/run", memory__max="500", memory__events=killed)
+    own = {"memory__events": "oom 0\noom_kill 1\n", "memory__events__local": "oom 0\n"}
+    group_at(tmp_path / "all", memory__max="1000", memory__events__local="oom 4\n")
+    run = group_at(tmp_path / "all/run", memory__max="500", **own)
     assert Hits(kills=1, all_memory=1000) == endings.hits(Group(memory=run))
-    group_at(tmp_path / "all/run", memory__events="oom 1\noom_kill 1\n")
+    group_at(tmp_path / "all/run", memory__events__local="oom 1\n")
     assert Hits(kills=1, memory=500) == endings.hits(Group(memory=run))
+
+
+def test_v2_blames_no_limit_of_all_that_only_another_run_has_reached_alone(tmp_path: Path) -> None:
+    """memory.events counts what happens beneath a group too."""
+    events = {"memory__events": "oom 1\noom_kill 2\n", "memory__events__local": "oom 0\n"}
+    group_at(tmp_path / "all", memory__max="1000", **events)
+    own = {"memory__events": "oom 0\noom_kill 1\n", "memory__events__local": "oom 0\n"}
+    run = group_at(tmp_path / "all/run", memory__max="max", **own)
+    assert Hits(kills=1) == endings.hits(Group(memory=run))
 
 
 def test_v1_says_whose_limit_was_reached(tmp_path: Path) -> None:
@@ -152,3 +161,13 @@ def test_v1_says_whose_limit_was_reached(tmp_path: Path) -> None:
 def test_the_limit_of_processes_is_told_without_init(tmp_path: Path) -> None:
     run = group_at(tmp_path / "run", pids__max="21", pids__events="max 5\n")
     assert Hits(refused=5, pids=20) == endings.hits(Group(pids=run))
+
+
+@pytest.mark.parametrize(("most", "expected"), [("21", 20), ("14", None)])
+def test_a_limit_of_processes_that_was_never_reached_is_not_blamed(
+    tmp_path: Path, most: str, expected: int | None
+) -> None:
+    """Each fork that the limit of all contents refuses counts in the group of the run as well."""
+    files = {"pids__max": "21", "pids__peak": most, "pids__events": "max 5\n"}
+    run = group_at(tmp_path / "run", **files)
+    assert Hits(refused=5, pids=expected) == endings.hits(Group(pids=run))

@@ -42,8 +42,7 @@ def hits(group: Group) -> Hits:
     refused, pids = 0, None
     if group.pids is not None:
         refused = counts(f"{group.pids}/pids.events").get("max", 0)
-        limit = number(f"{group.pids}/pids.max")
-        pids = None if limit is None else limit - 1  # one of them is init
+        pids = _pids_limit(group.pids)
     return Hits(kills=kills, memory=memory, all_memory=all_memory, refused=refused, pids=pids)
 
 
@@ -96,11 +95,20 @@ def _calls(names: Sequence[str]) -> str:
     return f"the system call{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
+def _pids_limit(directory: str) -> int | None:
+    """Give a group's limit of processes without init; None where it has never been reached."""
+    limit, most = number(f"{directory}/pids.max"), number(f"{directory}/pids.peak")
+    if limit is None or (most is not None and most < limit):
+        return None  # before Linux 6.1 nothing says the most
+    return limit - 1
+
+
 def _reached(directory: str) -> int | None:
     """Give the memory limit of a group where it has been reached."""
     limit = number(f"{directory}/memory.max")
     if limit is not None:
-        return limit if counts(f"{directory}/memory.events").get("oom") else None
+        # Not memory.events: there each limit that was reached beneath counts as well.
+        return limit if counts(f"{directory}/memory.events.local").get("oom") else None
     limit = number(f"{directory}/memory.limit_in_bytes")
     most = number(f"{directory}/memory.max_usage_in_bytes")
     return limit if limit and most is not None and most >= limit - _CLOSE else None
