@@ -23,8 +23,8 @@ from supervisor_sql.postgres import Postgres
 from supervisor_sql.sqlite import Sqlite
 from supervisor_sql.store import SqlStore
 
-from supervisor.core import lease
-from supervisor.core.journal import Journal
+from supervisor.core.storage import lease
+from supervisor.core.storage.journal import Journal
 from supervisor.interfaces import Change
 from supervisor.model import ContentId, Purpose, Run, Transition, new_job_key, new_run_id
 from tests.support.postgres import binaries, new_postgres

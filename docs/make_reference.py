@@ -22,10 +22,10 @@ from supervisor_unshare.linux.filters import RULES
 
 from supervisor.api.app import API_ROUTES
 from supervisor.cli import root
-from supervisor.core import line
-from supervisor.core import pulse as pulse_times
-from supervisor.core import seats as seat_times
 from supervisor.core.figures import Figures
+from supervisor.core.runs import pulse as pulse_times
+from supervisor.core.scheduling import line
+from supervisor.core.scheduling import seats as seat_times
 from supervisor.errors import CODES
 from supervisor.exposition import Histogram
 from supervisor.lifecycle import ONE_SHOT, SERVING

@@ -17,12 +17,12 @@ import trio
 
 from supervisor.api.access import api_settings
 from supervisor.api.server import serve_api
-from supervisor.core import lease
 from supervisor.core.configured import Configured
 from supervisor.core.control import Control, dump_stacks_on_signal
-from supervisor.core.executors import default_of
 from supervisor.core.libraries import take_over
+from supervisor.core.runs.executors import default_of
 from supervisor.core.server import Server, Sockets, context_of, store_of
+from supervisor.core.storage import lease
 from supervisor.core.trials import Trials
 from supervisor.errors import StoreUnavailable, SupervisorError
 from supervisor.interfaces import Store

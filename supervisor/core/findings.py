@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from supervisor import volume
-from supervisor.core.lacking import findings as missing_plugins
-from supervisor.core.limiting import lacking
-from supervisor.core.makers import Makers
+from supervisor.core.runs.lacking import findings as missing_plugins
+from supervisor.core.runs.limiting import lacking
+from supervisor.core.runs.makers import Makers
 from supervisor.interfaces import Finding
 from supervisor.model import Purpose
 from supervisor.settings import Settings

@@ -1,7 +1,7 @@
 """`python -I -m supervisor.core.load --fd SETTINGS [--check]`: take the records of a backup.
 
-They come on standard input as `supervisor.core.backup` writes them. With --check they are only
-read, and the store is looked at: it must be empty.
+They come on standard input as `supervisor.core.upkeep.backup` writes them. With --check they are
+only read, and the store is looked at: it must be empty.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import attrs
 import trio
 
-from supervisor.core import lease
 from supervisor.core.server import context_of, store_of
+from supervisor.core.storage import lease
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import KINDS, Counter, Row, Store
 from supervisor.lifecycle import ENDS, State

@@ -19,8 +19,8 @@ import attrs
 import trio
 
 from supervisor import wire
-from supervisor.core import lease
 from supervisor.core.server import context_of, store_of
+from supervisor.core.storage import lease
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import KINDS, Counter, Row, Store
 from supervisor.log import Log

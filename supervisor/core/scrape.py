@@ -12,13 +12,13 @@ import attrs
 import trio
 
 from supervisor import __version__
-from supervisor.core.contents import Contents
+from supervisor.core.contents.contents import Contents
+from supervisor.core.contents.running import Running
+from supervisor.core.contents.views import content_view
 from supervisor.core.control import Control
 from supervisor.core.figures import Figures
-from supervisor.core.keeper import Keeper
-from supervisor.core.routes import Routes
-from supervisor.core.running import Running
-from supervisor.core.views import content_view
+from supervisor.core.routing.routes import Routes
+from supervisor.core.scheduling.keeper import Keeper
 from supervisor.exposition import render
 from supervisor.model import RunId, Usage
 from supervisor.sampling import Processes

@@ -19,33 +19,33 @@ import attrs
 import trio
 
 from supervisor import __version__
-from supervisor.core import lease
-from supervisor.core.adopt import sweep
-from supervisor.core.claims import Claims
 from supervisor.core.configured import Configured
-from supervisor.core.contents import Contents
+from supervisor.core.contents.contents import Contents
+from supervisor.core.contents.holdings import Holdings
+from supervisor.core.contents.running import Running
 from supervisor.core.control import Control
-from supervisor.core.disk import Disk
-from supervisor.core.executors import Executors, default_of
-from supervisor.core.feed import Feed
 from supervisor.core.figures import Figures
 from supervisor.core.findings import findings
-from supervisor.core.holdings import Holdings
-from supervisor.core.journal import Journal
-from supervisor.core.lacking import how_to_install, in_words, lacking
-from supervisor.core.makers import Makers
-from supervisor.core.observers import Observers
-from supervisor.core.output import Kept
-from supervisor.core.reach import Reach
 from supervisor.core.retention import Retention
-from supervisor.core.routes import Routes
-from supervisor.core.runas import RunAs
-from supervisor.core.running import Running
+from supervisor.core.routing.routes import Routes
+from supervisor.core.runs.adopt import sweep
+from supervisor.core.runs.executors import Executors, default_of
+from supervisor.core.runs.lacking import how_to_install, in_words, lacking
+from supervisor.core.runs.makers import Makers
+from supervisor.core.runs.output import Kept
+from supervisor.core.runs.reach import Reach
+from supervisor.core.runs.runas import RunAs
+from supervisor.core.scheduling.starts import Starts
+from supervisor.core.scheduling.strain import Strain
 from supervisor.core.scrape import Scrape
 from supervisor.core.service import Service
-from supervisor.core.starts import Starts
-from supervisor.core.strain import Strain
-from supervisor.core.tasks import Tasks
+from supervisor.core.storage import lease
+from supervisor.core.storage.claims import Claims
+from supervisor.core.storage.disk import Disk
+from supervisor.core.storage.feed import Feed
+from supervisor.core.storage.journal import Journal
+from supervisor.core.storage.observers import Observers
+from supervisor.core.storage.tasks import Tasks
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Change, Store
 from supervisor.limits import Allowed

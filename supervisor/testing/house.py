@@ -12,14 +12,14 @@ from typing import Any
 import attrs
 import trio
 
-from supervisor.core.keeper import Keeper
-from supervisor.core.limiting import Given
-from supervisor.core.missing import Missing
-from supervisor.core.output import Output
-from supervisor.core.starts import Starts
-from supervisor.core.tracked import Tracked
-from supervisor.core.verdict import Answer
-from supervisor.core.worker import Worker
+from supervisor.core.runs.limiting import Given
+from supervisor.core.runs.missing import Missing
+from supervisor.core.runs.output import Output
+from supervisor.core.runs.tracked import Tracked
+from supervisor.core.runs.worker import Worker
+from supervisor.core.scheduling.keeper import Keeper
+from supervisor.core.scheduling.starts import Starts
+from supervisor.core.scheduling.verdict import Answer
 from supervisor.interfaces import Executor
 from supervisor.log import Log
 from supervisor.model import (

@@ -7,7 +7,7 @@ from typing import TypeVar, TypeVarTuple, Unpack
 
 import trio
 
-from supervisor.core.journal import Journal
+from supervisor.core.storage.journal import Journal
 from supervisor.errors import StoreUnavailable
 from supervisor.interfaces import Change, Row
 from supervisor.model import Lease, Run, Transition

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from supervisor.core import lease as leases
+from supervisor.core.storage import lease as leases
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Store
 from supervisor.plugins.hookspecs import Context
@@ -20,8 +20,8 @@ PROVIDERS = ["sqlite", "postgres"]
 
 WRITER = """
 import sys, trio
-from supervisor.core import lease
-from supervisor.core.journal import Journal
+from supervisor.core.storage import lease
+from supervisor.core.storage.journal import Journal
 from supervisor.plugins.hookspecs import Context
 from supervisor.plugins.loading import Plugins
 from supervisor.testing.store import content, new

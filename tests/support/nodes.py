@@ -15,18 +15,18 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 import attrs
 import trio
 
-from supervisor.core import lease as leases
-from supervisor.core.claims import Claims
-from supervisor.core.contents import Contents
-from supervisor.core.disk import Disk
-from supervisor.core.executors import Executors
-from supervisor.core.holdings import Holdings
-from supervisor.core.journal import Journal
-from supervisor.core.lease import Owner
-from supervisor.core.makers import Makers
-from supervisor.core.output import Output
-from supervisor.core.tasks import Tasks
-from supervisor.core.worker import Worker
+from supervisor.core.contents.contents import Contents
+from supervisor.core.contents.holdings import Holdings
+from supervisor.core.runs.executors import Executors
+from supervisor.core.runs.makers import Makers
+from supervisor.core.runs.output import Output
+from supervisor.core.runs.worker import Worker
+from supervisor.core.storage import lease as leases
+from supervisor.core.storage.claims import Claims
+from supervisor.core.storage.disk import Disk
+from supervisor.core.storage.journal import Journal
+from supervisor.core.storage.lease import Owner
+from supervisor.core.storage.tasks import Tasks
 from supervisor.interfaces import Change, Lifetime
 from supervisor.log import Log
 from supervisor.model import (

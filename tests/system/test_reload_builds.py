@@ -30,7 +30,7 @@ NEWER = {
     "supervisor/packets.py": (f"VERSION = {packets.VERSION} ", f"VERSION = {packets.VERSION + 1} "),
 }
 BROKEN = {
-    "core": {"supervisor/core/keeper.py": ("from __future__", "from from __future__")},
+    "core": {"supervisor/core/scheduling/keeper.py": ("from __future__", "from from __future__")},
     "gateway": {"supervisor/gateway/link.py": ("from __future__", "import no_such_thing_at_all #")},
     "parent": {"supervisor/parent/watch.py": ("from __future__", "def (")},
     "helper": {f"{UNSHARE}/linux/loop.py": ("from __future__", "import no_such_thing_at_all #")},

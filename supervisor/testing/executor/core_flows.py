@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from supervisor.core.guarded import Guarded
+from supervisor.core.runs.guarded import Guarded
 from supervisor.interfaces import Executor
 from supervisor.model import Cause, Job, Receipt, RunId
 from supervisor.plugins.hookspecs import hookimpl

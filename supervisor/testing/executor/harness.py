@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from supervisor import layout
-from supervisor.core.probe import until_ready
+from supervisor.core.runs.probe import until_ready
 from supervisor.interfaces import Capabilities, Executor, Lifetime
 from supervisor.model import (
     ContentId,

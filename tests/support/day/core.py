@@ -12,18 +12,18 @@ from typing import Any
 import attrs
 import trio
 
-from supervisor.core.adopt import adopt, open_runs
-from supervisor.core.contents import Contents
-from supervisor.core.disk import Disk
-from supervisor.core.failures import Failures
-from supervisor.core.journal import Journal
-from supervisor.core.keeper import Keeper
-from supervisor.core.makers import Makers
-from supervisor.core.output import Output
-from supervisor.core.routes import Routes
-from supervisor.core.starts import Starts
-from supervisor.core.tasks import Tasks
-from supervisor.core.worker import Worker
+from supervisor.core.contents.contents import Contents
+from supervisor.core.routing.routes import Routes
+from supervisor.core.runs.adopt import adopt, open_runs
+from supervisor.core.runs.makers import Makers
+from supervisor.core.runs.output import Output
+from supervisor.core.runs.worker import Worker
+from supervisor.core.scheduling.failures import Failures
+from supervisor.core.scheduling.keeper import Keeper
+from supervisor.core.scheduling.starts import Starts
+from supervisor.core.storage.disk import Disk
+from supervisor.core.storage.journal import Journal
+from supervisor.core.storage.tasks import Tasks
 from supervisor.interfaces import Change, Executor
 from supervisor.lifecycle import ENDS
 from supervisor.model import (

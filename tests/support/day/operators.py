@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
-from supervisor.core.contents import Contents
+from supervisor.core.contents.contents import Contents
 from supervisor.errors import SupervisorError
 from supervisor.interfaces import Change
 from supervisor.model import (

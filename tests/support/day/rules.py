@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from supervisor.core.keeper import Keeper
-from supervisor.core.seats import Hold
+from supervisor.core.scheduling.keeper import Keeper
+from supervisor.core.scheduling.seats import Hold
 from supervisor.lifecycle import State
 from supervisor.model import RunId
 from tests.support.day.world import App, World

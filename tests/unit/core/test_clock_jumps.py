@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from supervisor.testing.house import House
-from tests.unit.core.test_admission import app, enter, leave
+from tests.unit.core.scheduling.test_admission import app, enter, leave
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 YEAR = 365 * 86400.0

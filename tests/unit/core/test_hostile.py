@@ -11,19 +11,19 @@ import pytest
 import trio
 import trio.testing
 
-from supervisor.core import routes
-from supervisor.core.line import Line
-from supervisor.core.seats import CALLED, CLOSED, FIRM
-from supervisor.core.starts import LONGEST_START, Starts
-from supervisor.core.verdict import Verdict
-from supervisor.core.views import session_views
+from supervisor.core.contents.views import session_views
+from supervisor.core.routing import routes
+from supervisor.core.scheduling.line import Line
+from supervisor.core.scheduling.seats import CALLED, CLOSED, FIRM
+from supervisor.core.scheduling.starts import LONGEST_START, Starts
+from supervisor.core.scheduling.verdict import Verdict
 from supervisor.lifecycle import State
 from supervisor.log import Log
 from supervisor.model import Overrides
 from supervisor.testing.executors import Behaviour
 from supervisor.testing.house import House, a_content, a_deployment, a_job, a_run, keeping
-from tests.unit.core.test_admission import app, enter, leave, open_socket
-from tests.unit.core.test_routes import linked
+from tests.unit.core.routing.test_routes import linked
+from tests.unit.core.scheduling.test_admission import app, enter, leave, open_socket
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 

@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from supervisor.core import scrape as module
 from supervisor.core.control import Control
 from supervisor.core.figures import Figures
+from supervisor.core.scheduling.starts import Starts
 from supervisor.core.scrape import MOST_CONTENTS, Scrape
-from supervisor.core.starts import Starts
 from supervisor.lifecycle import State
 from supervisor.log import Log
 from supervisor.model import Cause, Exit, Purpose, RunId, Usage

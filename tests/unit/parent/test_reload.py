@@ -92,14 +92,14 @@ def test_code_that_does_not_import_gives_its_error_and_where_it_stands() -> None
     text = (
         "Traceback (most recent call last):\n"
         '  File "<frozen runpy>", line 226, in run_module\n'
-        '  File "/opt/venv/supervisor/core/keeper.py", line 3\n'
+        '  File "/opt/venv/supervisor/core/scheduling/keeper.py", line 3\n'
         "    from from x\n"
         "         ^^^^\n"
         "SyntaxError: invalid syntax\n"
     )
     reason, hint = explain(1 << 8, text)
     assert "the new code does not start: SyntaxError: invalid syntax" == reason
-    assert '/opt/venv/supervisor/core/keeper.py", line 3' in hint
+    assert '/opt/venv/supervisor/core/scheduling/keeper.py", line 3' in hint
 
 
 def test_a_check_that_says_nothing_is_described_by_its_end() -> None:

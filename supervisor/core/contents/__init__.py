@@ -1,0 +1,1 @@
+"""What is asked of contents: made, published, seen, held by this node."""

@@ -1,0 +1,1 @@
+"""One app: its workers and seats, who may enter and who waits."""

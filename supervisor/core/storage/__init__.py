@@ -1,0 +1,1 @@
+"""What is kept: the journal before the store, leases, the disk. Knows no run and no visitor."""

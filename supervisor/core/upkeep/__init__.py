@@ -1,0 +1,1 @@
+"""What goes with time: sweeps, removals, backups."""
