@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import subprocess
@@ -17,7 +18,6 @@ import pytest
 from tests.support.gateway_world import Wire, World, request
 
 pytestmark = pytest.mark.system
-OURS, THEIRS = "198.51.100.1", "198.51.100.2"  # a net for documentation: nobody else has it
 UPGRADE = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: a2V5")
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 CLIENT = """
@@ -37,7 +37,11 @@ sys.stdin.read()
 
 
 class Elsewhere:
-    """A process in a network of its own, joined to ours by one cable."""
+    """A process in a network of its own, joined to ours by one cable.
+
+    The addresses are of the net for benchmarks, which nobody else has, and follow its pid like
+    the cable's name: whoever runs the same test beside it has others.
+    """
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -47,13 +51,16 @@ class Elsewhere:
             text=True,
         )
         self._cable = f"gw{self.process.pid}"
+        net = ipaddress.ip_network("198.18.0.0/15")
+        first = self.process.pid * 4 % net.num_addresses
+        self.ours, self.theirs = str(net[first + 1]), str(net[first + 2])
         while os.readlink(f"/proc/{self.process.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
             time.sleep(0.01)
         peer = ["peer", "name", "far", "netns", str(self.process.pid)]
         _ip("link", "add", self._cable, "type", "veth", *peer)
-        _ip("addr", "add", f"{OURS}/30", "dev", self._cable)
+        _ip("addr", "add", f"{self.ours}/30", "dev", self._cable)
         _ip("link", "set", self._cable, "up")
-        self.ip("addr", "add", f"{THEIRS}/30", "dev", "far")
+        self.ip("addr", "add", f"{self.theirs}/30", "dev", "far")
         self.ip("link", "set", "far", "up")
 
     def ip(self, *words: str) -> None:
@@ -64,14 +71,15 @@ class Elsewhere:
         """Open a WebSocket by each request, and hold them."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        lines = [f"{OURS} {port}", *(one.hex() for one in requests), "", ""]
+        lines = [f"{self.ours} {port}", *(one.hex() for one in requests), "", ""]
         self.process.stdin.write("\n".join(lines))
         self.process.stdin.flush()
         assert "open\n" == self.process.stdout.readline()
 
     def close(self) -> None:
-        """Take the cable away and end the process."""
-        _ip("link", "del", self._cable)
+        """Take the cable away and end the process, which may have ended and taken it along."""
+        if os.path.exists(f"/sys/class/net/{self._cable}"):
+            _ip("link", "del", self._cable)
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
@@ -126,7 +134,7 @@ def test_a_client_that_vanishes_leaves_its_seat_within_45_seconds(
     world.worker(quiet, run="01quiet")
     world.worker(busy, run="02busy")
     world.core.decide = lambda message: {"as": "worker", "run": message["run"]}
-    port = world.start(OURS).port
+    port = world.start(elsewhere.ours).port
     elsewhere.open(
         port,
         request(world.root, world.pin("01quiet"), *UPGRADE),
