@@ -123,7 +123,10 @@ def ways(
     found = [*_of_mounts(str(clean), mounts, known)] or [*_from_sandbox(clean, bases, known)]
     if found:
         return found
-    about = "nothing of a sandbox's own: shown as it is on the host, if `doctor` lists it as shown"
+    about = (
+        "nothing of a sandbox's own: read-only as on this machine where `doctor` says that every"
+        " sandbox sees it; else hidden, until a section [Mount] shows it"
+    )
     return [Way(physical=str(clean), sandbox=str(clean), about=about)]
 
 

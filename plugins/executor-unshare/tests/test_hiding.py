@@ -49,13 +49,24 @@ def test_what_sandboxes_show_is_not_hidden(place: Path) -> None:
     assert not hides("/bin/sh", ["/usr"])  # by way of a link
 
 
-@pytest.mark.parametrize("path", ["/proc/1", "/sys/kernel", "/dev/null", "/run", "relative", ""])
-def test_nothing_is_told_of_processes_and_devices(path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    ["/proc/1", "/sys/kernel", "/dev/null", "/run", "/etc/shadow", "/etc/gshadow", "relative", ""],
+)
+def test_nothing_is_told_of_processes_devices_and_passwords(path: str) -> None:
     assert not hides(path, [])
 
 
 def test_nothing_is_told_of_the_servers_own_directories(place: Path) -> None:
     assert not hides(f"{place}/open/file", [], own=[str(place)])
+
+
+@pytest.mark.parametrize(("kind", "hidden"), [("autofs", False), ("nfs4", True), ("ext4", True)])
+def test_no_question_of_contents_lets_an_automounter_mount(
+    place: Path, kind: str, hidden: bool
+) -> None:
+    """A name below it would be looked up, and its server asked, whatever egress content has."""
+    assert hidden is hides(f"{place}/open/file", [], kind=lambda path: kind)
 
 
 async def test_the_executor_answers_for_this_machine(place: Path) -> None:

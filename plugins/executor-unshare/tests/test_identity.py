@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
@@ -39,6 +40,29 @@ def test_an_account_is_looked_up_with_its_groups_and_home(monkeypatch: pytest.Mo
         identity(4321, 55, [], content=5, purpose="serve", rules=RULES)
     with pytest.raises(Refused, match="are not those of who"):
         identity(1234, 55, [77], content=5, purpose="serve", rules=RULES)
+
+
+INSTALLING = dataclasses.replace(RULES, install_uid=3, install_gid=4)
+
+
+def test_every_install_runs_as_one_user_who_is_no_contents() -> None:
+    found = identity(3, 4, [], content=5, purpose="install", rules=INSTALLING)
+    assert Identity(owner=70_005, uid=3, gid=4) == found
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "groups"),
+    [(70_005, 70_005, []), (0, 0, []), (1, 1, []), (3, 0, []), (3, 4, [0]), (1234, 55, [])],
+)
+def test_no_install_runs_as_anybody_else(uid: int, gid: int, groups: list[int]) -> None:
+    with pytest.raises(Refused, match="an install runs as uid 3 and gid 4"):
+        identity(uid, gid, groups, content=5, purpose="install", rules=INSTALLING)
+
+
+@pytest.mark.parametrize("purpose", ["serve", "render", "customize", "unpack", "tidy"])
+def test_nothing_but_an_install_runs_as_that_user(purpose: str) -> None:
+    with pytest.raises(Refused):
+        identity(3, 4, [], content=5, purpose=purpose, rules=INSTALLING)
 
 
 def test_accounts_on_a_server_that_is_gone_hold_up_one_start_and_that_not_for_long(

@@ -52,6 +52,7 @@ JOBS = {
         Purpose.INSTALL, APP, {Role.SOURCE: READ, Role.LIBRARY: WRITE, Role.RUNTIME_DATA: WRITE}
     ),
 }  # fmt: skip
+INSTALLER = 699_004  # the InstallUser of the settings, who need not have a name
 EVERY = {"shiny", "document", "site", "install"}
 
 # sentence → where → who may write there, who reads; for all others it is not there.
@@ -135,6 +136,10 @@ def _fill_libraries(data_dir: str, uid: int) -> None:
         os.chown(path, uid, uid)
 
 
+def _owner_of(data_dir: str, place: PlaceRef, *inside: str) -> int:
+    return Path(data_dir, *layout.components(place), *inside).stat().st_uid
+
+
 @pytest.fixture
 async def run(
     new_node: Callable[..., Any],
@@ -145,14 +150,16 @@ async def run(
 ) -> Callable[..., Awaitable[str]]:
     """Run a program as one of JOBS of content 7 in one helper; gives what it wrote."""
     hidden = [f"{around['hidden']}/{name}" for name in ("db", "etc")]
-    node = new_node(settings={"hidden": hidden, "libraries": ["packrat", "R"]})
+    installer = {"install_uid": INSTALLER, "install_gid": INSTALLER}
+    node = new_node(settings={**installer, "hidden": hidden, "libraries": ["packrat", "R"]})
     around["data_dir"] = node.data_dir
-    _fill_libraries(node.data_dir, uid_first + 7)
+    _fill_libraries(node.data_dir, INSTALLER)
     executor = UnshareExecutor(run_dir=node.run_dir)
     await nursery.start(executor.serve)
     await executor.prepare(PLACES[Role.SOURCE], 7, uid_first + 7)
     source = Path(node.data_dir, *layout.components(PLACES[Role.SOURCE]))
     (source / "app.R").touch()
+    os.chown(source / "app.R", uid_first + 7, uid_first + 7)
 
     async def start(
         kind: str,
@@ -167,8 +174,9 @@ async def run(
         known = {**PLACES, **{Role(role): place for role, place in places.items()}}
         own = {f"{role.value}/": known[role] for role in rights}
         made = job(
-            *argv, content=content, purpose=purpose, workdir=workdir, mounts=mounts, places=own
-        )
+            *argv, content=content, purpose=purpose, workdir=workdir, mounts=mounts, places=own,
+            uid=INSTALLER if purpose is Purpose.INSTALL else None,
+        )  # fmt: skip
         receipt = await executor.start(made)
         return b"".join([chunk.data async for chunk in executor.output(receipt)]).decode()
 
@@ -215,6 +223,18 @@ async def test_nothing_of_one_rendering_or_process_is_seen_by_another(
     again = PlaceRef(kind=PlaceKind.RENDERING, ids=(7, 1, 2))
     assert first == await run("document", "/bin/sh", "-c", script, output=again)
     assert "made" not in first
+
+
+async def test_installs_run_as_the_one_user_who_owns_what_they_write(
+    run: Callable[..., Awaitable[str]], around: dict[str, str], uid_first: int
+) -> None:
+    """What the install of one content has built is shown to others, so it is none of theirs. The
+    content's own files are shown as that user's; on disk they stay the content's."""
+    script = f"id -u; stat -c %u app.R {APP}; touch {PACKRAT}/made; (echo > app.R) 2>&1 | wc -l"
+    said = (await run("install", "/bin/sh", "-c", script)).split()
+    assert [str(INSTALLER)] * 3 + ["1"] == said
+    assert INSTALLER == _owner_of(around["data_dir"], PLACES[Role.LIBRARY], "made")
+    assert uid_first + 7 == _owner_of(around["data_dir"], PLACES[Role.SOURCE])
 
 
 async def test_the_helper_by_itself_holds_what_is_for_installs_alone(

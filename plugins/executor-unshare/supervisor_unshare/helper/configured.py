@@ -15,7 +15,9 @@ from supervisor_unshare.sandbox.entry import LAYERS
 from supervisor_unshare.tiers import subuid
 
 # Inside the namespace of the tier subuid the caller is 0, and contents count from there.
-_CALLER = ("core_uid", "core_gid", "gateway_uid", "gateway_gid", "uid_first", "install_uid")
+_CALLER = (
+    "core_uid", "core_gid", "gateway_uid", "gateway_gid", "uid_first", "install_uid", "install_gid",
+)  # fmt: skip
 
 
 def read_settings(fd: int) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def read_rules(settings: Mapping[str, Any]) -> Rules:
         uid_first=settings["uid_first"],
         uid_last=settings["uid_last"],
         install_uid=settings.get("install_uid", 0),
+        install_gid=settings.get("install_gid", 0),
         run_as=settings.get("run_as", ""),
         run_as_group=settings.get("run_as_group", ""),
         several_nodes=settings.get("several_nodes", False),

@@ -189,7 +189,7 @@ class Starter:
                 with _doing() as doing:
                     found = build.open_trees(found, self._sources, doing, trees, owners)
                 undo.pop_all()
-        elif job.account:
+        elif job.mapped:
             raise Refused("this host cannot show files under another owner", code="run-as-refused")
         # Where it is no file system of its own, it would have room for anything.
         listening = () if self._rules.tier == ROOT else (layout.at(Role.SOCKET),)
@@ -214,8 +214,8 @@ class Starter:
 
     @contextlib.contextmanager
     def _owners(self, job: Job) -> Iterator[int | None]:
-        """Give what shows the content's files as its account's: None where it has none."""
-        if not job.account:
+        """Give what shows the content's files as the process's: None where they are its own."""
+        if not job.mapped:
             yield None
             return
         with step("owners"):

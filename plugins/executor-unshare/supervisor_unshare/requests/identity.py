@@ -1,4 +1,6 @@
-"""Whom a process runs as: the content's own uid, or an account that the administrator allows."""
+"""Whom a process runs as: the content's own uid, an account that the administrator allows, or, for
+installs, the one user of them all.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,13 @@ from supervisor_unshare.linux.answering import in_time
 from supervisor_unshare.requests.fields import Refused
 from supervisor_unshare.requests.rules import ROOT, Rules, content_uid
 
-# What an account may be given to. Unpacking and installing stay the content's own.
+# What an account may be given to. Unpacking stays the content's own.
 _PURPOSES = frozenset({"serve", "render", "customize"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """owner: whose the content's files are on disk; account: the name, "" for the content's own.
+    """owner: whose the content's files are on disk. account: the name of a given one, or "".
 
     home: the account's, as it is written, which need not be there.
     """
@@ -44,6 +46,8 @@ def identity(
     if rules.rootless:
         caller = content_uid(uid, content, rules)
         return Identity(owner=caller, uid=caller, gid=os.getegid())
+    if rules.tier == ROOT and purpose == "install" and rules.install_uid:
+        return _installer(uid, gid, groups, content_uid(own, content, rules), rules)
     if rules.tier == ROOT and purpose in _PURPOSES and not rules.uid_first <= uid <= rules.uid_last:
         return _account(uid, gid, groups, content_uid(own, content, rules), rules)
     uid = content_uid(uid, content, rules)
@@ -52,6 +56,17 @@ def identity(
     if groups:
         raise Refused("supplementary groups are not allowed")
     return Identity(owner=uid, uid=uid, gid=uid)
+
+
+def _installer(uid: int, gid: int, groups: Sequence[int], owner: int, rules: Rules) -> Identity:
+    """What an install writes is for other contents too, so it belongs to none of them."""
+    if (uid, gid, *groups) != (rules.install_uid, rules.install_gid):
+        raise Refused(
+            f"an install runs as uid {rules.install_uid} and gid {rules.install_gid}, not as"
+            f" {uid} and {gid}",
+            hint="That is the InstallUser of [Privileged].",
+        )
+    return Identity(owner=owner, uid=uid, gid=gid)
 
 
 def _account(uid: int, gid: int, groups: Sequence[int], owner: int, rules: Rules) -> Identity:

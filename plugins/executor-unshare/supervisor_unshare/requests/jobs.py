@@ -72,6 +72,11 @@ class Job:
     egress: Egress = Egress.HOST
     port: int | None = None
 
+    @property
+    def mapped(self) -> bool:
+        """Whether the content's files belong to somebody else on disk than to the process."""
+        return self.owner != self.uid
+
 
 def job(value: Any, rules: Rules) -> Job:
     """Check a whole job; raises Refused with the first rule that it breaks."""

@@ -22,6 +22,7 @@ class Rules:
     hidden: what no sandbox sees, even where it lies in something shown. without: layers of the
     sandbox that are left out. egress: how far content may reach at most; ports: of the host's
     loopback that egress user reaches; pasta: the program for it, "" for none.
+    install_uid, install_gid: of whoever installs packages; 0: each content itself.
     run_as and run_as_group: accounts that content may run as, see supervisor.accounts.
     several_nodes: whether other helpers may be at work in the same DataDir.
     maxima: the most of a limit, by the names of jobs.Limits.
@@ -37,6 +38,7 @@ class Rules:
     uid_first: int
     uid_last: int
     install_uid: int = 0
+    install_gid: int = 0
     run_as: str = ""
     run_as_group: str = ""
     several_nodes: bool = False

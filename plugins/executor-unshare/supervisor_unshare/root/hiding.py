@@ -9,22 +9,35 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 from supervisor.layout import COMPATIBLE_MOUNT_ROOT, MOUNT_ROOT
 from supervisor.site_mounts import covered
+from supervisor_unshare.linux.answering import kind_of
 
-# Of these content has its own, or they say what runs on this machine.
-_NEVER = ("/proc", "/sys", "/dev", "/run", "/var/run", MOUNT_ROOT, COMPATIBLE_MOUNT_ROOT)
+# Of these content has its own, or they say what runs on this machine, or nobody is to show them.
+_NEVER = (
+    "/proc", "/sys", "/dev", "/run", "/var/run", "/etc/shadow", "/etc/gshadow", MOUNT_ROOT,
+    COMPATIBLE_MOUNT_ROOT,
+)  # fmt: skip
 
 
-def hides(path: str, trees: Sequence[str], own: Sequence[str] = ()) -> bool:
+def hides(
+    path: str,
+    trees: Sequence[str],
+    own: Sequence[str] = (),
+    *,
+    kind: Callable[[str], str] = kind_of,
+) -> bool:
     """Tell whether a path is there for everybody but sandboxes. May wait for a file system.
 
-    trees: what every sandbox shows at its own path; own: the server's own directories.
+    trees: what every sandbox shows at its own path; own: the server's own directories. kind: gives
+    the kind of file system that a path lies on, without asking it.
     """
     try:
+        if kind(path) == "autofs":  # a question would mount what content names, from any server
+            return False
         names = {path, os.path.realpath(path)}
         if any(covered(name, (*_NEVER, *own, *trees)) for name in names):
             return False

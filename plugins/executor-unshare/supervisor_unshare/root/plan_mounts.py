@@ -217,7 +217,7 @@ def plan_own(
             parts=layout.components(mount.place),
             target=mount.at,
             writable=mount.writable,
-            mapped=bool(job.account and mount.place.ids),
+            mapped=bool(job.mapped and mount.place.ids),
         )
         for mount in job.mounts
     ]
