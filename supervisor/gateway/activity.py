@@ -8,6 +8,7 @@ from typing import Any
 Message = dict[str, Any]
 
 PART = 400  # entries that surely fit a packet
+LONGEST_WORD = 16  # characters of what a worker says of its work
 
 
 def changes(runs: dict[str, Any], left: Sequence[tuple[str, bool]]) -> Iterator[Message]:
@@ -42,6 +43,12 @@ def usage(number: int, seats: Sequence[list[Any]]) -> Iterator[Message]:
     for place, part in enumerate(found, 1):
         more = {"more": True} if place < len(found) else {}
         yield {"type": "told", "id": number, "seats": part, **more}
+
+
+def word(value: bytes) -> str:
+    """Give the value of Supervisor-Busy such that PART of them fit a packet; the core judges it."""
+    text = value.decode("ascii", "replace").replace("\ufffd", "?")
+    return text if len(text) <= LONGEST_WORD else text[: LONGEST_WORD - 3] + "..."
 
 
 def parts(entries: Sequence[Any]) -> Iterator[list[Any]]:

@@ -198,6 +198,8 @@ class Answering:
             lines = response_lines(response, Place(self.gateway.site, self.guid, request.host))
         else:
             lines = response.kept
+        if response.busy is not None and self.worker is not None:
+            self.gateway.declares(self.worker, response.busy)
         if self.cookie:
             tail += b"\r\nSet-Cookie: " + self.cookie
             self.cookie = b""

@@ -20,7 +20,7 @@ class BadHead(Exception):
 
 
 KEEP, DROP, ORIGIN, HOST, CONNECTION, COOKIE, AUTHORIZATION = range(7)
-LENGTH, CODING, UPGRADE, EXPECT, SET_COOKIE, LOCATION, REQUEST_ID, FORWARDED = range(7, 15)
+LENGTH, CODING, UPGRADE, EXPECT, SET_COOKIE, LOCATION, REQUEST_ID, FORWARDED, BUSY = range(7, 16)
 
 _HOP_BY_HOP = (
     "keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer http2-settings"
@@ -57,6 +57,7 @@ _RESPONSE = {
     "set-cookie": SET_COOKIE,
     "location": LOCATION,
     "content-location": LOCATION,
+    "supervisor-busy": BUSY,
 }
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")

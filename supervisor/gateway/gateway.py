@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import socket
 
+from supervisor.gateway import activity
 from supervisor.gateway.access import Access, RequestIds, Visit
 from supervisor.gateway.connect import Caller, Connector
 from supervisor.gateway.dial import UNACKNOWLEDGED
@@ -166,6 +167,11 @@ class Gateway:
         if worker not in changed:
             changed.add(worker)
             self.link.report()
+
+    def declares(self, worker: Worker, value: bytes) -> None:
+        """Note what a worker has said of its work in the head of an answer, and tell the core."""
+        worker.busy = activity.word(value), self.loop.now
+        self.changed(worker)
 
     def vacate(self, seat: str, clean: bool) -> None:
         """Tell the core that a seat is free; clean: closed in order, or never used."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from supervisor.gateway.fields import (
     AUTHORIZATION,
+    BUSY,
     CODING,
     CONNECTION,
     COOKIE,
@@ -107,6 +108,7 @@ class Response:
     cookies: Sequence[bytes] = ()  # values of Set-Cookie
     locations: Sequence[tuple[bytes, bytes]] = ()  # name and value of (Content-)Location
     origin: Sequence[bytes] = ()  # lines about the whole origin
+    busy: bytes | None = None  # value of Supervisor-Busy, which is for us alone
     length = UNTIL_END
     websocket = False
 
@@ -277,6 +279,8 @@ def _parse_response(head: bytes) -> Response:
             upgrades.append(value.lower())
         elif kind == ORIGIN:
             response.origin = [*response.origin, line]
+        elif kind == BUSY:
+            response.busy = value
     if lengths or codings:
         response.length = body_length(lengths, codings, response.minor)
     if tokens:

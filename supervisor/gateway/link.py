@@ -300,6 +300,9 @@ class Link:
         ends = message.get("ends")
         worker.ends = None if ends is None else self._loop.now + float(ends)
         worker.notice = bool(message.get("notice"))
+        if message.get("busy"):
+            word, said = message["busy"]
+            worker.busy = str(word), float(said)
         self._put(worker)
         self._named.add(run)
         self._expected -= 1

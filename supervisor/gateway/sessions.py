@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable
+from typing import Any
 
 PIN_COOKIE = b"supervisor-pin"
 PIN_SECONDS = 24 * 3600
@@ -107,11 +108,12 @@ class Worker:
     secret: host and port of a worker that has no socket, and what to say there first; connection,
     read: seconds of silence either way and from the client after which a session is reported, 0
     never; ends: the loop's time when a draining one is ended at the latest; notice: whether its
-    pages say so.
+    pages say so; busy: its last Supervisor-Busy and when it said that (the loop's time, which
+    is the system's monotonic clock and so the same for all gateways and cores).
     """
 
     __slots__ = (
-        "address", "connection", "directory", "draining", "ends", "guid", "inside", "name",
+        "address", "busy", "connection", "directory", "draining", "ends", "guid", "inside", "name",
         "notice", "read", "requests", "run", "secret", "sockets", "total", "uid",
     )  # fmt: skip
 
@@ -129,6 +131,7 @@ class Worker:
         self.read = 0.0
         self.ends: float | None = None
         self.notice = False
+        self.busy: tuple[str, float] | None = None
         self.sockets = 0
         self.requests = 0
         self.total = 0
@@ -158,6 +161,8 @@ class Sessions:
             known.address, known.secret = worker.address, worker.secret
             known.connection, known.read = worker.connection, worker.read
             known.ends, known.notice = worker.ends, worker.notice
+            if worker.busy and (known.busy is None or worker.busy[1] > known.busy[1]):
+                known.busy = worker.busy  # through another gateway, later
         return known
 
     def remove(self, run: str) -> None:
@@ -171,7 +176,7 @@ class Sessions:
         for run in self.workers.keys() - runs:
             self.remove(run)
 
-    def take_changes(self, everything: bool = False) -> dict[str, dict[str, int]]:
+    def take_changes(self, everything: bool = False) -> dict[str, dict[str, Any]]:
         """Give the counts of the runs that changed (or of all), as `activity` carries them."""
         workers = {*self.workers.values(), *self.changed} if everything else self.changed
         counts = {
@@ -179,6 +184,7 @@ class Sessions:
                 "sockets": worker.sockets,
                 "requests": worker.requests,
                 "total": worker.total,
+                **({"busy": worker.busy} if worker.busy else {}),
             }
             for worker in workers
         }

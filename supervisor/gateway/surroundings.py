@@ -80,6 +80,9 @@ class Surroundings(Protocol):
     def changed(self, worker: Worker) -> None:
         """Note that a worker's counts have changed."""
 
+    def declares(self, worker: Worker, value: bytes) -> None:
+        """Note what a worker has said of its work in the head of an answer."""
+
     def vacate(self, seat: str, clean: bool) -> None:
         """Tell the core that a seat is free; clean: closed in order, or never used."""
 

@@ -78,6 +78,7 @@ class Recorder:
         self.opened: list[Worker | None] = []
         self.failed: list[str] = []
         self.retried: list[bytes] = []
+        self.declared: list[bytes] = []
         self.refuses = ""
         self.over = False
         self.tunnels: list[Any] = []
@@ -132,6 +133,9 @@ class Recorder:
 
     def changed(self, worker: Worker) -> None:
         self.sessions.changed.add(worker)
+
+    def declares(self, worker: Worker, value: bytes) -> None:
+        self.declared.append(value)
 
     def pin_cookie(self, guid: bytes, run: str, visitor: str) -> bytes:
         return b"supervisor-pin=" + self.pin(guid, run, visitor)

@@ -187,12 +187,22 @@ class Routes:
             elif total != gateway.totals.get(run):
                 worker.active_at = trio.current_time()
                 gateway.totals[run] = total
+            if worker is not None and "busy" in count:
+                self._hear(worker, *count["busy"])
             if gateway.counts[run] == (0, 0):
                 del gateway.counts[run]
         if len(gateway.counts) > MOST_COUNTED:
             self.log.error("gateway-counts-too-much", runs=len(gateway.counts))
             gateway.hang_up()
         self._recount(touched)
+
+    def _hear(self, worker: Worker, word: object, said: object) -> None:
+        """Take what a worker has said of its work through one of the gateways."""
+        news, trouble = worker.work.hear(str(word), float(str(said)))
+        if trouble:
+            worker.output.say(f"[supervisor] {trouble}")
+        if news and len(self.gateways) > 1:
+            self.tell(worker)  # the one that heard it may leave before the next core asks it
 
     def _count_answers(self, gateway: Gateway, message: packets.Message) -> None:
         given = message.get("answers")
@@ -353,6 +363,7 @@ class Routes:
             "read": scaling.read,
             "ends": ends,
             "notice": scaling.notice,
+            **({"busy": worker.work.said} if worker.work.said else {}),
         }
 
     async def usage(self) -> dict[str, list[float]]:

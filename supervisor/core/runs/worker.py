@@ -9,7 +9,7 @@ from functools import partial
 import attrs
 import trio
 
-from supervisor.core.runs import calls
+from supervisor.core.runs import calls, declared
 from supervisor.core.runs.calls import AGAIN, CALL_LIMIT, RECORD_LIMIT, START_LIMIT
 from supervisor.core.runs.limiting import Given
 from supervisor.core.runs.missing import Missing
@@ -56,6 +56,7 @@ class Worker:
     changed: Callable[[Worker], None]
     missing: Missing
     given: Given = Given()
+    work: declared.Work = attrs.field(factory=declared.Work)
     endpoint: Endpoint | None = None
     pid: int | None = None
     sockets: int = 0

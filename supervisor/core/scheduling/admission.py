@@ -13,7 +13,6 @@ import attrs
 import trio
 
 from supervisor import policy
-from supervisor.core.runs.declared import works
 from supervisor.core.runs.worker import Worker
 from supervisor.core.scheduling.crew import Crew
 from supervisor.core.scheduling.line import Place
@@ -151,7 +150,7 @@ class Admission:
         if worker is None or which != "connection":
             return seat is not None
         await worker.look()
-        return not (worker.pulse.busy or works(worker.endpoint))
+        return not (worker.pulse.busy or worker.work.goes_on(worker.endpoint))
 
     # -- the task -----------------------------------------------------------------------------
 

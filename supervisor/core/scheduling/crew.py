@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from supervisor.core.runs.declared import works
 from supervisor.core.runs.worker import Worker
 from supervisor.core.scheduling.failures import Failures
 from supervisor.core.scheduling.line import Line
@@ -133,7 +132,7 @@ class Crew:
 
     def works_on(self, worker: Worker) -> bool:
         """Whether an idle worker has declared work; then it is asked again in a while."""
-        if not works(worker.endpoint):
+        if not worker.work.goes_on(worker.endpoint):
             return False
         worker.active_at = trio.current_time()
         self.wake()

@@ -9,7 +9,6 @@ import trio
 
 from supervisor import policy
 from supervisor.core.runs.calls import LEAVE_LIMIT
-from supervisor.core.runs.declared import works
 from supervisor.core.runs.worker import Worker
 from supervisor.core.scheduling.admission import Admission
 from supervisor.core.scheduling.crew import BEFORE_READY, DEMAND, Crew
@@ -379,7 +378,8 @@ class Keeper(Crew):
         worker.stop(reason)
 
     def _is_used(self, worker: Worker) -> bool:
-        return worker.used or bool(self.seats.held(worker.id)) or works(worker.endpoint)
+        held = bool(self.seats.held(worker.id))
+        return worker.used or held or worker.work.goes_on(worker.endpoint)
 
     # -- news ---------------------------------------------------------------------------------
 

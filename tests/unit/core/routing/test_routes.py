@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -347,6 +348,46 @@ async def test_requests_between_two_reports_keep_a_worker_awake(house: House, sh
             counts = {worker.id: {"sockets": 0, "requests": 0, "total": total + 1}}
             gateway.say("activity", runs=counts)
         assert State.READY is worker.state
+
+
+def says(gateway: FakeGateway, worker: Worker, word: str, moment: float) -> None:
+    count = {"sockets": 0, "requests": 0, "total": 1, "busy": [word, moment]}
+    gateway.say("activity", runs={worker.id: count})
+
+
+async def test_declared_work_is_told_to_other_gateways_and_to_those_that_come(
+    house: House, short: Path
+) -> None:
+    async with linked(house, short) as link:
+        worker = await link.ready()
+        first, second = link.connect(), link.connect()
+        for gateway in (first, second):
+            await gateway.greet()
+            assert "busy" not in await gateway.hear("worker")
+        says(first, worker, "1h", moment := time.monotonic())
+        assert ["1h", moment] == (await second.hear("worker"))["busy"]
+        await trio.sleep(1000)
+        assert State.READY is worker.state
+        third = link.connect()
+        await third.greet()
+        assert ["1h", moment] == (await third.hear("worker"))["busy"]
+
+
+async def test_a_bad_declaration_stands_once_in_the_log_of_the_run(
+    house: House, short: Path
+) -> None:
+    async with linked(house, short) as link:
+        worker = await link.ready()
+        gateway = link.connect()
+        await gateway.greet()
+        for moment in (1.0, 1.0, 2.0):
+            says(gateway, worker, "soon", moment)
+        await trio.sleep(1)
+        said = [line for line in worker.output.last_lines() if "Supervisor-Busy" in line]
+        assert [
+            "[supervisor] Supervisor-Busy of an answer is ignored: "
+            "'soon' is not a duration such as 500ms, 30s or 1h30m"
+        ] == said
 
 
 @pytest.mark.parametrize(
