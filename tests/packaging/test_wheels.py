@@ -80,16 +80,20 @@ def environment(wheels: dict[str, Path], third_party: Path) -> Iterator[Path]:
 def installed(wheels: dict[str, Path], third_party: Path, what: str) -> Iterator[Path]:
     """Make a virtual environment that every user can read."""
     with server_directory() as place:
-        venv.create(place, with_pip=True, symlinks=True)
+        venv.create(place, symlinks=True)
         packages = site_packages(place)
         for path in third_party.iterdir():
             if not (packages / path.name).exists():
                 (packages / path.name).symlink_to(path.readlink())
         links = [f"--find-links={wheel.parent}" for wheel in wheels.values()]
-        pip = (place / "bin" / "python", "-m", "pip", "install", "--no-index", "--quiet")
-        done = run(*pip, *links, what, cwd=place)
+        done = run(*pip(place), "install", "--no-index", "--quiet", *links, what, cwd=place)
         assert 0 == done.returncode, done.stderr
         yield place
+
+
+def pip(place: Path) -> tuple[str | Path, ...]:
+    """Our pip, which works on an environment: to give that one of its own takes seconds."""
+    return (sys.executable, "-m", "pip", "--python", place / "bin" / "python")
 
 
 def site_packages(place: Path) -> Path:
@@ -187,9 +191,9 @@ async def test_a_server_from_the_wheels_serves_content(
 SUPERVISORD = "supervisor==4.3.0"
 
 
-def refused(place: Path, *pip: str | Path) -> str:
+def refused(place: Path, *arguments: str | Path) -> str:
     """Install something beside ours; give what our command then says."""
-    done = run(place / "bin" / "python", "-m", "pip", "--quiet", *pip, cwd=place)
+    done = run(*pip(place), "--quiet", *arguments, cwd=place)
     if "No matching distribution" in done.stderr:
         pytest.skip("needs a package index with supervisord")
     assert 0 == done.returncode, done.stderr
@@ -202,7 +206,7 @@ def refused(place: Path, *pip: str | Path) -> str:
 def test_beside_supervisord_the_command_says_what_is_wrong_and_after_it_too(
     wheels: dict[str, Path], tmp_path: Path, third_party: Path
 ) -> None:
-    venv.create(tmp_path, with_pip=True, symlinks=True)
+    venv.create(tmp_path, symlinks=True)
     (site_packages(tmp_path) / "third-party.pth").write_text(f"{third_party}\n")
     said = refused(tmp_path, "install", "--no-deps", wheels["supervisor"], SUPERVISORD)
     assert "supervisor: this Python environment also holds" in said
@@ -215,7 +219,7 @@ def test_beside_supervisord_the_command_says_what_is_wrong_and_after_it_too(
 def test_beside_supervisord_an_editable_install_says_so_too(
     tmp_path: Path, third_party: Path
 ) -> None:
-    venv.create(tmp_path, with_pip=True, symlinks=True)
+    venv.create(tmp_path, symlinks=True)
     (site_packages(tmp_path) / "third-party.pth").write_text(f"{third_party}\n")
     editable = ("--no-deps", "--no-build-isolation", "--editable", ROOT, SUPERVISORD)
     assert "(supervisord) 4.3.0" in refused(tmp_path, "install", *editable)

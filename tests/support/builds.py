@@ -35,7 +35,7 @@ def build(target: Path, *, changes: Mapping[str, tuple[str, str]], plugins: bool
 
 def environment(place: Path) -> Path:
     """Make a virtual environment with the third-party packages of the checkout; give its python."""
-    venv.create(place, with_pip=True, symlinks=True)
+    venv.create(place, symlinks=True)
     [packages] = place.glob("lib/python*/site-packages")
     (packages / "third-party.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return place / "bin" / "python"
@@ -44,7 +44,8 @@ def environment(place: Path) -> Path:
 def install(python: Path, wheels: Path) -> None:
     """Install all wheels of a directory over whatever is installed."""
     offline = ("--no-index", "--no-deps", "--force-reinstall", "--quiet", "--no-cache-dir")
-    _run(python, "-m", "pip", "install", *offline, *sorted(wheels.glob("*.whl")), cwd=wheels)
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    _run(*pip, "install", *offline, *sorted(wheels.glob("*.whl")), cwd=wheels)
 
 
 def change(python: Path, changes: Mapping[str, tuple[str, str]]) -> None:

@@ -182,7 +182,7 @@ async def test_page_loads_without_a_session_lock_nobody_out(
 async def test_broken_attempts_to_open_a_websocket_leak_no_seat(
     server: LiveServer, deploy: Deploy
 ) -> None:
-    url = deploy(1, 4)
+    url = deploy(1, 4, reconnect_timeout="2s")
     async with guests([url]):
         for attempt in ATTEMPTS * 3:
             visitor = Visitor(url)

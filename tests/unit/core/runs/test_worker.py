@@ -128,7 +128,7 @@ async def test_what_never_runs_is_ended_by_the_same_limit(house: House) -> None:
 
 
 async def test_no_init_limit_means_none(house: House) -> None:
-    house.executor.behaves = Behaviour(listens=5000, lives=6000)
+    house.executor.behaves = Behaviour(listens=500, lives=600)
     worker = await live(house.worker(scaling=Scaling(init=0)))
     assert [*READY_STORY, "exited"] == story(house, worker)
 
