@@ -14,7 +14,7 @@ from supervisor_unshare.linux import filters, landlock
 from supervisor_unshare.requests.rules import LANDLOCK, ROOT, Rules
 from supervisor_unshare.root import host, site
 from supervisor_unshare.sandbox.steps import StartFailed
-from supervisor_unshare.tiers import network_findings
+from supervisor_unshare.tiers import network_findings, ranges
 from supervisor_unshare.tiers.advice import advice
 from supervisor_unshare.tiers.choice import KEEPS_APART
 from supervisor_unshare.tiers.facts import Facts, observe
@@ -50,6 +50,7 @@ def findings(rules: Rules, *, groups: Hierarchies, limits: Iterable[str]) -> lis
     confines = landlock.version() > 0 and "landlock" not in rules.without
     found = [
         sandbox,
+        *_shared(rules),
         *_weaker(rules.tier, moved=outcome.moved, sockets=confines),
         _limits(groups, limits),
         _totals(groups),
@@ -66,6 +67,16 @@ def _mounts(rules: Rules) -> list[dict[str, Any]]:
     """Tell of each mount of the settings where it is shown, and whether it can be."""
     lines = site.findings(rules.site, host.look(rules.trees))
     return [_finding(name, not fix, text, *fix) for name, text, *fix in lines]
+
+
+def _shared(rules: Rules) -> list[dict[str, Any]]:
+    """Tell of uids of contents that others have, where there are any."""
+    text = ranges.finding(rules)
+    fix = (
+        "Before there is content, write another UidFirst and UidLast in [Applications]; else give"
+        " those users another range (usermod --del-subuids FIRST-LAST --add-subuids FIRST-LAST)."
+    )
+    return [_finding("uids", False, text, fix)] if text else []
 
 
 def _weaker(tier: str, *, moved: bool, sockets: bool) -> list[dict[str, Any]]:
