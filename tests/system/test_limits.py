@@ -101,8 +101,10 @@ def test_a_limit_beyond_the_maximum_is_refused_with_its_code(server: LiveServer)
 
 
 def test_the_servers_own_processes_come_before_all_contents(server: LiveServer) -> None:
+    if not cpu_group(os.getpid()):
+        pytest.skip("not on this kernel: cgroup v1 for processors")
     if "/" != cpu_group(os.getpid()):
-        pytest.skip("not on this machine: cgroup v1 for processors, with nobody's groups in use")
+        pytest.skip("not on this machine: cgroup v1 with nobody's groups in use")
     parts = [server.parent, server.core, server.gateway, server.helper]
     ours = f"/{directory_name(str(server.run_dir))}"
     assert {f"{ours}-server"} == {cpu_group(pid) for pid in parts}
@@ -110,11 +112,29 @@ def test_the_servers_own_processes_come_before_all_contents(server: LiveServer) 
     assert {ours} == {cpu_group(pid) for pid in running}
 
 
-def cpu_group(pid: int | None) -> str:
-    """The control group that weighs a process, in v1; "" where there is none."""
+def test_where_v2_is_delegated_the_servers_own_group_has_the_weight(server: LiveServer) -> None:
+    group = v2_group(server.parent)
+    contents = group.parent / directory_name(str(server.run_dir))
+    if group.name != "server" or not (contents / "cpu.weight").exists():
+        pytest.skip("not on this kernel: cgroup v2 for processors, delegated to whoever tests")
+    assert ("1600", "50") == tuple(
+        (one / "cpu.weight").read_text().strip() for one in (group, contents)
+    )
+    parts = [server.core, server.gateway, server.helper]
+    assert {group} == {v2_group(pid) for pid in parts}
+    running = [process.pid for process in server.strangers()]
+    assert {contents} == {v2_group(pid).parent for pid in running}
+
+
+def cpu_group(pid: int | None, controller: str = "cpu") -> str:
+    """The control group of a process in v1, "" where there is none; in v2 by controller ""."""
     lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     fields = (line.split(":", 2) for line in lines)
-    return next((path for _, names, path in fields if "cpu" in names.split(",")), "")
+    return next((path for _, names, path in fields if controller in names.split(",")), "")
+
+
+def v2_group(pid: int | None) -> Path:
+    return Path(f"/sys/fs/cgroup{cpu_group(pid, controller='')}")
 
 
 def test_doctor_says_what_holds_and_by_what(server: LiveServer) -> None:

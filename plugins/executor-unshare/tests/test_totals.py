@@ -81,6 +81,16 @@ def test_totals_are_written_and_read_back(tmp_path: Path) -> None:
     assert "50" == (tmp_path / "cgroup/ours/cpu.weight").read_text()
 
 
+def test_in_v2_contents_cannot_go_on_in_swap_where_their_memory_ends(tmp_path: Path) -> None:
+    found, _ = machine_at(tmp_path, memory="max", pids="max")
+    swap = tmp_path / "cgroup/ours/memory.swap.max"
+    swap.write_text("max")  # only a kernel that counts swap has it
+    assert [] == totals.apply(found, Totals(pids=7))
+    assert "max" == swap.read_text()
+    assert [] == totals.apply(found, Totals(memory=5 * MIB))
+    assert "0" == swap.read_text()
+
+
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     found = Hierarchies(controllers={"memory": str(tmp_path / "gone")})
     troubles = totals.apply(found, Totals(memory=1, pids=1))

@@ -22,6 +22,8 @@ _FILES = {
     "memory": ("memory.max", "memory.limit_in_bytes"),
     "pids": ("pids.max", "pids.max"),
 }
+# Beyond the total they would live in it, and whatever is read from the same disk waits for them.
+_SWAP = "memory.swap.max"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +62,14 @@ def apply(found: Hierarchies, totals: Totals) -> list[str]:
         directory = found.controllers.get(controller)
         if directory is None or value is None:
             continue
-        name = _FILES[controller][0 if controller in found.v2 else 1]
-        try:
-            write(f"{directory}/{name}", str(value))
-        except OSError as error:
-            troubles.append(f"{name}: {error.strerror}")
+        values = {_FILES[controller][0 if controller in found.v2 else 1]: str(value)}
+        if "memory.max" in values and os.path.exists(f"{directory}/{_SWAP}"):
+            values[_SWAP] = "0"
+        for name, text in values.items():
+            try:
+                write(f"{directory}/{name}", text)
+            except OSError as error:
+                troubles.append(f"{name}: {error.strerror}")
     if directory := found.controllers.get("cpu"):
         name = "cpu.weight" if "cpu" in found.v2 else "cpu.shares"
         with contextlib.suppress(OSError):
