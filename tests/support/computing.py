@@ -13,6 +13,7 @@ from tests.support.server import LiveServer
 CONTENT = Path(__file__).parents[1] / "content"
 SCALING = "[Scheduler]\nIdleTimeout = 1s\nReconnectTimeout = 1s\n"
 COMPUTES = 15.0  # seconds
+PATIENCE = 60.0  # seconds in which a process surely starts
 
 
 @attrs.frozen(kw_only=True)
@@ -24,18 +25,24 @@ class Waits:
 
 
 async def waits(server: LiveServer, url: str, *, computes: float = COMPUTES) -> Waits:
-    """Let one come and compute, then another. No process may run before; none does afterwards."""
+    """Let one come and compute, then another. No process may run before; none does afterwards.
+
+    Raises AssertionError where the other one's first value did not come from a process of its own,
+    started for it as for the first, while the first still computed.
+    """
     async with guests([url]) as party:
         (first,) = party
         cold = first.visits[0].waited
         assert first.session is not None
         await first.session.update(busy=computes)
-        await trio.sleep(0.5)  # it computes by now
+        await first.session.computing()
         begun = trio.current_time()
         (second,) = party.invite([url])
-        await party.served(computes + 30.0)
-        assert second.run != first.run, "it waited for the process that computes"
+        await party.served(PATIENCE)
         found = Waits(cold=cold, busy=trio.current_time() - begun)
+        assert second.run != first.run, "it shares the process that computes"
+        assert first.session.busy, "it waited for the process that computes"
+        assert ["starting"] == first.places == second.places
         await second.move()
         first.vanish()
     for run in server.rows("ps"):

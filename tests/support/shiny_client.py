@@ -176,6 +176,7 @@ class Session:
         self.id: str | None = None
         self.headers: list[tuple[str, str]] = []
         self.messages = 0
+        self.busy = False  # its process computes for it, and has not said that it has finished
         self.close_code: int | None = None
         self.close_reason = ""
         self._protocol = protocol
@@ -199,6 +200,13 @@ class Session:
                 raise SessionEnded(f"closed with {self.close_code} {self.close_reason}".rstrip())
             await self._news.wait()
         return self._unseen.pop(output)
+
+    async def computing(self) -> None:
+        """Wait until its process says that it computes."""
+        while not self.busy:
+            if self._closed.is_set():
+                raise SessionEnded("it has not computed")
+            await self._news.wait()
 
     async def update(self, **inputs: Any) -> None:
         """Set inputs, as a visitor who moves a slider does."""
@@ -271,6 +279,8 @@ class Session:
         self.messages += 1
         if "config" in message:
             self.id = message["config"].get("sessionId")
+        if "busy" in message:
+            self.busy = message["busy"] == "busy"
         self._unseen.update(message.get("values") or {})
         for output, error in (message.get("errors") or {}).items():
             self._errors[output] = error["message"] if isinstance(error, dict) else str(error)
