@@ -13,7 +13,7 @@ from tests.support.server import LiveServer
 CONTENT = Path(__file__).parents[1] / "content"
 SCALING = "[Scheduler]\nIdleTimeout = 1s\nReconnectTimeout = 1s\n"
 COMPUTES = 15.0  # seconds
-PATIENCE = 60.0  # seconds in which a process surely starts
+PATIENCE = 90.0  # seconds in which a process surely starts
 
 
 @attrs.frozen(kw_only=True)
