@@ -19,6 +19,8 @@ MAX_FDS = 32
 
 Message = dict[str, Any]
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+
 
 class BadPacket(Exception):
     """The peer sent something that is not a message. Close the link and log it."""
@@ -30,7 +32,7 @@ def send(sock: socket.socket, message: Message, fds: tuple[int, ...] = ()) -> No
     On a non-blocking socket BlockingIOError means: nothing was sent, try again when writable. The
     descriptors are duplicated into the peer; the caller keeps and closes its own.
     """
-    data = json.dumps(message, separators=(",", ":"), ensure_ascii=True).encode()
+    data = _encode(message).encode()
     if len(data) > LIMIT:
         raise ValueError(f"a message of {len(data)} bytes is over the limit of {LIMIT}")
     if len(fds) > MAX_FDS:

@@ -31,7 +31,8 @@ class Usage:
 @attrs.define(eq=False)
 class Gateway:
     """A gateway's link. counts: sockets and requests by run; answers: its
-    answers so far by the first digit of their status; seats: its open ones.
+    answers so far by the first digit of their status; seats: its open ones; told_of: what it was
+    told last of each run.
 
     picture: the seats it has named of a complete picture that is still coming, or None. questions:
     by their ids, those that are not answered yet.
@@ -44,6 +45,7 @@ class Gateway:
     totals: dict[str, int] = attrs.field(factory=dict)
     answers: dict[str, int] = attrs.field(factory=dict)
     seats: dict[str, Keeper] = attrs.field(factory=dict)
+    told_of: dict[str, object] = attrs.field(factory=dict)
     picture: set[str] | None = None
     questions: dict[object, trio.CancelScope] = attrs.field(factory=dict)
     _usage: dict[int, Usage] = attrs.field(factory=dict)
@@ -52,7 +54,9 @@ class Gateway:
     _asked: int = 0
 
     def send(self, message: packets.Message, *, directory: str | None = None) -> None:
-        """Queue a message; its directory is opened when it is sent."""
+        """Send a message, or queue it behind others; its directory is opened when it is sent."""
+        if not self._queue and self._sent(message, directory):
+            return
         if len(self._queue) < MOST_WAITING:
             self._queue.append((message, directory))
             self._filled.set()
@@ -89,27 +93,33 @@ class Gateway:
             usage.complete.set()
 
     async def send_all(self) -> None:
-        """Send what is queued, until cancelled."""
+        """Send what is queued, whenever the gateway takes it, until cancelled."""
         while True:
             while self._queue:
-                await self._send_one(*self._queue.popleft())
+                with trio.move_on_after(SEND_LIMIT) as limit:
+                    await trio.lowlevel.wait_writable(self.sock)
+                if limit.cancelled_caught:
+                    self.log.error("gateway-does-not-read", waiting=len(self._queue))
+                    self.hang_up()
+                while self._queue and self._sent(*self._queue[0]):
+                    self._queue.popleft()
             self._filled = trio.Event()
             await self._filled.wait()
 
-    async def _send_one(self, message: packets.Message, directory: str | None) -> None:
+    def _sent(self, message: packets.Message, directory: str | None) -> bool:
+        """Send a message, or drop one that cannot be sent; False where it has to wait."""
         fds: tuple[int, ...] = ()
         try:
             if directory is not None:
                 fds = (unixsocket.open_directory(directory),)
         except OSError as error:  # it has gone meanwhile
+            self.told_of.pop(message["run"], None)
             self.log.warning("run-directory-gone", run=message["run"], error=str(error))
-            return
+            return True
         try:
-            with trio.move_on_after(SEND_LIMIT):
-                await _send_packet(self.sock, message, fds)
-                return
-            self.log.error("gateway-does-not-read", waiting=len(self._queue))
-            self.hang_up()
+            packets.send(self.sock, message, fds)
+        except BlockingIOError:
+            return False
         except ValueError as error:
             self.log.error("answer-not-sent", exc=error, type=message["type"])
         except OSError:
@@ -117,12 +127,4 @@ class Gateway:
         finally:
             for fd in fds:
                 os.close(fd)
-
-
-async def _send_packet(sock: socket.socket, message: packets.Message, fds: tuple[int, ...]) -> None:
-    while True:
-        try:
-            packets.send(sock, message, fds)
-            return
-        except BlockingIOError:
-            await trio.lowlevel.wait_writable(sock)
+        return True

@@ -219,12 +219,12 @@ class Routes:
             worker = self.workers.get(RunId(run))
             if worker is not None:
                 counts = [gateway.counts.get(run, (0, 0)) for gateway in self.gateways]
-                before = worker.sockets
+                before, used = worker.sockets, worker.used
                 worker.active(sum(c[0] for c in counts), sum(c[1] for c in counts))
                 keeper = self.keepers.get(worker.guid)
                 if keeper is not None and worker.sockets < before:
                     keeper.admission.wake()  # a process may let go of a session after its seat
-                if keeper is not None and not worker.used:
+                if keeper is not None and used and not worker.used:
                     keeper.wake()  # from now on it is idle
 
     def _seat(self, gateway: Gateway, message: packets.Message) -> None:
@@ -333,14 +333,23 @@ class Routes:
             self._tell_one(gateway, worker)
 
     def _tell_one(self, gateway: Gateway, worker: Worker) -> None:
+        """Tell a gateway how a worker stands, unless that is what it was told last."""
         if worker.state not in _STATES or worker.gone.is_set():
             if worker.ready.is_set():
+                gateway.told_of.pop(worker.id, None)
                 reason = worker.tracked.run.reason
                 gateway.send({"type": "gone", "run": worker.id, "reason": reason[:TEXT]})
             return
         if worker.endpoint is None:
             return
+        keeper = self.keepers.get(worker.guid)
+        scaling = keeper.scaling if keeper is not None else worker.scaling
+        stands = worker.state, worker.endpoint, worker.ends_at, scaling, worker.work.said
+        if gateway.told_of.get(worker.id) == stands:
+            return
+        gateway.told_of[worker.id] = stands
         where, directory = _where(worker.endpoint)
+        ends = None if worker.ends_at is None else max(0.0, worker.ends_at - trio.current_time())
         gateway.send(
             {
                 "type": "worker",
@@ -348,23 +357,14 @@ class Routes:
                 "content": worker.guid,
                 "state": _STATES[worker.state],
                 **where,
-                **self._limits(worker),
+                "connection": scaling.connection,
+                "read": scaling.read,
+                "ends": ends,
+                "notice": scaling.notice,
+                **({"busy": worker.work.said} if worker.work.said else {}),
             },
             directory=directory,
         )
-
-    def _limits(self, worker: Worker) -> dict[str, Any]:
-        """Give what a gateway must know of a worker's time limits."""
-        keeper = self.keepers.get(worker.guid)
-        scaling = keeper.scaling if keeper is not None else worker.scaling
-        ends = None if worker.ends_at is None else max(0.0, worker.ends_at - trio.current_time())
-        return {
-            "connection": scaling.connection,
-            "read": scaling.read,
-            "ends": ends,
-            "notice": scaling.notice,
-            **({"busy": worker.work.said} if worker.work.said else {}),
-        }
 
     async def usage(self) -> dict[str, list[float]]:
         """Ask every gateway how its open seats are used; one that does not answer in time counts

@@ -16,7 +16,7 @@ from supervisor import policy
 from supervisor.core.runs.worker import Worker
 from supervisor.core.scheduling.crew import Crew
 from supervisor.core.scheduling.line import Place
-from supervisor.core.scheduling.seats import CALLED, FIRM
+from supervisor.core.scheduling.seats import CALLED, FIRM, FOREVER
 from supervisor.core.scheduling.verdict import Answer, Verdict
 from supervisor.lifecycle import State
 from supervisor.model import RunId
@@ -36,6 +36,7 @@ class Admission:
 
     crew: Crew
     _wake: trio.Event = attrs.field(factory=trio.Event)
+    _looks_at: float = FOREVER  # when `serve` looks by itself
 
     # -- the four ways to ask -----------------------------------------------------------------
 
@@ -51,9 +52,10 @@ class Admission:
         place = self.crew.line.join(visitor, visitor, trio.current_time())
         place.pinned, place.passed = pinned, False
         with self._listening(place):
-            with trio.move_on_after(PAGE_WAIT if self.crew.serving() else 0.0):
-                while not (place.granted or place.passed) and self.crew.line.holds(place):
-                    await place.news.wait()
+            if not place.granted:
+                with trio.move_on_after(PAGE_WAIT if self.crew.serving() else 0.0):
+                    while not (place.granted or place.passed) and self.crew.line.holds(place):
+                        await place.news.wait()
         return self._told(place)
 
     async def wait(self, visitor: str) -> Answer:
@@ -128,7 +130,8 @@ class Admission:
         """Take a seat: granted just now, or by an earlier core, or by a pin while none lived."""
         self.crew.seats.take(seat, run, visitor, since)
         self.crew.wake()  # that may be one too many for the load factor
-        self.wake()  # whoever waits for the last seat waits in vain now
+        if self.crew.line:
+            self.wake()  # whoever waits for the last seat waits in vain now
 
     def left(self, seat: str, keep: float) -> None:
         """Learn that a session's connection has ended."""
@@ -162,16 +165,16 @@ class Admission:
         """Let in, in the order of the line, until cancelled."""
         told, again = None, float("-inf")  # what all were told last, and when they may be anew
         while True:
-            self._wake = trio.Event()
             now = trio.current_time()
             self.crew.line.expire(now)
-            freed = self.crew.seats.expire(now)
+            if self.crew.seats.expire(now):
+                self.crew.tell()
+                self.crew.wake()
+            self._wake = trio.Event()  # whatever happened until now is seen below
             await self._let_in()
-            if freed:
-                self._freed()
-            elif self.crew.line.waiting():
+            standing = self._standing() if self.crew.line else None
+            if standing != told and self.crew.line.waiting():
                 self.crew.wake()  # they may need another process
-            standing = self._standing()
             moment = min(self.crew.seats.next_moment(), self.crew.line.next_moment())
             if standing != told:  # each of n who wait asks again and again, which is no news to n
                 now = trio.current_time()
@@ -180,15 +183,18 @@ class Admission:
                     told, again = standing, now + TELL_EACH * len(self.crew.line)
                 else:
                     moment = min(moment, again)
+            self._looks_at = moment
             with trio.move_on_at(moment):
                 await self._wake.wait()
 
     def _standing(self) -> object:
         """Give all that decides, besides their place, what those in line are told."""
-        loads = [self.crew.load(worker) for worker in self.crew.serving()]
-        seats = [(load.run, load.taken, load.held, load.busy) for load in loads]
-        crew = self.crew
-        return crew.line.changes, crew.now().verdict, crew.coming(), crew.scaling, seats
+        crew, scaling = self.crew, self.crew.scaling
+        loads = [crew.load(worker) for worker in crew.serving()]
+        free = sum(policy.seats(scaling, load) for load in loads)
+        left = sum(max(0, scaling.sessions_each - load.held) for load in loads)
+        staying, verdict = crew.line.staying(), crew.now().verdict
+        return crew.line.changes, staying, verdict, crew.coming(), scaling, free, left
 
     def _freed(self) -> None:
         """Tell whoever waits for the end of sessions, and look who may come in."""
@@ -204,15 +210,19 @@ class Admission:
             if worker is None:
                 self.crew.line.passed()
                 return
-            now = trio.current_time()
-            if place.seat is not None:
-                self.opened(place.seat, worker.id, place.visitor, now)
-            else:
-                firm = CALLED if place.comes_back else FIRM
-                self.crew.seats.reserve(place.visitor, worker.id, now, firm=firm)
-            place.granted = worker.id
-            self.crew.line.leave(place)
+            self._admit(place, worker)
             place.tell()
+
+    def _admit(self, place: Place, worker: Worker) -> None:
+        """Give whoever is first in line a seat there."""
+        now = trio.current_time()
+        self.crew.line.leave(place)
+        place.granted = worker.id
+        if place.seat is not None:
+            self.opened(place.seat, worker.id, place.visitor, now)
+        else:
+            firm = CALLED if place.comes_back else FIRM
+            self._promise(place.visitor, worker, now, firm=firm)
 
     async def _find(self, place: Place) -> Worker | None:
         """Give where whoever is first in line may go now. No await follows the last look.
@@ -221,20 +231,25 @@ class Admission:
         """
         looked: set[RunId] = set()
         while self.crew.line.holds(place):
-            workers = {worker.id: worker for worker in self.crew.serving()}
-            scaling, coming = self.crew.scaling, bool(self.crew.coming())
-            loads = [self.crew.load(worker) for worker in workers.values()]
-            # A WebSocket belongs where its page came from; a new page goes where most room is.
-            own = [load for load in loads if place.seat and load.run == place.pinned]
-            run = policy.choose(scaling, own) or policy.choose(scaling, loads, coming=coming)
-            if run is None:
-                return None
-            worker = workers[run]
-            if not self.crew.seats.held(run) or worker.pulse.known or run in looked:
+            worker = self._choose(place)
+            if worker is None or self._is_known(worker) or worker.id in looked:
                 return worker
-            looked.add(run)
+            looked.add(worker.id)
             await worker.look()
         return None
+
+    def _choose(self, place: Place) -> Worker | None:
+        workers = {worker.id: worker for worker in self.crew.serving()}
+        scaling, coming = self.crew.scaling, bool(self.crew.coming())
+        loads = [self.crew.load(worker) for worker in workers.values()]
+        # A WebSocket belongs where its page came from; a new page goes where most room is.
+        own = [load for load in loads if place.seat and load.run == place.pinned]
+        run = policy.choose(scaling, own) or policy.choose(scaling, loads, coming=coming)
+        return None if run is None else workers[run]
+
+    def _is_known(self, worker: Worker) -> bool:
+        """Whether it is known if it computes: one without sessions does not."""
+        return not self.crew.seats.held(worker.id) or worker.pulse.known
 
     # -- looks, without a moment in between ----------------------------------------------------
 
@@ -269,8 +284,13 @@ class Admission:
     def _reserve(self, visitor: str, worker: Worker) -> Answer:
         now = trio.current_time()
         self.crew.seats.give_up(visitor, worker.id)
-        self.crew.seats.reserve(visitor, worker.id, now)
+        self._promise(visitor, worker, now, firm=FIRM)
         return Answer(verdict=Verdict.WORKER, worker=worker)
+
+    def _promise(self, visitor: str, worker: Worker, now: float, *, firm: float) -> None:
+        self.crew.seats.reserve(visitor, worker.id, now, firm=firm)
+        if self.crew.seats.next_moment() < self._looks_at:
+            self.wake()
 
     def _told(self, place: Place) -> Answer:
         """Give what a waiting page is to be told now, and note it."""
@@ -304,8 +324,14 @@ class Admission:
 
     @contextmanager
     def _listening(self, place: Place) -> Iterator[None]:
+        """Take part in the line; whoever is first goes in at once where nobody has to be asked."""
         self.crew.line.listens(place, +1)
-        self.wake()
+        first = self.crew.line.first() is place
+        worker = self._choose(place) if first else None
+        if worker is not None and self._is_known(worker):
+            self._admit(place, worker)
+        else:
+            self.wake()
         try:
             yield
         finally:

@@ -94,12 +94,14 @@ class Line:
         kept = self._counted if place.counts else self._glimpses
         if held and place.key in kept:
             return  # who asks again changes nothing for the others
-        self._counted.pop(place.key, None)
-        self._glimpses.pop(place.key, None)
+        was = self._counted.pop(place.key, None) or self._glimpses.pop(place.key, None)
         if held:
             kept[place.key] = place
-        self.changes += 1
+        elif was is None:
+            return  # it has left before
         self._positions.clear()
+        if not held or next(reversed(self._places)) != place.key:
+            self.changes += 1  # else nobody stands behind it
         if len(self._glimpses) > GLIMPSES:
             self.leave(next(iter(self._glimpses.values())))
 

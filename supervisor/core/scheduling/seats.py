@@ -165,7 +165,12 @@ class Seats:
 
     def next_moment(self) -> float:
         """Give when `expire` has something to do next; infinity where it never has."""
-        return self._moments[0][0] if self._moments else FOREVER
+        while self._moments:
+            moment, _, seat = self._moments[0]
+            if moment in (seat.firm, seat.until):
+                return moment
+            heapq.heappop(self._moments)  # it was taken, or given up, meanwhile
+        return FOREVER
 
     def expire(self, now: float) -> bool:
         """Free what was held until now; tell whether anything has changed."""

@@ -458,6 +458,22 @@ async def test_a_gateway_that_does_not_read_is_given_up(house: House, short: Pat
         assert opened > len(os.listdir("/proc/self/fd"))
 
 
+async def test_a_worker_is_told_again_only_where_something_has_changed(
+    house: House, short: Path
+) -> None:
+    async with linked(house, short) as link:
+        worker = await link.ready()
+        gateway = link.connect()
+        await gateway.greet()
+        await gateway.hear("worker")
+        link.routes.tell(worker)
+        gateway.say("resolve", id=7, content="guid-1", want="page", visitor="v", run=None)
+        assert "answer" == (await gateway.hear())["type"]
+        worker.ends_at = trio.current_time() + 60
+        link.routes.tell(worker)
+        assert 60 == round((await gateway.hear("worker"))["ends"])
+
+
 async def test_sending_workers_leaks_no_descriptor(house: House, short: Path) -> None:
     async with linked(house, short) as link:
         worker = await link.ready()
@@ -465,7 +481,8 @@ async def test_sending_workers_leaks_no_descriptor(house: House, short: Path) ->
         await gateway.greet()
         await gateway.hear("worker")
         opened = len(os.listdir("/proc/self/fd"))
-        for _ in range(20):
+        for later in range(20):
+            worker.ends_at = trio.current_time() + later
             link.routes.tell(worker)
             await gateway.hear("worker")
         assert opened + 20 == len(os.listdir("/proc/self/fd"))  # those that the gateway holds
