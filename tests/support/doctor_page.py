@@ -28,16 +28,26 @@ def hold(host: str, said: str, *, neutral: Mapping[str, str] | None = None) -> N
         said = said.replace(path, shown)
     said = _LISTENERS.sub("127.0.0.1:3939 (python).", said)
     text = PAGE.read_text()
-    block = re.compile(
-        rf"(<!-- begin doctor {re.escape(host)} -->\n).*?(<!-- end doctor -->)", re.DOTALL
-    )
-    found = block.search(text)
-    assert found, f"{PAGE.name} has no block for {host}"
+    found = _block(host, text)
     if os.environ.get("WRITE_DOCTOR_PAGE"):
         new = f"{found[1]}\n```text\n$ supervisor doctor\n{said}```\n\n{found[2]}"
         PAGE.write_text(text[: found.start()] + new + text[found.end() :])
         return
     assert _lines(found[0]) == _lines(said), f"WRITE_DOCTOR_PAGE=1 writes it anew: {said}"
+
+
+def names(host: str) -> set[str]:
+    """Give the names of the lines that the page shows of a host."""
+    return {name for _, name in _lines(_block(host, PAGE.read_text())[0])}
+
+
+def _block(host: str, text: str) -> re.Match[str]:
+    block = re.compile(
+        rf"(<!-- begin doctor {re.escape(host)} -->\n).*?(<!-- end doctor -->)", re.DOTALL
+    )
+    found = block.search(text)
+    assert found, f"{PAGE.name} has no block for {host}"
+    return found
 
 
 def _lines(text: str) -> list[tuple[str, str]]:

@@ -24,6 +24,11 @@ def test_nothing_is_left_to_fill_in() -> None:
     assert "reload --socket /run/content-supervisor/core.sock\n" in text
 
 
+def test_of_devices_only_that_of_a_contents_own_network_is_added() -> None:
+    lines = [line for line in unit_of("").splitlines() if line.startswith("Device")]
+    assert ["DevicePolicy=closed", "DeviceAllow=/dev/net/tun rw"] == lines
+
+
 def test_settings_elsewhere_are_named_and_a_home_can_be_written() -> None:
     text = unit_of(
         "[Server]\nDataDir = /home/shiny\nRunDir = /srv/run%1\n", file="/srv/supervisor.gcfg"
