@@ -191,8 +191,7 @@ class UnshareExecutor(Executor):
 
     async def hides(self, path: str) -> bool:
         """Tell whether this machine shows everybody a file but sandboxes. See Executor.hides."""
-        trees = (*host.shown_trees(), *(f"/etc/{name}" for name in (*ETC, *OWN_ETC)))
-        look = partial(hides, path, trees, (self._run_dir, self._data_dir))
+        look = partial(_hides, path, (self._run_dir, self._data_dir))
         return await trio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=self._looking)
 
     async def check(self) -> Sequence[Finding]:
@@ -273,6 +272,12 @@ class UnshareExecutor(Executor):
         ended = [run for run, view in self._views.items() if view.exit is not None]
         for run in ended[:-_REMEMBERED]:
             del self._views[run]
+
+
+def _hides(path: str, own: tuple[str, ...]) -> bool:
+    """Look at the trees too in a thread: each may lie on a file system that does not answer."""
+    trees = (*host.shown_trees(), *(f"/etc/{name}" for name in (*ETC, *OWN_ETC)))
+    return hides(path, trees, own)
 
 
 def _same(known: Mapping[str, object], asked: Mapping[str, object]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 import trio
 from supervisor_unshare.executor import UnshareExecutor
-from supervisor_unshare.linux.answering import LIMIT, answers, kind_of
+from supervisor_unshare.linux.answering import LIMIT, answers, has_server, kind_of
 from supervisor_unshare.root.homes import home_of
 
 from supervisor import Job, SupervisorError
@@ -44,6 +46,16 @@ def silent(tmp_path: Path, needs: Any) -> Iterator[Path]:
 def test_a_file_system_without_a_server_is_not_asked(tmp_path: Path) -> None:
     assert answers(str(tmp_path))
     assert "proc" == kind_of("/proc/self")
+
+
+def test_what_has_a_server_is_told_by_the_innermost_mount() -> None:
+    mounts = [
+        "20 1 254:0 / / rw - ext4 /dev/vda rw",
+        "29 20 0:30 / /opt/R rw shared:1 - nfs4 files:/R rw",
+        "30 29 254:0 / /opt/R/own rw - ext4 /dev/vda rw",
+    ]
+    paths = ("/usr", "/opt/R", "/opt/R/4.2.2", "/opt/R/own", "/opt/Rx")
+    assert ["/opt/R", "/opt/R/4.2.2"] == [path for path in paths if has_server(path, mounts)]
 
 
 def test_one_that_is_silent_is_asked_once_and_waited_for_once(silent: Path) -> None:
@@ -80,3 +92,39 @@ async def test_only_what_is_shown_it_cannot_start(
     assert b"works\n" == b"".join([chunk.data async for chunk in executor.output(receipt)])
     found = {finding.name: finding for finding in await executor.check()}
     assert "does not answer" in found["mount s"].text
+
+
+# In mounts of its own: /opt as it is, with a directory for versions of R.
+WITH_R = """
+mount -t tmpfs none /mnt && mkdir /mnt/opt && mount --rbind /opt /mnt/opt
+mount -t tmpfs none /opt
+for one in /mnt/opt/*; do
+    [ ! -d "$one" ] || { mkdir "/opt/${one##*/}" && mount --rbind "$one" "/opt/${one##*/}"; }
+done
+mkdir -p /opt/R && exec "$@"
+"""
+BIND = (
+    "import ctypes, sys; "
+    "sys.exit(ctypes.CDLL(None).mount(sys.argv[1].encode(), b'/opt/R', None, 4096, None))"
+)
+
+
+async def test_a_tree_of_every_sandbox_that_goes_silent_holds_up_starts_and_nothing_else(
+    silent: Path, new_node: Callable[..., Any], job: Callable[..., Job], nursery: trio.Nursery
+) -> None:
+    """/opt/R may be a volume that machines share. The helper has one thread for all contents."""
+    node = new_node(within=("unshare", "--mount", "sh", "-c", WITH_R, "sh"))
+    executor = UnshareExecutor(run_dir=node.run_dir)
+    await nursery.start(executor.serve)
+    lives = await executor.start(job("/bin/sleep", "60"))
+    enter = ["nsenter", "--target", str(node.process.pid), "--mount", sys.executable, "-c", BIND]
+    subprocess.run([*enter, str(silent)], check=True, timeout=10)  # noqa: ASYNC221
+    with trio.fail_after(20):
+        for _ in range(2):
+            with pytest.raises(SupervisorError, match="file system of /opt/R does not") as caught:
+                await executor.start(job("/bin/true"))
+            assert "mount /opt/R" in caught.value.message
+            assert "server" in caught.value.hint
+        found = {finding.name: finding for finding in await executor.check()}
+        assert "/opt/R" in found["tree /opt/R"].text
+        await executor.stop(lives, grace=0)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 from supervisor_unshare.executor import UnshareExecutor
+from supervisor_unshare.root import host
 from supervisor_unshare.root.hiding import hides
 
 
@@ -74,3 +77,22 @@ async def test_the_executor_answers_for_this_machine(place: Path) -> None:
     assert await executor.hides(f"{place}/open/file")
     assert not await executor.hides("/etc/hosts")
     assert not await executor.hides(f"{place}/closed")
+
+
+async def test_a_tree_that_does_not_answer_holds_up_nobody_but_who_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = threading.Event()
+
+    def wait() -> tuple[str, ...]:
+        answered.wait(10)
+        return ()
+
+    monkeypatch.setattr(host, "shown_trees", wait)
+    began = trio.current_time()
+    with trio.move_on_after(0.05) as asking:
+        await UnshareExecutor(run_dir="/nowhere").hides("/srv/file")
+    took = trio.current_time() - began
+    answered.set()
+    assert asking.cancelled_caught
+    assert took < 5

@@ -13,7 +13,7 @@ import os
 import re
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
@@ -69,15 +69,24 @@ def in_time(ask: Callable[[], Any]) -> Any:
     return json.loads(said or "null")
 
 
+def has_server(path: str, mounts: Iterable[str]) -> bool:
+    """Tell whether a path lies on a file system that has a server, by lines of mountinfo."""
+    return _HAS_A_SERVER.search(_kind_by(mounts, path)) is not None
+
+
 def kind_of(path: str) -> str:
     """Give the kind of file system that a path lies on, by the list of mounts: nobody is asked."""
-    found, kind = "", ""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            fields, _, after = line.partition(" - ")
-            at = _unescaped(fields.split(" ")[4]).rstrip("/")
-            if f"{path}/".startswith(f"{at}/") and len(at) >= len(found):
-                found, kind = at, after.split(" ")[0]
+        return _kind_by(file, path)
+
+
+def _kind_by(mounts: Iterable[str], path: str) -> str:
+    found, kind = "", ""
+    for line in mounts:
+        fields, _, after = line.partition(" - ")
+        at = _unescaped(fields.split(" ")[4]).rstrip("/")
+        if f"{path}/".startswith(f"{at}/") and len(at) >= len(found):
+            found, kind = at, after.split(" ")[0]
     return kind
 
 

@@ -31,6 +31,11 @@ class MountChanges:
         self._pending = False
         return before != self._mounts
 
+    @property
+    def mounts(self) -> list[str]:
+        """The lines of mountinfo as of the last change."""
+        return [os.fsdecode(line) for line in self._mounts]
+
     def _listed(self) -> list[bytes]:
         os.lseek(self._file, 0, os.SEEK_SET)
         pieces = []

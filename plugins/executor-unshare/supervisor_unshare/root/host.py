@@ -71,6 +71,7 @@ class HostView:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
+        self.trees = rules.trees
         self._changed = -1
         self._shown = Shown(shared=(), own=())
 

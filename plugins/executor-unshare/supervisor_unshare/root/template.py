@@ -8,11 +8,13 @@ host's namespace and sees what is mounted there later.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator, Mapping
 
 from supervisor import layout
 from supervisor_unshare.linux import syscalls
+from supervisor_unshare.linux.answering import answers, has_server
 from supervisor_unshare.linux.mount_changes import MountChanges
 from supervisor_unshare.root import build
 from supervisor_unshare.root.host import HostView, Shown
@@ -42,6 +44,7 @@ class Template:
         self._shown: Shown | None = None
         self._sources: list[str] = []
         self._found: list[_Identity] = []
+        self._served: list[str] = []  # trees on file systems that may go silent
         self.built: int | None = None  # the namespace as of the last call
 
     def namespace(self, step: build.Step) -> int:
@@ -54,6 +57,12 @@ class Template:
         mounted = self._changes.happened()
         if mounted:
             self._host.forget()
+            mounts = self._changes.mounts
+            self._served = [tree for tree in self._host.trees if has_server(tree, mounts)]
+        for tree in self._served:
+            if not answers(tree):  # whoever looks at it now waits without end
+                step.name = f"mount {tree}"
+                raise OSError(errno.ETIMEDOUT, f"the file system of {tree} does not answer")
         shown = self._host.shown
         if shown is not self._shown:
             self._sources = _sources(shown)

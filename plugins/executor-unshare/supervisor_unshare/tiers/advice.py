@@ -37,7 +37,10 @@ _CAPABILITIES = (
 
 
 _ANOTHER = "The Path of that [Mount] is of another kind now, or a link: `supervisor reload`."
-_SILENT = "The file system at the Path of that [Mount] does not answer: see `mount` and the server."
+_SILENT = (
+    "The file system there (the Path of that [Mount], or a tree of every sandbox such as /opt/R) "
+    "does not answer: see `mount` and its server."
+)
 _MOUNT = {
     **dict.fromkeys((errno.ELOOP, errno.EINVAL, errno.ENOTDIR), _ANOTHER),
     **dict.fromkeys((errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EHOSTDOWN), _SILENT),

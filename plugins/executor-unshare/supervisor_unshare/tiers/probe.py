@@ -11,6 +11,7 @@ from typing import Any
 from supervisor_unshare.limits import totals
 from supervisor_unshare.limits.cgroups import Hierarchies
 from supervisor_unshare.linux import filters, landlock
+from supervisor_unshare.linux.answering import answers
 from supervisor_unshare.requests.rules import LANDLOCK, ROOT, Rules
 from supervisor_unshare.root import host, site
 from supervisor_unshare.sandbox.steps import StartFailed
@@ -64,7 +65,16 @@ def findings(rules: Rules, *, groups: Hierarchies, limits: Iterable[str]) -> lis
 
 
 def _mounts(rules: Rules) -> list[dict[str, Any]]:
-    """Tell of each mount of the settings where it is shown, and whether it can be."""
+    """Tell of each mount of the settings where it is shown, and whether it can be.
+
+    Of none where a tree does not answer, which is told instead: looking at it would take for ever.
+    """
+    if silent := [tree for tree in rules.trees if not answers(tree)]:
+        fix = "See `mount` and its server; until then nothing starts, and what runs goes on."
+        return [
+            _finding(f"tree {tree}", False, f"The file system of {tree} does not answer.", fix)
+            for tree in silent
+        ]
     lines = site.findings(rules.site, host.look(rules.trees))
     return [_finding(name, not fix, text, *fix) for name, text, *fix in lines]
 
