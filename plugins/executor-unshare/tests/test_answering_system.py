@@ -56,6 +56,7 @@ def test_what_has_a_server_is_told_by_the_innermost_mount() -> None:
     ]
     paths = ("/usr", "/opt/R", "/opt/R/4.2.2", "/opt/R/own", "/opt/Rx")
     assert ["/opt/R", "/opt/R/4.2.2"] == [path for path in paths if has_server(path, mounts)]
+    assert not has_server("/usr", ["20 1 0:25 / / rw - fuse.fuse-overlayfs fuse-overlayfs rw"])
 
 
 def test_one_that_is_silent_is_asked_once_and_waited_for_once(silent: Path) -> None:

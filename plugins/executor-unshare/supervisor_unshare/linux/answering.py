@@ -70,24 +70,28 @@ def in_time(ask: Callable[[], Any]) -> Any:
 
 
 def has_server(path: str, mounts: Iterable[str]) -> bool:
-    """Tell whether a path lies on a file system that has a server, by lines of mountinfo."""
-    return _HAS_A_SERVER.search(_kind_by(mounts, path)) is not None
+    """Tell whether a path lies on a file system that has a server, by lines of mountinfo.
+
+    That of "/" does not count: where it goes silent, nobody is left who could tell.
+    """
+    at, kind = _mount_by(mounts, path)
+    return at != "" and _HAS_A_SERVER.search(kind) is not None
 
 
 def kind_of(path: str) -> str:
     """Give the kind of file system that a path lies on, by the list of mounts: nobody is asked."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return _kind_by(file, path)
+        return _mount_by(file, path)[1]
 
 
-def _kind_by(mounts: Iterable[str], path: str) -> str:
+def _mount_by(mounts: Iterable[str], path: str) -> tuple[str, str]:
     found, kind = "", ""
     for line in mounts:
         fields, _, after = line.partition(" - ")
         at = _unescaped(fields.split(" ")[4]).rstrip("/")
         if f"{path}/".startswith(f"{at}/") and len(at) >= len(found):
             found, kind = at, after.split(" ")[0]
-    return kind
+    return found, kind
 
 
 def _leads_elsewhere(path: str) -> bool:
