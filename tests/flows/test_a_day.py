@@ -18,3 +18,8 @@ def test_a_day_of_sixty_contents_breaks_no_rule(seed: int) -> None:
     assert result.figures["entered from the line"] > 0
     assert result.figures["came back"] > 0
     assert result.figures["adopted"] > 0
+
+
+def test_a_seed_tells_the_same_story_again() -> None:
+    day = Day(seed=4, contents=8, sessions=30)
+    assert simulate(day).figures == simulate(day).figures

@@ -15,7 +15,7 @@ import trio
 from supervisor import policy
 from supervisor.core.runs.worker import Worker
 from supervisor.core.scheduling.crew import Crew
-from supervisor.core.scheduling.line import Place
+from supervisor.core.scheduling.line import PATIENCE, Place
 from supervisor.core.scheduling.seats import CALLED, FIRM, FOREVER
 from supervisor.core.scheduling.verdict import Answer, Verdict
 from supervisor.lifecycle import State
@@ -37,6 +37,7 @@ class Admission:
     crew: Crew
     _wake: trio.Event = attrs.field(factory=trio.Event)
     _looks_at: float = FOREVER  # when `serve` looks by itself
+    _seen: int = -1  # the moves of the line that it has seen; -1 while it looks
 
     # -- the four ways to ask -----------------------------------------------------------------
 
@@ -170,7 +171,7 @@ class Admission:
             if self.crew.seats.expire(now):
                 self.crew.tell()
                 self.crew.wake()
-            self._wake = trio.Event()  # whatever happened until now is seen below
+            self._wake, self._seen = trio.Event(), -1  # whatever happened until now is seen below
             await self._let_in()
             standing = self._standing() if self.crew.line else None
             if standing != told and self.crew.line.waiting():
@@ -183,7 +184,7 @@ class Admission:
                     told, again = standing, now + TELL_EACH * len(self.crew.line)
                 else:
                     moment = min(moment, again)
-            self._looks_at = moment
+            self._looks_at, self._seen = moment, self.crew.line.moves
             with trio.move_on_at(moment):
                 await self._wake.wait()
 
@@ -325,15 +326,19 @@ class Admission:
     @contextmanager
     def _listening(self, place: Place) -> Iterator[None]:
         """Take part in the line; whoever is first goes in at once where nobody has to be asked."""
-        self.crew.line.listens(place, +1)
-        first = self.crew.line.first() is place
-        worker = self._choose(place) if first else None
+        line = self.crew.line
+        line.listens(place, +1)
+        worker = self._choose(place) if line.first() is place else None
         if worker is not None and self._is_known(worker):
             self._admit(place, worker)
-        else:
+        elif worker is not None or self._wake.is_set() or self._seen != line.moves:
             self.wake()
+        else:
+            place.passed = place.seat is None  # nothing is new since somebody looked
         try:
             yield
         finally:
-            self.crew.line.listens(place, -1)
+            line.listens(place, -1)
             place.seen = trio.current_time()
+            if line.holds(place) and not place.listening and place.seen + PATIENCE < self._looks_at:
+                self.wake()  # from now on it may be lost

@@ -56,6 +56,7 @@ class Line:
     _places: dict[str, Place] = attrs.field(factory=dict)
     _glimpses: dict[str, Place] = attrs.field(factory=dict)  # those of _places that do not count
     changes: int = 0  # grows whenever somebody's position may be another
+    moves: int = 0  # grows with each place that comes, goes, or counts now or no more
     _counted: dict[str, Place] = attrs.field(factory=dict)
     _positions: dict[str, int] = attrs.field(factory=dict)  # emptied by every change
 
@@ -100,6 +101,7 @@ class Line:
         elif was is None:
             return  # it has left before
         self._positions.clear()
+        self.moves += 1
         if not held or next(reversed(self._places)) != place.key:
             self.changes += 1  # else nobody stands behind it
         if len(self._glimpses) > GLIMPSES:

@@ -17,13 +17,13 @@ import attrs
 import trio
 
 from supervisor import packets
+from supervisor.gateway import activity
 from supervisor.model import RunId
 from tests.support.day import rules
 from tests.support.day.processes import Process
 from tests.support.day.world import App, World
 
 REPORT = 0.1  # seconds between two reports at least
-PART = 400  # entries of a packet
 
 Answer = dict[str, Any]
 
@@ -240,10 +240,10 @@ class DayGateway:
 
     async def _receive(self, sock: socket.socket) -> None:
         while True:
+            await trio.lowlevel.wait_readable(sock)
             try:
                 packet = packets.receive(sock)
             except BlockingIOError:
-                await trio.lowlevel.wait_readable(sock)
                 continue
             if packet is None:
                 return
@@ -304,15 +304,8 @@ class DayGateway:
             [seat, session.process.id, session.visitor, now - session.since]
             for seat, session in self.sessions.items()
         ]
-        parts: list[packets.Message] = [
-            {"runs": self._told(part)} for part in _parts(list(self._counts))
-        ]
-        parts += [{"runs": {}, "seats": part} for part in _parts(seats)]
-        parts = parts or [{"runs": {}, "seats": []}]
-        for place, part in enumerate(parts):
-            first = {"all": True} if place == 0 else {}
-            more = {"more": True} if place < len(parts) - 1 else {}
-            self._send({"type": "activity", **first, **part, **more})
+        for message in activity.picture(self._told(set(self._counts)), seats):
+            self._send(message)
 
     async def _report_changes(self) -> None:
         while True:
@@ -321,16 +314,14 @@ class DayGateway:
             self._report = trio.Event()
             if not self.up:
                 continue
-            for part in _parts(sorted(self._changed)):
-                self._send({"type": "activity", "runs": self._told(part)})
-            for part in _parts(self._left):
-                self._send({"type": "activity", "runs": {}, "left": part})
+            for message in activity.changes(self._told(self._changed), self._left):
+                self._send(message)
             self._changed.clear()
             self._left.clear()
 
-    def _told(self, runs: list[str]) -> dict[str, dict[str, int]]:
+    def _told(self, runs: set[str]) -> dict[str, dict[str, int]]:
         told = {}
-        for run in runs:
+        for run in sorted(runs):
             sockets, total = self._counts[run]
             told[run] = {"sockets": sockets, "requests": 0, "total": total}
             if not sockets and run not in self.table:
@@ -364,9 +355,3 @@ class DayGateway:
                     return  # the receiving side learns that the core is gone
                 self._unsent.popleft()
             self._blocked = trio.Event()
-
-
-def _parts(entries: list[Any]) -> Iterator[list[Any]]:
-    """Yield the entries in lists that fit a packet each."""
-    for start in range(0, len(entries), PART):
-        yield entries[start : start + PART]

@@ -22,6 +22,7 @@ NOTICED = 150.0  # seconds over IdleTimeout until idle processes have ended
 ORDERLY = 1.0  # seconds between joining the line and asking again, at most
 DRAINED = 30.0  # seconds over ReconnectTimeout until a draining process without sessions ends
 LOOK = 10.0  # seconds between two looks at everything
+RECOUNT = 60.0  # seconds between two counts of seats where nothing has happened
 
 
 def answered(world: World, gateway: DayGateway, question: Question, answer: dict[str, Any]) -> None:
@@ -45,6 +46,8 @@ def answered(world: World, gateway: DayGateway, question: Question, answer: dict
     drains = worker.state is State.DRAINING
     if drains and (want in ("page", "wait") or question.message["run"] != run):
         world.broke(app, f"a new visitor ({want}) is sent to {run}, which drains")
+    if gateway.table.get(run, ("", ""))[0] != app.guid:
+        world.broke(app, f"{gateway.name} is sent to {run} without having been told of it")
     if want != "socket" and question.message["run"] is None:
         visitor = question.message["visitor"]
         if visitor in app.called:
@@ -114,7 +117,8 @@ def _look_at_order(world: World, app: App, visitor: str, keeper: Keeper) -> None
     if came < world.core_since:
         return  # a new core knows no more than the order in which it was asked
     for place in keeper.line:
-        theirs = app.waiting.get(place.visitor, now)
+        # a WebSocket has waited since it asked, however long its visitor's other tabs wait
+        theirs = app.waiting.get(place.visitor, now) if place.seat is None else place.joined
         early = world.core_since < theirs < came - ORDERLY and theirs < now - ORDERLY
         if place.counts and early:
             world.broke(app, f"{visitor} (since {came:.3f}) overtakes {place}, since {theirs:.3f}")
@@ -133,8 +137,10 @@ async def watch(world: World) -> None:
         linked = all(gateway.up and now - gateway.up_since > SETTLED for gateway in world.gateways)
         for app in list(world.stirring):
             _look_at_line(world, app, first)
-            if linked and now - app.touched > SETTLED:
+            again = app.counted < app.touched or now - app.counted > RECOUNT
+            if linked and again and now - app.touched > SETTLED:
                 _look_at_seats(world, app)
+                app.counted = now
             _look_at_draining(world, app)
             if not app.visitors and _look_at_rest(world, app):
                 del world.stirring[app]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import random
@@ -14,11 +15,11 @@ from functools import partial
 
 import attrs
 import trio
-import trio.testing
 
 from supervisor.interfaces import Change
 from supervisor.model import Content, ContentId, ContentKind
 from tests.support.day import rules
+from tests.support.day.clock import DayClock
 from tests.support.day.core import Ledger, guid_of
 from tests.support.day.operators import Operators, any_scaling
 from tests.support.day.processes import Processes
@@ -61,11 +62,13 @@ def simulate(day: Day) -> Result:
     under pytest.
     """
     trio._core._run._r.seed(day.seed)
+    gc.collect()
+    gc.freeze()  # as the core and the gateway do
     world = World(seed=day.seed, random=random.Random(day.seed))
     began, cpu = time.perf_counter(), time.process_time()
     directory = tempfile.mkdtemp(prefix="day", dir="/tmp")
     try:
-        clock = trio.testing.MockClock(autojump_threshold=0)
+        clock = DayClock()
         simulated = trio.run(_live, day, world, directory, clock=clock)
     finally:
         shutil.rmtree(directory)

@@ -32,7 +32,8 @@ class App:
     process compute. broken: deployments whose processes end before they answer. visitors: who is
     there now, in line or in a session; quiet: since when nobody is. waiting: who asks again and
     again for a place, and since when; called: who was told that it is there. touched: when the
-    number of its sessions, its scaling or what serves it was changed last.
+    number of its sessions, its scaling or what serves it was changed last; counted: when its seats
+    were compared with its sessions last.
     """
 
     number: ContentId
@@ -46,6 +47,7 @@ class App:
     visitors: int = 0
     quiet: float = 0.0
     touched: float = 0.0
+    counted: float = 0.0
     replaced: set[DeploymentId] = attrs.field(factory=set)
     removed: Counter[DeploymentId] = attrs.field(factory=Counter)
     waiting: dict[str, float] = attrs.field(factory=dict)
