@@ -104,7 +104,8 @@ def told(server: PodServer, *words: str, name: str = "app") -> dict[str, Any]:
 def ready(server: PodServer) -> str:
     """Wait until the app is there; give its run."""
     server.until(lambda: "ready" in {row["state"] for row in server.json("ps")}, 60, "it is ready")
-    (row,) = server.json("ps")
+    # a second attempt by itself, which a restart ended, may still be leaving
+    (row,) = (row for row in server.json("ps") if row["state"] != "stopping")
     return str(row["id"])
 
 
