@@ -147,6 +147,9 @@ def test_a_quota_that_is_used_up(server: PodServer) -> None:
     quota = {"metadata": {"name": "small"}, "spec": {"hard": {"pods": "0"}}}
     server.ask("POST", "resourcequotas", quota)
     try:
+        server.until(  # it holds from when the cluster has counted, not from when it is made
+            lambda: "hard" in server.ask("GET", "resourcequotas/small").get("status", {}), 20
+        )
         told(server, "exceeded quota: small")
     finally:
         server.ask("DELETE", "resourcequotas/small")
