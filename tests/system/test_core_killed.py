@@ -86,6 +86,7 @@ def test_a_core_killed_during_a_deployment_finishes_it_with_one_process_and_no_s
     rows = [row for row in server.json("ps") if row["content"]["name"] == name]
     # what the dead core began may still be ending: its deployment was begun anew
     assert len([row for row in rows if row["state"] != "stopping"]) <= 1, rows
+    server.until(lambda: "stopping" not in {row["state"] for row in server.json("ps")}, 30)
     _every_process_belongs_to_a_listed_run(server)
 
 
