@@ -54,9 +54,7 @@ class Gateway:
     _asked: int = 0
 
     def send(self, message: packets.Message, *, directory: str | None = None) -> None:
-        """Send a message, or queue it behind others; its directory is opened when it is sent."""
-        if not self._queue and self._sent(message, directory):
-            return
+        """Queue a message for `send_all`; its directory is opened when it is sent."""
         if len(self._queue) < MOST_WAITING:
             self._queue.append((message, directory))
             self._filled.set()
@@ -93,18 +91,25 @@ class Gateway:
             usage.complete.set()
 
     async def send_all(self) -> None:
-        """Send what is queued, whenever the gateway takes it, until cancelled."""
+        """Send what is queued, whenever the gateway takes it, until cancelled.
+
+        Nothing more is sent from then on: a core that ends ends its tasks, and no gateway may take
+        that for the end of their processes.
+        """
         while True:
+            if not self._queue:
+                self._filled = trio.Event()
+                await self._filled.wait()
+            await trio.lowlevel.checkpoint_if_cancelled()
             while self._queue:
+                if self._sent(*self._queue[0]):
+                    self._queue.popleft()
+                    continue
                 with trio.move_on_after(SEND_LIMIT) as limit:
                     await trio.lowlevel.wait_writable(self.sock)
                 if limit.cancelled_caught:
                     self.log.error("gateway-does-not-read", waiting=len(self._queue))
                     self.hang_up()
-                while self._queue and self._sent(*self._queue[0]):
-                    self._queue.popleft()
-            self._filled = trio.Event()
-            await self._filled.wait()
 
     def _sent(self, message: packets.Message, directory: str | None) -> bool:
         """Send a message, or drop one that cannot be sent; False where it has to wait."""
