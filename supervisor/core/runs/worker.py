@@ -73,7 +73,7 @@ class Worker:
     ends_at: float | None = None
     pulse: Pulse = attrs.field(init=False)
     _nursery: trio.Nursery | None = None
-    _doubted: bool = False
+    _doubted: trio.Event = attrs.field(factory=trio.Event)
     _order: trio.Event = attrs.field(factory=trio.Event)
     _hurry: trio.Event = attrs.field(factory=trio.Event)
     _event: Event = Event.STOP
@@ -98,7 +98,7 @@ class Worker:
     @property
     def takes_visitors(self) -> bool:
         """Whether new visitors may go there: it is ready, where is known, and nobody doubts it."""
-        known = self.ready.is_set() and self.exit is None and not self._doubted
+        known = self.ready.is_set() and self.exit is None and not self._doubted.is_set()
         return known and self.state is State.READY
 
     def load(self, *, taken: int = 0, held: int = 0) -> Load:
@@ -131,10 +131,8 @@ class Worker:
 
     def doubt(self) -> None:
         """Be told that a gateway could not connect: no visitors until that is cleared up."""
-        if self.state is State.READY and not self._doubted:
-            self._doubted = True
-            assert self._nursery is not None
-            self._nursery.start_soon(self._clear_up)
+        if self.state is State.READY:
+            self._doubted.set()
 
     async def look(self) -> None:
         """Take its pulse: find out soon whether it computes."""
@@ -204,6 +202,7 @@ class Worker:
         nursery.start_soon(self._read_output, receipt)
         nursery.start_soon(self._obey, receipt)
         nursery.start_soon(self._limit_start)
+        nursery.start_soon(self._clear_up)
         await self._watch(receipt, nursery)
 
     # -- its start ----------------------------------------------------------------------------
@@ -320,20 +319,23 @@ class Worker:
         self.changed(self)
 
     async def _clear_up(self) -> None:
-        """Look whether it listens; end it where it does not any more."""
-        trouble: SupervisorError | None = None
-        for _ in range(LOOKS):
-            trouble = None
-            if self.endpoint is not None:
-                trouble = await listens(self.endpoint, self.executor.connect)
-            if trouble is None:
-                self._doubted = False
-                self.changed(self)
+        """Whenever it is doubted, look; end it where it does not listen any more."""
+        while True:
+            await self._doubted.wait()
+            trouble: SupervisorError | None = None
+            for _ in range(LOOKS):
+                trouble = None
+                if self.endpoint is not None:
+                    trouble = await listens(self.endpoint, self.executor.connect)
+                if trouble is None:
+                    break
+                await trio.sleep(BETWEEN)
+            if trouble is not None:
+                self.error = trouble
+                self.stop(trouble.message)
                 return
-            await trio.sleep(BETWEEN)
-        assert trouble is not None
-        self.error = trouble
-        self.stop(trouble.message)
+            self._doubted = trio.Event()
+            self.changed(self)
 
     async def _obey(self, receipt: Receipt) -> None:
         await self._order.wait()
