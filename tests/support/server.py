@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +221,14 @@ class LiveServer:
     def helper(self) -> int | None:
         """The pid of the helper."""
         return self.child("supervisor_unshare.launcher")
+
+    def owners(self) -> set[int]:
+        """The users of all its processes, its contents' too, but of those that have just ended."""
+        parent, found = psutil.Process(self.parent), set()
+        for process in (parent, *parent.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                found.add(process.uids().real)
+        return found
 
     def strangers(self) -> list[psutil.Process]:
         """Every process of content: what descends from the helper, inits included.
