@@ -11,7 +11,7 @@ from typing import Any
 from supervisor_unshare.limits import totals
 from supervisor_unshare.limits.cgroups import Hierarchies
 from supervisor_unshare.linux import filters, landlock
-from supervisor_unshare.linux.answering import answers
+from supervisor_unshare.linux.answering import answers, has_server
 from supervisor_unshare.requests.rules import LANDLOCK, ROOT, Rules
 from supervisor_unshare.root import host, site
 from supervisor_unshare.sandbox.steps import StartFailed
@@ -69,7 +69,10 @@ def _mounts(rules: Rules) -> list[dict[str, Any]]:
 
     Of none where a tree does not answer, which is told instead: looking at it would take for ever.
     """
-    if silent := [tree for tree in rules.trees if not answers(tree)]:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        mounts = file.readlines()
+    served = [tree for tree in rules.trees if has_server(tree, mounts)]
+    if silent := [tree for tree in served if not answers(tree)]:
         fix = "See `mount` and its server; until then nothing starts, and what runs goes on."
         return [
             _finding(f"tree {tree}", False, f"The file system of {tree} does not answer.", fix)
