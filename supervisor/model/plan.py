@@ -47,7 +47,8 @@ class Ready:
 
     An empty tuple of statuses accepts any answer below 500. `connect_only` is for servers that
     answer nothing until their first computation is done. GET `pulse` is answered at once by a
-    process that does not compute, and late by one that does; None asks as for being ready.
+    process that does not compute, and late by one that does; None asks as for being ready. It is
+    asked for before every other new session, so it should cost less than a page.
     """
 
     path: str = "/"

@@ -25,13 +25,14 @@ from supervisor import (
     layout,
 )
 from supervisor.model import BundleId, ContentId, DeploymentId, Guid
-from tests.support.shiny_client import Visitor
+from tests.support.shiny_client import Answer, Visitor
 
 
 @attrs.frozen(kw_only=True)
 class Served:
     """A process that serves content. root: where its sandbox paths lie."""
 
+    plan: Plan
     root: Path
     process: trio.Process
 
@@ -54,6 +55,12 @@ class Served:
         """Seconds of CPU that it used, with those children that it has waited for."""
         stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2].split()
         return sum(map(int, stat[11:15])) / os.sysconf("SC_CLK_TCK")
+
+    async def pulse(self) -> Answer:
+        """Ask whether it computes, as the core does."""
+        assert self.plan.ready is not None
+        assert self.plan.ready.pulse is not None
+        return await self.visitor.get(self.plan.ready.pulse)
 
     async def listening(self, seconds: float = 60.0) -> None:
         """Wait until it accepts connections or has ended."""
@@ -115,7 +122,7 @@ async def served(
             start_new_session=True,
         )
     try:
-        yield Served(root=root, process=process)
+        yield Served(plan=plan, root=root, process=process)
     finally:
         with trio.CancelScope(shield=True):
             with suppress(ProcessLookupError):

@@ -25,6 +25,8 @@ from supervisor_python import installations, streamlit
 from supervisor_python.detect import detect
 
 _ROLES = (Role.SOURCE, Role.SCRATCH, Role.HOME, Role.STATE, Role.SOCKET)
+# The app itself says that there is no such page, which is no work: 2 ms, where a page takes 15.
+_PULSE = "/supervisor-pulse"
 
 
 class PythonRuntime(Runtime):
@@ -70,7 +72,7 @@ class PythonRuntime(Runtime):
                 Mount(role=role, access=Access.WRITE, at=layout.at(role)) for role in _ROLES
             ),
             # it listens only once the app has loaded, and a page of it may want a visitor
-            ready=Ready(connect_only=True, pulse="/"),
+            ready=Ready(connect_only=True, pulse=_PULSE),
             prefix="strip",
         )
 

@@ -65,6 +65,33 @@ async def ended(app: Served, seconds: float = 30.0) -> int:
         return await app.process.wait()
 
 
+DRAWS = """
+import sys
+
+from shiny import App, reactive, render, ui
+
+
+def page(request):
+    print("drawn", file=sys.stderr)
+    return ui.page_fluid(ui.input_action_button("go", "go"), ui.output_text("value"))
+
+
+def server(input, output, session):
+    @render.text
+    def value():
+        return "here"
+
+    @reactive.effect
+    @reactive.event(input.long)
+    def compute():
+        while True:
+            pass
+
+
+app = App(page, server)
+"""
+
+
 @pytest.mark.parametrize("example", SERVED, ids=" ".join)
 async def test_an_example_answers_with_its_page_and_its_values(
     apps: Apps, example: tuple[str, str]
@@ -80,6 +107,23 @@ async def test_an_example_answers_with_its_page_and_its_values(
             await session.update(**update)
             assert updated == await session.value(output)
         assert 0o660 == app.socket.stat().st_mode & 0o777
+
+
+async def test_its_pulse_draws_no_page_and_stops_while_it_computes(
+    apps: Apps, tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").write_text(DRAWS)
+    async with apps.serve(tmp_path) as app:
+        await app.listening()
+        assert 404 == (await app.pulse()).status
+        assert "drawn" not in app.log
+        async with app.visitor.session(["value"]) as session:
+            assert "here" == await session.value("value")
+            await session.update(long=1)
+            await session.computing()
+            with trio.move_on_after(0.5) as patience:
+                await app.pulse()
+            assert patience.cancelled_caught
 
 
 async def test_files_of_www_are_served_to_express_apps(apps: Apps, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from supervisor_r import installations
 from supervisor_r.detect import detect
 
 _ROLES = (Role.SOURCE, Role.SCRATCH, Role.HOME, Role.STATE, Role.SOCKET)
+# The app itself says that there is no such page, which is no work: 2 ms, where a page takes 15.
+_PULSE = "/supervisor-pulse"
 
 
 class RRuntime(Runtime):
@@ -63,7 +65,7 @@ class RRuntime(Runtime):
                 Mount(role=role, access=Access.WRITE, at=layout.at(role)) for role in _ROLES
             ),
             # it listens only once the app has loaded, and a page of it may want a visitor
-            ready=Ready(connect_only=True, pulse="/"),
+            ready=Ready(connect_only=True, pulse=_PULSE),
             prefix="strip",
             stop_signal="INT",  # at TERM, R ends without a word to the app
         )

@@ -61,6 +61,38 @@ async def test_an_example_answers_with_its_page_and_its_values(apps: Path, examp
         assert 0o660 == app.socket.stat().st_mode & 0o777
 
 
+DRAWS = """
+library(shiny)
+shinyApp(
+  function(request) {
+    cat("drawn\\n", file = stderr())
+    fluidPage(actionButton("go", "go"), textOutput("value"))
+  },
+  function(input, output) {
+    output$value <- renderText("here")
+    observeEvent(input$long, while (TRUE) NULL)
+  }
+)
+"""
+
+
+async def test_its_pulse_draws_no_page_and_stops_while_it_computes(
+    apps: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "app.R").write_text(DRAWS)
+    async with serve(tmp_path) as app:
+        await app.listening()
+        assert 404 == (await app.pulse()).status
+        assert "drawn" not in app.log
+        async with app.visitor.session(["value"]) as session:
+            assert "here" == await session.value("value")
+            await session.update(long=1)
+            await session.computing()
+            with trio.move_on_after(0.5) as patience:
+                await app.pulse()
+            assert patience.cancelled_caught
+
+
 async def test_a_plot_is_drawn(apps: Path) -> None:
     async with serve(apps / "examples/shiny-r-hello") as app:
         await app.listening()

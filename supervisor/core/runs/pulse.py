@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
-PULSE = 0.06  # seconds in which a process answers that does not compute
+PULSE = 0.03  # seconds in which a process answers that does not compute
 FRESH = 0.5  # seconds for which its last answer counts
 
 
