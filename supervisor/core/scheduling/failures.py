@@ -23,30 +23,19 @@ class Failures:
     _asked_at: float = float("-inf")
     _dice: random.Random = attrs.field(factory=random.Random)
 
-    def note(
-        self,
-        code: str,
-        reason: str,
-        lines: tuple[str, ...],
-        *,
-        at_once: bool = False,
-        passing: bool = False,
-    ) -> None:
-        """Note a failed start. passing: it will mend by itself, so never give up because of it."""
+    def note(self, failure: Failure, *, at_once: bool = False) -> None:
+        """Note a failed start, and when the next one may be; never give up what is passing."""
+        passing = failure.passing
         if passing:
             self._passing += 1
         else:
             self.count, self._passing = self.count + 1, 0
         failures = self._passing if passing else self.count
         wait = 0.0 if at_once else policy.delay(failures, self._dice.random(), passing=passing)
-        given_up = not passing and policy.gives_up(self.count)
-        self.last = Failure(
-            code="gave-up" if given_up else code,
-            reason=reason,
-            lines=lines,
-            retry_at=None if given_up else trio.current_time() + wait,
-            passing=passing,
-        )
+        if not passing and policy.gives_up(self.count):
+            self.last = attrs.evolve(failure, code="gave-up", retry_at=None)
+        else:
+            self.last = attrs.evolve(failure, retry_at=trio.current_time() + wait)
 
     def works(self) -> None:
         """Learn that a process is ready; the count stays until it has served for a while."""

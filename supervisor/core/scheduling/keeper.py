@@ -13,6 +13,7 @@ from supervisor.core.runs.worker import Worker
 from supervisor.core.scheduling.admission import Admission
 from supervisor.core.scheduling.crew import BEFORE_READY, DEMAND, Crew
 from supervisor.core.scheduling.starts import LONGEST_START, Starts
+from supervisor.core.scheduling.verdict import Failure
 from supervisor.errors import SupervisorError
 from supervisor.lifecycle import State
 from supervisor.log import Log
@@ -141,11 +142,12 @@ class Keeper(Crew):
             made = await self.make(content, deployment, self.failures.count + 1)
         except SupervisorError as error:
             lines = tuple(error.hint.splitlines())
-            self._failed(error.code, error.message, lines, passing=error.recoverable)
+            code, reason, passing = error.code, error.message, error.recoverable
+            self._failed(Failure(code=code, reason=reason, lines=lines, passing=passing))
             return None
         except Exception as error:
             self.log.error("start-broke", exc=error, content=self.content.id)
-            self._failed("internal", f"a defect of the server: {error!r}", ())
+            self._failed(Failure(code="internal", reason=f"a defect of the server: {error!r}"))
             return None
         unwanted = self.closing or self.content.stopped or deployment != self.deployment
         outdated = made[0].tracked.run.created < self.content.rolled
@@ -199,29 +201,20 @@ class Keeper(Crew):
                 return
             if worker.state is State.LOST:
                 return  # the end of its helper or its node is no fault of the content
-        self._failed(
-            worker.trouble,
-            worker.tracked.run.reason,
-            tuple(worker.output.last_lines()),
-            at_once=served and self.failures.count == 0,
+        failure = Failure(
+            code=worker.trouble,
+            reason=worker.tracked.run.reason,
+            lines=tuple(worker.output.last_lines()),
             passing=worker.state is State.LOST or (error is not None and error.recoverable),
         )
+        self._failed(failure, at_once=served and self.failures.count == 0)
 
-    def _failed(
-        self,
-        code: str,
-        reason: str,
-        lines: tuple[str, ...],
-        *,
-        at_once: bool = False,
-        passing: bool = False,
-    ) -> None:
-        self.failures.note(code, reason, lines, at_once=at_once, passing=passing)
-        if not passing:
+    def _failed(self, failure: Failure, *, at_once: bool = False) -> None:
+        self.failures.note(failure, at_once=at_once)
+        if not failure.passing:
             self.demand_until = float("-inf")  # the next visit asks anew
-        self.log.warning(
-            "content-failed", content=self.content.id, failures=self.failures.count, reason=reason
-        )
+        count, reason = self.failures.count, failure.reason
+        self.log.warning("content-failed", content=self.content.id, failures=count, reason=reason)
         self.tell()
         self.wake()
 

@@ -16,6 +16,7 @@ from supervisor.core.runs.worker import Worker
 from supervisor.core.scheduling.keeper import Keeper
 from supervisor.core.scheduling.registry import Registry
 from supervisor.core.scheduling.strain import LOOK_EACH, SETTLED, Strain
+from supervisor.core.scheduling.verdict import Failure
 from supervisor.lifecycle import State
 from supervisor.model import Limits, Overrides, Receipt, RunId, Usage
 from supervisor.policy import FOREVER
@@ -133,7 +134,7 @@ async def test_a_process_without_a_successor_goes_on_serving(house: House, why: 
         await trio.sleep(SETTLED)
         if why == "starts have failed":
             while keeper.failures.retry_at < FOREVER:
-                keeper.failures.note("start-failed", "it did not listen", ())
+                keeper.failures.note(Failure(code="start-failed", reason="it did not listen"))
         else:
             rolled = keeper.after_all_runs(0.0)
             keeper.content = attrs.evolve(keeper.content, rolled=rolled)
