@@ -12,7 +12,7 @@ import psutil
 import pytest
 import trio
 
-from tests.support.server import LiveServer, live_server
+from tests.support.server import LiveServer, gone, live_server
 from tests.support.sessions import open_sessions
 from tests.system.conftest import EXAMPLES
 
@@ -92,5 +92,5 @@ def test_a_stop_right_after_a_reload_leaves_nothing(everything: None) -> None:
         one.supervisor("reload")
         everyone += psutil.Process(one.parent).children(recursive=True)
         assert 0 == one.stop(30)
-        assert not any(process.is_running() for process in everyone)
+        assert gone([process.pid for process in everyone], 5.0)
         assert not any(one.run_dir.glob("*.sock"))
