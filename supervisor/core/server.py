@@ -39,7 +39,7 @@ from supervisor.core.scheduling.starts import Starts
 from supervisor.core.scheduling.strain import Strain
 from supervisor.core.scrape import Scrape
 from supervisor.core.service import Service
-from supervisor.core.storage import lease
+from supervisor.core.storage import lease, uids
 from supervisor.core.storage.claims import Claims
 from supervisor.core.storage.disk import Disk
 from supervisor.core.storage.feed import Feed
@@ -140,6 +140,9 @@ class Server:
             id=node, lease=held.name, host=owner.host, release=__version__, started=time.time()
         )
         try:
+            if not self.settings.rootless:
+                first = self.settings.uid_first
+                await trio.to_thread.run_sync(partial(uids.check, store, first=first))
             async with trio.open_nursery() as nursery:
                 await nursery.start(journal.run)
                 await nursery.start(observers.run)

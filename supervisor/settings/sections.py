@@ -171,10 +171,10 @@ class Applications:
         " executor=NAME`); checked at the start",
     )  # fmt: skip
     uid_first: int = _key(
-        "UidFirst", values.integer, 200_000, fixed=True,
+        "UidFirst", values.integer, 66_000, fixed=True,
         about="content number n has the uid UidFirst + n",
     )  # fmt: skip
-    uid_last: int = _key("UidLast", values.integer, 299_999, about="the last uid of the range")
+    uid_last: int = _key("UidLast", values.integer, 99_999, about="the last uid of the range")
     bundle_retention: int = _key(
         "BundleRetentionLimit", values.integer, 0, reloadable=True,
         about="how many bundles of a content stay that were served once; `0`: all. The active one"

@@ -40,7 +40,7 @@ def test_what_may_change_is_in_force_in_the_same_processes_and_the_rest_is_named
         answer = asked(
             one,
             f"{text}[Scheduler]\nIdleTimeout = 7s\n[HTTP]\nListen = 127.0.0.1:1\n"
-            f"[Applications]\nUidFirst = 250000\n[Moon]\nPhase = 1\n",
+            f"[Applications]\nUidFirst = 70000\n[Moon]\nPhase = 1\n",
         )
 
         assert answer["ok"] is True
@@ -53,7 +53,7 @@ def test_what_may_change_is_in_force_in_the_same_processes_and_the_rest_is_named
         for name in ("helper", "core", "gateway"):
             one.note(name, "settings")
         told = one.note("core", "settings")["told"]
-        assert (7.0, 200_000, ["127.0.0.1:" + str(one.port)]) == (
+        assert (7.0, 66_000, ["127.0.0.1:" + str(one.port)]) == (
             told["idle"], told["uid_first"], told["listen"],
         )  # fmt: skip
         assert 3 == len(one.notes(event="started"))
@@ -161,7 +161,7 @@ def test_what_was_kept_comes_with_the_reload_that_it_waits_for() -> None:
     with server() as one:
         one.start().ready()
         text = one.config.read_text()
-        asked(one, f"{text}[Fresh]\nKey = 1\n[Applications]\nUidFirst = 250000\n")
+        asked(one, f"{text}[Fresh]\nKey = 1\n[Applications]\nUidFirst = 70000\n")
         one.signal(signal.SIGUSR2)
         wait_for(lambda: " parent reloaded " in one.log())
 

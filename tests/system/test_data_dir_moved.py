@@ -49,3 +49,22 @@ def test_a_start_without_the_data_that_was_there_says_that_it_begins_anew(needs:
         server.log_path.unlink()
         server.start()
         assert "(new, empty)" not in server.log()
+
+
+def test_a_server_whose_contents_would_get_other_uids_does_not_start(needs: Any) -> None:
+    needs.root()
+    needs.python("shiny")
+    with live_server() as server:
+        server.deploy(EXAMPLES / "shiny-python-core", "stays")
+        assert 0 == server.stop()
+        before, told = server.config.read_text(), len(server.log())
+        server.config.write_text(before.replace("UidFirst = 300000", "UidFirst = 301000"))
+        server.start(wait=False)
+        assert server.process is not None
+        assert 78 == server.process.wait(30)
+        said = server.log()[told:]
+        assert "content 1 has the uid 300001" in said
+        assert "Write UidFirst = 300000 in [Applications]" in said
+        assert "Traceback" not in said
+        server.config.write_text(before)
+        server.start()

@@ -67,7 +67,7 @@ def test_a_group_of_administrators_may_be_missing() -> None:
         ({"GatewayUser": "61001"}, "", "share the uid 61001"),
         ({"GatewayUser": "61009:61001"}, "", "share the gid 61001"),
         ({"InstallUser": "61002"}, "", "share the uid 61002"),
-        ({"CoreUser": "200005"}, "", "200005 (uid 200005) lies in the range 200000 to 299999"),
+        ({"CoreUser": "66005"}, "", "66005 (uid 66005) lies in the range 66000 to 99999"),
         ({}, "[Applications]\nUidFirst = 65000\nUidLast = 66000\n", "nobody (uid 65534)"),
         ({}, "[Applications]\nRunAs = root\n", "Applications.RunAs = root"),
         ({}, "[Applications]\nRunAs = 61001\n", "Applications.RunAs = 61001"),
