@@ -102,7 +102,7 @@ mount -t tmpfs none /opt
 for one in /mnt/opt/*; do
     [ ! -d "$one" ] || { mkdir "/opt/${one##*/}" && mount --rbind "$one" "/opt/${one##*/}"; }
 done
-mkdir -p /opt/R && exec "$@"
+mkdir -p /opt/R
 """
 BIND = (
     "import ctypes, sys; "
@@ -110,11 +110,16 @@ BIND = (
 )
 
 
+def in_mounts(script: str, *arguments: str) -> tuple[str, ...]:
+    """Give the command that runs a script, which becomes its last arguments, in new mounts."""
+    return ("unshare", "--mount", "sh", "-ec", script, "sh", *arguments)
+
+
 async def test_a_tree_of_every_sandbox_that_goes_silent_holds_up_starts_and_nothing_else(
     silent: Path, new_node: Callable[..., Any], job: Callable[..., Job], nursery: trio.Nursery
 ) -> None:
     """/opt/R may be a volume that machines share. The helper has one thread for all contents."""
-    node = new_node(within=("unshare", "--mount", "sh", "-c", WITH_R, "sh"))
+    node = new_node(within=in_mounts(f'{WITH_R} exec "$@"'))
     executor = UnshareExecutor(run_dir=node.run_dir)
     await nursery.start(executor.serve)
     lives = await executor.start(job("/bin/sleep", "60"))
@@ -129,3 +134,15 @@ async def test_a_tree_of_every_sandbox_that_goes_silent_holds_up_starts_and_noth
         found = {finding.name: finding for finding in await executor.check()}
         assert "/opt/R" in found["tree /opt/R"].text
         await executor.stop(lives, grace=0)
+
+
+async def test_a_helper_starts_while_a_tree_of_every_sandbox_is_silent(
+    silent: Path, new_node: Callable[..., Any], job: Callable[..., Job], nursery: trio.Nursery
+) -> None:
+    script = f'{WITH_R} "$1" -c "$2" "$3"; shift 3; exec "$@"'
+    node = new_node(within=in_mounts(script, sys.executable, BIND, str(silent)))
+    executor = UnshareExecutor(run_dir=node.run_dir)
+    with trio.fail_after(20):
+        await nursery.start(executor.serve)
+        with pytest.raises(SupervisorError, match="file system of /opt/R does not"):
+            await executor.start(job("/bin/true"))

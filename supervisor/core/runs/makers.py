@@ -133,10 +133,17 @@ class Makers:
                 self.log.warning("plan-unknown", run=run.id, error=error.message)
         given = running_with(content, self.allowed)
         worker = self.worker_of(run, content, executor, ready, given)
+        if run.state is State.DRAINING:
+            worker.drained = await self._drained(worker.tracked)
         tail, cursor = await trio.to_thread.run_sync(_written, self.log_path(run), run.id)
         worker.output.tail.extend(tail)
         worker.output.cursor = cursor
         return worker
+
+    async def _drained(self, tracked: Tracked) -> float:
+        moves = await self.journal.find("transition", {"run": tracked.run.id})
+        began = [move.at for move in moves if move.now == State.DRAINING.value]
+        return max(0.0, tracked.clock() - max(began)) if began else 0.0
 
     def worker_of(
         self, run: Run, content: Content, executor: Executor, ready: Ready, given: Given = NO_LIMITS

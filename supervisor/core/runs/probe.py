@@ -21,6 +21,7 @@ Inside = Callable[[InnerEndpoint], Awaitable[socket.socket]]  # Executor.connect
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.03
 
 _STATUS = re.compile(rb"[0-9]{3}")
+LOOKS, BETWEEN = 3, 0.5  # how often, and seconds apart, who was doubted is looked at
 DIAL_LIMIT = 3.0  # seconds for a TCP connection
 HELD = 0.2  # seconds for which a connection stays open that leads to a process which accepts
 
@@ -51,6 +52,17 @@ async def until_ready(
         tell(trouble)
         await trio.sleep(pause)
         pause = min(LONGEST_PAUSE, pause * 1.5)
+
+
+async def gone_deaf(endpoint: Endpoint, inside: Inside | None = None) -> SupervisorError | None:
+    """Connect a few times, and hang up; give why none was accepted, or None as soon as one was."""
+    trouble = await listens(endpoint, inside)
+    for _ in range(LOOKS - 1):
+        if trouble is None:
+            break
+        await trio.sleep(BETWEEN)
+        trouble = await listens(endpoint, inside)
+    return trouble
 
 
 async def listens(endpoint: Endpoint, inside: Inside | None = None) -> SupervisorError | None:

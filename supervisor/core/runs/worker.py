@@ -14,7 +14,7 @@ from supervisor.core.runs.calls import AGAIN, CALL_LIMIT, RECORD_LIMIT, START_LI
 from supervisor.core.runs.limiting import Given
 from supervisor.core.runs.missing import Missing
 from supervisor.core.runs.output import Output
-from supervisor.core.runs.probe import answers, listens, until_ready
+from supervisor.core.runs.probe import answers, gone_deaf, until_ready
 from supervisor.core.runs.pulse import Pulse
 from supervisor.core.runs.tracked import Tracked, describe, outcome
 from supervisor.errors import SupervisorError
@@ -38,7 +38,6 @@ from supervisor.policy import Load
 
 LAST_OUTPUT = 2.0  # seconds to read what a process wrote before it ended
 LOOK_LIMIT = 5.0  # seconds to look for what a failed start has left
-LOOKS, BETWEEN = 3, 0.5  # how often, and seconds apart, a worker is looked at that was doubted
 
 
 @attrs.define(eq=False)
@@ -71,6 +70,7 @@ class Worker:
     adopted: bool = False  # an earlier core started it
     too_slow: bool = False
     ends_at: float | None = None
+    drained: float = 0.0  # seconds for which it drained under earlier cores
     pulse: Pulse = attrs.field(init=False)
     _nursery: trio.Nursery | None = None
     _doubted: trio.Event = attrs.field(factory=trio.Event)
@@ -322,17 +322,10 @@ class Worker:
         """Whenever it is doubted, look; end it where it does not listen any more."""
         while True:
             await self._doubted.wait()
-            trouble: SupervisorError | None = None
-            for _ in range(LOOKS):
-                trouble = None
-                if self.endpoint is not None:
-                    trouble = await listens(self.endpoint, self.executor.connect)
-                if trouble is None:
-                    break
-                await trio.sleep(BETWEEN)
-            if trouble is not None:
-                self.error = trouble
-                self.stop(trouble.message)
+            if self.endpoint is not None:
+                self.error = await gone_deaf(self.endpoint, self.executor.connect)
+            if self.error is not None:
+                self.stop(self.error.message)
                 return
             self._doubted = trio.Event()
             self.changed(self)

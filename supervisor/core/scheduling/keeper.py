@@ -70,7 +70,7 @@ class Keeper(Crew):
         """Go on with ending an adopted worker that no new visitor will come to."""
         if worker.state is State.DRAINING:
             if not self.is_newest(worker):  # else it drains because there are too many
-                worker.ends_at = self._drain_end()
+                worker.ends_at = self._drain_end(worker.drained)
             self._end_deserted(worker, "no new sessions", settle=RETURN)
         elif self.deployment is None or worker.deployment > self.deployment.id:
             worker.stop("its deployment did not become active")  # nobody ever came to it
@@ -351,9 +351,11 @@ class Keeper(Crew):
         elif worker.state in BEFORE_READY:
             worker.stop(reason)
 
-    def _drain_end(self) -> float | None:
+    def _drain_end(self, drained: float = 0.0) -> float | None:
+        """Give when it ends at the latest; who was there may come back before, in any case."""
         limit = self.scaling.drain
-        return trio.current_time() + limit if limit > 0 else None
+        left = max(limit - drained, min(limit, RETURN))
+        return trio.current_time() + left if limit > 0 else None
 
     def _end_deserted(self, worker: Worker, reason: str, *, settle: float) -> None:
         assert self._nursery is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import attrs
@@ -15,7 +16,7 @@ from supervisor.core.runs.worker import Worker
 from supervisor.errors import StoreUnavailable
 from supervisor.interfaces import Change, Lifetime
 from supervisor.lifecycle import State
-from supervisor.model import Content, ContentId, Purpose, Run, Scaling
+from supervisor.model import Content, ContentId, Purpose, Run, Scaling, Transition
 from supervisor.plugins.loading import Plugins
 from supervisor.testing.executors import BrokenListExecutor, ScriptedExecutor
 from supervisor.testing.house import House, a_content, a_deployment, a_job, a_run, serving
@@ -201,6 +202,18 @@ async def test_adopted_workers_serve_on(house: House) -> None:
         assert worker.endpoint is not None
         nursery.cancel_scope.cancel()
     assert 1 == len(house.executor.living)
+
+
+async def test_an_adopted_worker_knows_for_how_long_it_has_drained(house: House) -> None:
+    run = await recorded(house, a_run(state=State.DRAINING))
+    moves = [(State.READY, time.time() - 900), (State.DRAINING, time.time() - 600)]
+    for state, at in moves:
+        record = Transition(
+            run=run.id, content=run.content, was="", now=state.value, event="", at=at
+        )
+        house.journal.store.apply([Change(kind="transition", record=record)])
+    (worker,) = await adopted(house)
+    assert 600 == pytest.approx(worker.drained, abs=60)
 
 
 def remote(house: House) -> None:

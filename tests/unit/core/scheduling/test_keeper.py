@@ -12,7 +12,7 @@ from supervisor import policy
 from supervisor.core.runs.calls import LEAVE_LIMIT
 from supervisor.core.runs.worker import Worker
 from supervisor.core.scheduling.failures import Failures
-from supervisor.core.scheduling.keeper import Keeper
+from supervisor.core.scheduling.keeper import RETURN, Keeper
 from supervisor.core.scheduling.verdict import Answer, Verdict
 from supervisor.errors import SupervisorError
 from supervisor.lifecycle import State
@@ -501,6 +501,26 @@ async def test_only_an_adopted_process_that_visitors_came_to_is_given_time_for_t
     async with keeping(house.keeper(deployment=known[2], workers=[worker], known=known)):
         await trio.sleep(1)
         assert stays is not worker.gone.is_set()
+
+
+@pytest.mark.parametrize(("drained", "left"), [(0.0, 100.0), (60.0, 40.0), (500.0, RETURN)])
+async def test_an_adopted_worker_drains_no_longer_than_its_limit_over_all_cores(
+    house: House, drained: float, left: float
+) -> None:
+    run = a_run(state=State.DRAINING)
+    receipt = await house.executor.start(a_job(run))
+    worker = house.worker(attrs.evolve(run, receipt=receipt))
+    worker.drained = drained
+    content = a_content(active_deployment=2, scaling=Overrides(drain=100.0))
+    known = {number: a_deployment(number) for number in (1, 2)}
+    async with keeping(
+        house.keeper(content=content, deployment=known[2], workers=[worker], known=known)
+    ):
+        worker.active(sockets=1, requests=0)
+        await trio.sleep(left - 1)
+        assert State.DRAINING is state_of(worker)
+        await trio.sleep(2)
+        assert worker.gone.is_set() or worker.ordered
 
 
 async def test_an_adopted_draining_worker_keeps_the_sessions_that_come_back(house: House) -> None:
