@@ -1,7 +1,7 @@
 """A day of a thousand contents and ten thousand sessions on a clock that jumps.
 
 The core is the real one; processes, gateways, visitors and operators are simulated, and every rule
-of tests/support/day/rules.py is held all day. `--seed N --contents N --sessions N` runs another.
+of tests/support/day/rules.py is held all day. `--seed N --contents N --visitors N` runs another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SHARES = (0.5, 0.95, 0.99)
 
 def report(day: Day, result: Result) -> None:
     """Print what has happened, and how long it took."""
-    print(f"seed {day.seed}: {day.contents} contents, {day.sessions} visitors")
+    print(f"seed {day.seed}: {day.contents} contents, {day.visitors} visitors")
     print(
         f"{result.simulated / 3600:.1f} h in {result.seconds:.1f} s ({result.cpu:.1f} s CPU):"
         f" {result.figures['messages'] / result.cpu:.0f} link messages a second of CPU"
@@ -31,7 +31,7 @@ def report(day: Day, result: Result) -> None:
 def main() -> None:
     """Run one day."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("seed", 1), ("contents", 1000), ("sessions", 10_000)):
+    for name, default in (("seed", 1), ("contents", 1000), ("visitors", 5600)):
         parser.add_argument(f"--{name}", type=int, default=default)
     day = Day(**vars(parser.parse_args()))
     trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # as under pytest: a seed tells all

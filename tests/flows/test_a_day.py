@@ -12,12 +12,12 @@ from supervisor.core.scheduling.line import Line, Place
 from tests.support.day.simulate import Day, simulate
 from tests.support.day.world import RuleBroken
 
-CROWDED = Day(seed=1, contents=4, sessions=300)
+CROWDED = Day(seed=1, contents=4, visitors=300)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_day_of_sixty_contents_breaks_no_rule(seed: int) -> None:
-    result = simulate(Day(seed=seed, contents=60, sessions=250))
+    result = simulate(Day(seed=seed, contents=60, visitors=250))
     assert result.figures["sessions"] > 250
     assert result.figures["entered from the line"] > 0
     assert result.figures["came back"] > 0
@@ -40,5 +40,5 @@ def test_a_core_that_lets_the_last_in_line_in_first_is_found_out(
 
 
 def test_a_seed_tells_the_same_story_again() -> None:
-    day = Day(seed=4, contents=8, sessions=30)
+    day = Day(seed=4, contents=8, visitors=30)
     assert simulate(day).figures == simulate(day).figures

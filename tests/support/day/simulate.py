@@ -36,11 +36,11 @@ STARTS_AT_ONCE = 3
 
 @attrs.frozen(kw_only=True)
 class Day:
-    """What to simulate. sessions: of arriving visitors; crawlers and operators come on top."""
+    """What to simulate. visitors: who come to stay, for two sessions or so each; others come too."""
 
     seed: int
     contents: int = 100
-    sessions: int = 1000
+    visitors: int = 1000
     hours: float = 24.0
 
 
@@ -169,7 +169,7 @@ def _visits(day: Day, world: World) -> Iterator[Happening]:
     def visitor(app: App) -> Visitor:
         return Visitor(world, app, f"visitor-{next(numbers)}", minutes=chance.choice((1, 8, 20)))
 
-    left = day.sessions
+    left = day.visitors
     while left > 0:
         (app,) = chance.choices(apps, weights)
         at = _moment(day, world)
@@ -186,7 +186,7 @@ def _orders(day: Day, server: Server, operators: Operators) -> Iterator[Happenin
     apps, chance = list(server.world.apps.values()), server.world.random
     weights = [1 / (1 + place) ** 0.8 for place in range(len(apps))]
     for act, share in operators.share().items():
-        for _ in range(round(share * day.sessions / 100)):
+        for _ in range(round(share * day.visitors / 100)):
             (app,) = chance.choices(apps, weights)
             yield _moment(day, server.world), partial(server.order, act, app)
 
