@@ -24,6 +24,7 @@ from supervisor_unshare.helper import renew
 from supervisor_unshare.helper.configured import read_rules, read_settings
 from supervisor_unshare.helper.runs import LiveRun
 from supervisor_unshare.helper.service import Answer, Fail, Service
+from supervisor_unshare.limits import priority
 from supervisor_unshare.linux import syscalls
 from supervisor_unshare.linux.loop import Link, Loop
 from supervisor_unshare.requests import verbs
@@ -82,6 +83,7 @@ class Launcher:
             self._listen("helper-connect", self._rules.gateway_uid, self._accept_gateway)
         if "control" in self._sockets:
             self._serve_parent()
+        priority.keep()
         gc.collect()
         gc.freeze()  # the children share these pages as long as nobody writes to them
         gc.disable()

@@ -45,6 +45,16 @@ def prefer(found: Hierarchies, parent: int) -> str:
     return ""
 
 
+def keep() -> None:
+    """Keep a priority that the server was given: what this process starts has an ordinary one.
+
+    Content with a real-time priority would hold up the machine, and no group of v1 would take it.
+    """
+    policy = os.sched_getscheduler(0) | os.SCHED_RESET_ON_FORK
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, policy, os.sched_getparam(0))
+
+
 def leave(found: Hierarchies) -> None:
     """Put everybody back to where they came from, and remove the group that was made."""
     contents = found.controllers.get("cpu")
