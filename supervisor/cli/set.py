@@ -54,7 +54,8 @@ def set_command(session: Session, content: str, changes: Sequence[str]) -> None:
 
     Without KEY=VALUE it shows every key with its value and where that comes from: the content or
     the server. Several keys are one change. VALUE is written as in the settings file (10m, 0.5,
-    512 MiB, true); `default` gives the server's value back. A limit of 0 is none.
+    512 MiB, true), a duration with its unit; `default` gives the server's value back. A limit of 0
+    is none.
 
     Keys: title, executor, run_as, egress, min_processes, max_processes, max_conns_per_process,
     load_factor, init_timeout, idle_timeout, connection_timeout, read_timeout, reconnect_timeout,
@@ -75,7 +76,7 @@ def set_command(session: Session, content: str, changes: Sequence[str]) -> None:
     elif not change:
         _show(now["settings"])
     else:
-        session.note(printable(_difference(now["name"], before, now["settings"])))
+        session.note(printable(difference(now["name"], before, now["settings"])))
 
 
 def read_changes(changes: Sequence[str]) -> dict[str, Any]:
@@ -116,6 +117,10 @@ def _value(key: str, text: str) -> object:
         raise SupervisorError(
             "bad-request", f"{key}: no value.", hint=f"Write {key}={DEFAULT} for the server's."
         )
+    if KEYS[key] == "duration" and text.strip().isdecimal() and text.strip("0 "):
+        number = text.strip()  # of nanoseconds in the settings file, as other programs write it
+        hint = f"Write {number}s for seconds or {number}m for minutes."
+        raise SupervisorError("bad-request", f"{key}: {number} has no unit.", hint=hint)
     try:
         return getattr(values, KEYS[key])(text.strip())
     except ValueError as error:
@@ -152,10 +157,18 @@ def _show(settings: Mapping[str, Mapping[str, Any]]) -> None:
     table(("KEY", "VALUE", "FROM", "SERVER"), rows)
 
 
-def _difference(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def difference(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Give in words what a change has changed: key → value with `own`, before and after."""
     changed = [
-        f"{key} {written(key, before[key]['value'])} → {written(key, after[key]['value'])}"
+        _change(key, before[key], after[key])
         for key in after
         if key in before and before[key] != after[key]
     ]
     return f"{name}: {', '.join(changed)}" if changed else f"{name}: nothing has changed."
+
+
+def _change(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    was, now = written(key, before["value"]), written(key, after["value"])
+    if was == now:  # the same value, from elsewhere
+        return f"{key} {now}, {'the server' if after['own'] is None else 'this content'}'s own now"
+    return f"{key} {was} → {now}"

@@ -61,7 +61,7 @@ async def test_set_gives_the_server_its_say_back(cli: Cli) -> None:
         (["max_processes="], "max_processes=default"),
         (["max_processes=5", "MaxProcesses=6"], "given twice"),
         (["max_processes=many"], "max_processes: 'many' is not a whole number"),
-        (["idle_timeout=10"], "write 10s for seconds"),
+        (["idle_timeout=10"], "Write 10s for seconds"),
         (["load_factor=2"], "load_factor: '2' is not a number from 0.0 to 1.0"),
         (["drain_notice=perhaps"], "neither true nor false"),
         (["max_processes=21"], "max_processes: 21 is more than the server's MaxProcessesLimit, 20"),

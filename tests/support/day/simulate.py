@@ -36,7 +36,7 @@ STARTS_AT_ONCE = 3
 
 @attrs.frozen(kw_only=True)
 class Day:
-    """What to simulate. visitors: who come to stay, for two sessions or so each; others come too."""
+    """What to simulate. visitors: who come for a session or more; others come too."""
 
     seed: int
     contents: int = 100

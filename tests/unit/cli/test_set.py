@@ -7,8 +7,9 @@ import re
 import pytest
 
 from supervisor.api.adjust import ALL
-from supervisor.cli.set import KEYS, read_changes, set_command, written
+from supervisor.cli.set import KEYS, difference, read_changes, set_command, written
 from supervisor.cli.show import duration
+from supervisor.errors import SupervisorError
 
 
 def test_everything_that_the_api_can_set_has_a_key() -> None:
@@ -35,6 +36,29 @@ def test_words_become_fields() -> None:
         "title": "a=b",
         "read_timeout": None,
     } == read_changes(words)
+
+
+@pytest.mark.parametrize("number", ["5", "600", "2592001", " 1000000000"])
+def test_a_duration_without_a_unit_is_refused(number: str) -> None:
+    with pytest.raises(SupervisorError, match="has no unit") as refused:
+        read_changes([f"idle_timeout={number}"])
+    assert f"Write {number.strip()}s for seconds" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("was", "own", "value", "expected"),
+    [
+        (None, 3, 3, "max_processes 3, this content's own now"),
+        (3, None, 3, "max_processes 3, the server's own now"),
+        (None, 5, 5, "max_processes 3 → 5"),
+    ],
+)
+def test_a_change_tells_the_values_or_whose_the_same_one_is(
+    was: int | None, own: int | None, value: int, expected: str
+) -> None:
+    before, after = {"value": 3, "own": was}, {"value": value, "own": own}
+    told = difference("sales", {"max_processes": before}, {"max_processes": after})
+    assert f"sales: {expected}" == told
 
 
 @pytest.mark.parametrize(
