@@ -49,7 +49,7 @@ _TABLE = (
     Code("lease-lost", 503, 75, "The fence of our lease is stale: another server has taken over."),
     Code("not-root-owned", 500, 77, "A file that root would run can be written by others."),
     Code("setup-failed", 500, 71, "A step of `supervisor setup` failed; those before it are done."),
-    Code("identity-invalid", 500, 78, "A user or group of the server is missing or not usable."),
+    Code("identity-invalid", 500, 78, "A user, group or uid range of the server is not usable."),
     Code(
         "helper-unavailable", 503, 69, "The helper, which starts content, does not answer; retry."
     ),

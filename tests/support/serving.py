@@ -73,6 +73,23 @@ class Served:
                     await trio.sleep(0.01)
 
 
+async def pulse_stops_while_it_computes(app: Served) -> None:
+    """Check the pulse of an app whose page writes "drawn" to its log, at rest and computing.
+
+    Its output is `value`, "here" at first; the input `long` lets it compute without end.
+    """
+    await app.listening()
+    assert 404 == (await app.pulse()).status
+    assert "drawn" not in app.log
+    async with app.visitor.session(["value"]) as session:
+        assert "here" == await session.value("value")
+        await session.update(long=1)
+        await session.computing()
+        with trio.move_on_after(0.5) as patience:
+            await app.pulse()
+        assert patience.cancelled_caught
+
+
 def plan_for(
     runtime: Runtime,
     installation: Installation,

@@ -25,7 +25,7 @@ from supervisor_python import installations, streamlit
 from supervisor_python.detect import detect
 
 _ROLES = (Role.SOURCE, Role.SCRATCH, Role.HOME, Role.STATE, Role.SOCKET)
-# The app itself says that there is no such page, which is no work: 2 ms, where a page takes 15.
+# The app itself says that there is no such page, which costs it less than drawing one.
 _PULSE = "/supervisor-pulse"
 
 

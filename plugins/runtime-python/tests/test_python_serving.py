@@ -13,7 +13,12 @@ from supervisor_python.installations import probe
 from supervisor_python.runtime import PythonRuntime
 
 from supervisor import Purpose
-from tests.support.serving import Served, plan_for, served
+from tests.support.serving import (
+    Served,
+    plan_for,
+    pulse_stops_while_it_computes,
+    served,
+)
 
 pytestmark = pytest.mark.system
 
@@ -114,16 +119,7 @@ async def test_its_pulse_draws_no_page_and_stops_while_it_computes(
 ) -> None:
     (tmp_path / "app.py").write_text(DRAWS)
     async with apps.serve(tmp_path) as app:
-        await app.listening()
-        assert 404 == (await app.pulse()).status
-        assert "drawn" not in app.log
-        async with app.visitor.session(["value"]) as session:
-            assert "here" == await session.value("value")
-            await session.update(long=1)
-            await session.computing()
-            with trio.move_on_after(0.5) as patience:
-                await app.pulse()
-            assert patience.cancelled_caught
+        await pulse_stops_while_it_computes(app)
 
 
 async def test_files_of_www_are_served_to_express_apps(apps: Apps, tmp_path: Path) -> None:

@@ -12,7 +12,12 @@ import trio
 from supervisor_r.runtime import RRuntime
 
 from supervisor import Purpose
-from tests.support.serving import Served, plan_for, served
+from tests.support.serving import (
+    Served,
+    plan_for,
+    pulse_stops_while_it_computes,
+    served,
+)
 from tests.support.shiny_client import LOST
 
 pytestmark = pytest.mark.system
@@ -81,16 +86,7 @@ async def test_its_pulse_draws_no_page_and_stops_while_it_computes(
 ) -> None:
     (tmp_path / "app.R").write_text(DRAWS)
     async with serve(tmp_path) as app:
-        await app.listening()
-        assert 404 == (await app.pulse()).status
-        assert "drawn" not in app.log
-        async with app.visitor.session(["value"]) as session:
-            assert "here" == await session.value("value")
-            await session.update(long=1)
-            await session.computing()
-            with trio.move_on_after(0.5) as patience:
-                await app.pulse()
-            assert patience.cancelled_caught
+        await pulse_stops_while_it_computes(app)
 
 
 async def test_a_plot_is_drawn(apps: Path) -> None:

@@ -322,10 +322,12 @@ class Worker:
         """Whenever it is doubted, look; end it where it does not listen any more."""
         while True:
             await self._doubted.wait()
+            trouble: SupervisorError | None = None
             if self.endpoint is not None:
-                self.error = await gone_deaf(self.endpoint, self.executor.connect)
-            if self.error is not None:
-                self.stop(self.error.message)
+                trouble = await gone_deaf(self.endpoint, self.executor.connect)
+            if trouble is not None:
+                self.error = trouble
+                self.stop(trouble.message)
                 return
             self._doubted = trio.Event()
             self.changed(self)

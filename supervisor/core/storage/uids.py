@@ -9,9 +9,10 @@ from supervisor.interfaces import Store
 def check(store: Store, *, first: int) -> None:
     """Raise identity-invalid where content was made with another `Applications.UidFirst`.
 
-    The newest content tells: none is made by a server that does not start.
+    The newest content tells: none is made by a server that does not start. Where all are removed,
+    and their files with them, any range will do.
     """
-    for content in store.find("content", newest_first=True, limit=1):
+    for content in store.find("content", {"removed": None}, newest_first=True, limit=1):
         made_with = content.uid - content.id
         if content.uid and made_with != first:
             raise SupervisorError(

@@ -11,8 +11,9 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+import trio.testing
 
-from supervisor.core.runs.probe import answers, listens, until_ready
+from supervisor.core.runs.probe import BETWEEN, LOOKS, answers, gone_deaf, listens, until_ready
 from supervisor.model import Ready, TcpEndpoint, UnixEndpoint
 
 Answer = Callable[[trio.SocketStream], Awaitable[None]]
@@ -90,6 +91,28 @@ async def test_connecting_is_enough_where_the_plan_says_so(short: Path) -> None:
 
     async with app(short, silent) as reasons:
         assert await ready(short, Ready(connect_only=True), reasons)
+
+
+@pytest.mark.parametrize(("away", "deaf"), [(0.0, False), (0.9, False), (9.0, True)])
+async def test_who_accepts_again_within_some_looks_is_not_deaf(
+    short: Path, autojump_clock: trio.testing.MockClock, away: float, deaf: bool
+) -> None:
+    async def come_back(app: socket.socket) -> None:
+        await trio.sleep(away)
+        app.bind(str(short / "app.sock"))
+        app.listen()
+
+    with socket.socket(socket.AF_UNIX) as one:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(come_back, one)
+            await trio.sleep(0.01)
+            begun = trio.current_time()
+            found = await gone_deaf(endpoint(short))
+            took = trio.current_time() - begun
+            nursery.cancel_scope.cancel()
+    assert deaf is (found is not None)
+    looks = LOOKS if away else 1
+    assert (looks - 1) * BETWEEN == pytest.approx(took)
 
 
 async def test_a_connection_is_no_pulse(short: Path) -> None:

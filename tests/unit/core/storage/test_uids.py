@@ -24,6 +24,13 @@ def test_a_range_in_which_all_contents_have_their_uids_is_fine(
     uids.check(store_with(*made), first=66_000)
 
 
+def test_contents_that_were_removed_hold_no_range() -> None:
+    store = MemoryStore()
+    gone = a_content(1, uid=200_001, removed=1.0)
+    store.apply([Change(kind="content", record=gone)])
+    uids.check(store, first=66_000)
+
+
 def test_another_range_is_refused_with_the_line_to_write() -> None:
     with pytest.raises(SupervisorError) as refused:
         uids.check(store_with((1, 200_001), (7, 200_007)), first=66_000)
